@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! What a compute backend is asked and what it answers, in Rust.
+//!
+//! Tensors cross as plain row-major `f32` slices whose shapes the caller states; results go into slices
+//! that the caller has allocated. Latents are in the sampler's space: the backend applies the
+//! autoencoder's own scaling and shift.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a call of the contract gives back.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call failed, in the terms on which the daemon can act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The arguments make no sense: a wrong length, an unknown option, a token outside the vocabulary.
+    Invalid,
+    /// The arguments make sense, this backend does not offer it.
+    Unsupported,
+    /// The model's files are missing, damaged or of another kind than stated.
+    BadModel,
+    /// The device has not enough memory; a smaller batch may succeed.
+    OutOfMemory,
+    /// The caller's [`Control`] said stop.
+    Cancelled,
+    /// The device is gone; only a new instance can help.
+    DeviceLost,
+    /// A handle that was never given out, or that has been released.
+    StaleHandle,
+    /// The backend panicked; the instance refuses everything from here on.
+    Panic,
+    /// The library does not keep the contract.
+    Contract,
+    /// Anything else.
+    Internal,
+}
+
+/// A failed call: what kind, and a sentence for a person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What the daemon can do about it.
+    pub kind: ErrorKind,
+    /// What happened to which thing and, when known, what to do. Never a prompt or a picture.
+    pub message: String,
+}
+
+impl Error {
+    /// An error of `kind` with `message`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// [`ErrorKind::Invalid`] with `message`.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// [`ErrorKind::Unsupported`] with `message`.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unsupported, message)
+    }
+
+    /// [`ErrorKind::BadModel`] with `message`.
+    pub fn bad_model(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::BadModel, message)
+    }
+
+    /// [`ErrorKind::Internal`] with `message`.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// [`ErrorKind::Cancelled`].
+    pub fn cancelled() -> Self {
+        Self::new(ErrorKind::Cancelled, "cancelled")
+    }
+}
+
+/// The caller's side of a running call: it hears that work goes on, and may stop it.
+///
+/// A backend calls [`progress`](Control::progress) from the thread that called it, often enough to prove
+/// that it lives: while loading at least once per tensor file, in a network at least once per block.
+pub trait Control {
+    /// `done` of `total` parts of this call are finished (`total` may be 0 when unknown).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`] when the caller wants the call to end; the backend returns it at once.
+    fn progress(&self, done: u64, total: u64) -> Result<()>;
+}
+
+/// A [`Control`] that never stops anything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Uncontrolled;
+
+impl Control for Uncontrolled {
+    fn progress(&self, _done: u64, _total: u64) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A loaded model. Valid until [`Backend::unload`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ModelHandle(pub u64);
+
+/// An encoded prompt on the device. Valid until [`Backend::release`] or until its model is unloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConditioningHandle(pub u64);
+
+/// What a backend is and what it can do on this machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// Short name, as in the file name `libalice_backend_<name>.so`.
+    pub name: String,
+    /// The backend's own version.
+    pub version: String,
+    /// The devices it could use now. Empty when it cannot run here.
+    pub devices: Vec<Device>,
+    /// Number formats that [`LoadRequest::dtype`] may name, the preferred one first.
+    pub dtypes: Vec<String>,
+    /// Model families it can load, in the words of the checkpoint crate (`sd1`, ...).
+    pub families: Vec<String>,
+    /// Names of the extra tensors that [`DenoiseRow::extras`] may carry.
+    #[serde(default)]
+    pub inputs: Vec<String>,
+    /// How well it suits this machine; the highest is chosen. 0 = it cannot run here.
+    pub score: u32,
+    /// Why `score` is 0, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// It does not run the model it is given (a test double): never chosen unless it is named.
+    #[serde(default)]
+    pub stand_in: bool,
+}
+
+/// One device that a backend can use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// The index to use in [`LoadRequest::device`].
+    pub index: u32,
+    /// The name its maker gave it.
+    pub name: String,
+    /// `cpu`, `cuda`, `metal`, `rocm`.
+    pub kind: String,
+    /// Memory in bytes, if known.
+    #[serde(default)]
+    pub memory_total: Option<u64>,
+    /// Free memory in bytes now, if known.
+    #[serde(default)]
+    pub memory_free: Option<u64>,
+}
+
+/// Where a model's files are and how they are laid out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "layout", rename_all = "snake_case")]
+pub enum ModelFiles {
+    /// A directory with `model_index.json` and one directory per network.
+    Diffusers {
+        /// The directory that holds `model_index.json`.
+        path: PathBuf,
+    },
+}
+
+/// A model to load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadRequest {
+    /// The files.
+    pub files: ModelFiles,
+    /// The family, as the checkpoint crate detected it.
+    pub family: String,
+    /// A name out of [`Description::dtypes`], or `auto`.
+    pub dtype: String,
+    /// A [`Device::index`].
+    pub device: u32,
+}
+
+/// What the daemon must know about a loaded model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Channels of a latent.
+    pub latent_channels: u32,
+    /// Channels of the denoiser's answer.
+    pub output_channels: u32,
+    /// Pixels per latent cell along one side (8 for Stable Diffusion).
+    pub latent_scale: u32,
+    /// The text encoders, in the order of [`TextChunk::encoder`].
+    pub text_encoders: Vec<TextEncoderInfo>,
+    /// The number format that was chosen.
+    pub dtype: String,
+    /// Bytes that the weights hold on the device.
+    pub memory_bytes: u64,
+}
+
+/// One text encoder of a loaded model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextEncoderInfo {
+    /// Tokens in one chunk, with the begin and end tokens.
+    pub context_length: u32,
+    /// Number of token ids.
+    pub vocab_size: u32,
+    /// Width of one token's embedding.
+    pub hidden_size: u32,
+}
+
+/// A LoRA file and how strongly it acts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adapter {
+    /// The file.
+    pub path: PathBuf,
+    /// Factor on the file's change; may be negative.
+    pub scale: f32,
+}
+
+/// One context window of token ids for one text encoder.
+#[derive(Clone, Copy, Debug)]
+pub struct TextChunk<'a> {
+    /// Which of [`ModelInfo::text_encoders`].
+    pub encoder: u32,
+    /// Exactly `context_length` token ids.
+    pub ids: &'a [u32],
+    /// One attention weight per id; 1 leaves a token as it is.
+    pub weights: &'a [f32],
+}
+
+/// A prompt to encode.
+#[derive(Clone, Copy, Debug)]
+pub struct TextRequest<'a> {
+    /// The chunks of every encoder; the encodings of one encoder's chunks are joined along the tokens.
+    pub chunks: &'a [TextChunk<'a>],
+    /// Extra embedding rows (textual inversion), named `rows.<encoder>`: `[count, hidden_size]`. Row `i`
+    /// has the token id `vocab_size + i`.
+    pub extra_rows: &'a [NamedTensor<'a>],
+    /// Layers to leave out at the encoder's end: 0 is the model's own choice, 1 the layer before it.
+    pub clip_skip: u32,
+}
+
+/// A tensor with a name.
+#[derive(Clone, Copy, Debug)]
+pub struct NamedTensor<'a> {
+    /// What it is.
+    pub name: &'a str,
+    /// Its sizes, outermost first.
+    pub shape: &'a [u32],
+    /// Row-major values; as many as the shape says.
+    pub data: &'a [f32],
+}
+
+/// The size of one latent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LatentShape {
+    /// Channels.
+    pub channels: u32,
+    /// Cells from top to bottom.
+    pub height: u32,
+    /// Cells from left to right.
+    pub width: u32,
+}
+
+impl LatentShape {
+    /// Number of values in one latent.
+    pub fn len(&self) -> usize {
+        self.channels as usize * self.height as usize * self.width as usize
+    }
+
+    /// Whether it holds no value at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One row of a denoising call. Rows of a call share the model, its adapters and the latent's shape, and
+/// nothing else: each has its own timestep and conditioning.
+#[derive(Clone, Copy, Debug)]
+pub struct DenoiseRow<'a> {
+    /// The network's input, already scaled by the sampler: `[channels, height, width]`.
+    pub latent: &'a [f32],
+    /// The timestep in the model's training units; fractions are allowed.
+    pub timestep: f32,
+    /// The encoded prompt. All rows of a call have encodings of the same length.
+    pub conditioning: ConditioningHandle,
+    /// Further inputs of this row, by the names in [`Description::inputs`].
+    pub extras: &'a [NamedTensor<'a>],
+}
+
+/// How a latent is decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecodeOptions {
+    /// Side of the tiles in latent cells; `None` decodes the picture in one piece.
+    #[serde(default)]
+    pub tile: Option<u32>,
+}
+
+/// Bytes in use on a model's device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Held by weights.
+    pub weights: u64,
+    /// Held by encoded prompts and buffers.
+    pub working: u64,
+}
+
+/// An executor of neural networks.
+///
+/// One call runs at a time (`&mut self`). Handles are the backend's: it gives them out, and answers
+/// [`ErrorKind::StaleHandle`] for one that it does not know ([`crate::slots::Slots`] does both).
+pub trait Backend: Send {
+    /// What this backend is and can do here. Cheap, and never touches a model.
+    ///
+    /// # Errors
+    /// Only [`ErrorKind::Internal`]; "cannot run here" is an answer (`score` 0), not an error.
+    fn describe(&mut self) -> Result<Description>;
+
+    /// Loads a model.
+    ///
+    /// # Errors
+    /// `BadModel`, `Unsupported` (family, layout or dtype), `OutOfMemory`, `Cancelled`.
+    fn load(&mut self, request: &LoadRequest, control: &dyn Control) -> Result<(ModelHandle, ModelInfo)>;
+
+    /// Makes the model behave as with exactly these adapters; none restores the file's own weights.
+    ///
+    /// # Errors
+    /// `BadModel` for an unusable adapter (the model is then as before), `Unsupported`, `StaleHandle`.
+    fn adapt(&mut self, model: ModelHandle, adapters: &[Adapter], control: &dyn Control) -> Result<()>;
+
+    /// Encodes a prompt; the result stays on the device.
+    ///
+    /// # Errors
+    /// `Invalid` for a wrong chunk length, an unknown encoder or a token outside the vocabulary.
+    fn encode_text(
+        &mut self,
+        model: ModelHandle,
+        request: &TextRequest<'_>,
+        control: &dyn Control,
+    ) -> Result<ConditioningHandle>;
+
+    /// Evaluates the denoiser once for every row and writes its raw answers, row after row, into `out`:
+    /// `[rows, output_channels, height, width]`.
+    ///
+    /// # Errors
+    /// `Invalid` for lengths that do not fit, `StaleHandle`, `OutOfMemory`, `Cancelled`, `DeviceLost`.
+    fn denoise(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        rows: &[DenoiseRow<'_>],
+        out: &mut [f32],
+        control: &dyn Control,
+    ) -> Result<()>;
+
+    /// Decodes latents, `[rows, channels, height, width]`, into 8-bit RGB pictures:
+    /// `[rows, height * latent_scale, width * latent_scale, 3]`.
+    ///
+    /// # Errors
+    /// As [`denoise`](Backend::denoise).
+    fn decode(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        latents: &[f32],
+        options: &DecodeOptions,
+        out: &mut [u8],
+        control: &dyn Control,
+    ) -> Result<()>;
+
+    /// Encodes 8-bit RGB pictures, `[rows, height * latent_scale, width * latent_scale, 3]`, into the mean
+    /// and the standard deviation of their latents, each `[rows, channels, height, width]`.
+    ///
+    /// # Errors
+    /// As [`denoise`](Backend::denoise).
+    fn encode_image(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        pixels: &[u8],
+        mean: &mut [f32],
+        deviation: &mut [f32],
+        control: &dyn Control,
+    ) -> Result<()>;
+
+    /// Forgets an encoded prompt.
+    ///
+    /// # Errors
+    /// `StaleHandle`.
+    fn release(&mut self, conditioning: ConditioningHandle) -> Result<()>;
+
+    /// Frees a model and every conditioning made with it.
+    ///
+    /// # Errors
+    /// `StaleHandle`.
+    fn unload(&mut self, model: ModelHandle) -> Result<()>;
+
+    /// Bytes in use by all models and conditionings.
+    ///
+    /// # Errors
+    /// Only `Internal` and `DeviceLost`.
+    fn memory(&mut self) -> Result<Memory>;
+}
