@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! What can be wrong with a request or a model's files before the first step is taken.
+
+/// What a fallible function of this crate gives back.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A request or a file that makes no sense. Never carries a prompt.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No sampler has this name.
+    #[error("unknown scheduler `{name}`; the known ones are {known}")]
+    UnknownSampler {
+        /// As it was asked for, shortened.
+        name: String,
+        /// The names that are accepted, separated by commas.
+        known: String,
+    },
+    /// A step count that the model's schedule cannot give.
+    #[error("{steps} steps are out of range; this model can take 1 to {most}")]
+    Steps {
+        /// As it was asked for.
+        steps: usize,
+        /// The model's number of training timesteps.
+        most: usize,
+    },
+    /// A value in `scheduler_config.json` that is impossible or that no sampler here can honour.
+    #[error("scheduler_config.json: `{key}` is {value}: {problem}")]
+    SchedulerConfig {
+        /// The key in the file.
+        key: &'static str,
+        /// Its value as JSON, shortened.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// `scheduler_config.json` as a whole is unusable.
+    #[error("scheduler_config.json: {0}")]
+    SchedulerConfigFile(String),
+    /// The tokenizer's files are missing, damaged or contradict each other.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+}
+
+/// At most `most` characters of `text`: enough to recognise it, too little to flood a log.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    if text.chars().nth(most).is_none() {
+        return text.to_owned();
+    }
+    text.chars().take(most).chain(['…']).collect()
+}
