@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! The whole contract of a backend, for everyone who implements [`Ops`].
+
+mod arguments;
+mod model;
+mod run;
+
+use alice_plugin::{
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error,
+    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextRequest, slots::Slots,
+};
+
+use self::model::Model;
+use crate::ops::Ops;
+
+/// The model families that the networks of this crate make up, in the words of the checkpoint crate.
+pub const FAMILIES: [&str; 1] = ["sd1"];
+
+/// A backend that runs this crate's networks on the operations `O`.
+///
+/// Every argument is checked before an operation sees it. Pictures and latents of one call go through the
+/// autoencoder one after the other, so that a call needs no more memory than one of them.
+pub struct NetBackend<O: Ops> {
+    describe: Box<dyn Fn() -> Description + Send>,
+    open: Box<Open<O>>,
+    models: Slots<Model<O>>,
+    conditionings: Slots<Conditioning<O>>,
+}
+
+/// Makes operations for a device and a number format.
+type Open<O> = dyn Fn(u32, &str) -> Result<O> + Send;
+
+/// An encoded prompt.
+struct Conditioning<O: Ops> {
+    /// The handle of the model that made it.
+    model: u64,
+    /// Number of tokens.
+    length: usize,
+    /// Tokens `[1, length, width]`.
+    tokens: O::Tensor,
+    bytes: u64,
+}
+
+impl<O: Ops> NetBackend<O> {
+    /// A backend without models.
+    ///
+    /// `describe` says what there is on this machine now; its `families` and `inputs` are filled in here.
+    /// `open` makes the operations for a model on the device of that index, computing in that number
+    /// format: both are out of what `describe` says.
+    pub fn new(
+        describe: impl Fn() -> Description + Send + 'static,
+        open: impl Fn(u32, &str) -> Result<O> + Send + 'static,
+    ) -> Self {
+        Self {
+            describe: Box::new(describe),
+            open: Box::new(open),
+            models: Slots::new("model"),
+            conditionings: Slots::new("conditioning"),
+        }
+    }
+
+    /// The model, and the one conditioning for each row, all made by it and of one length.
+    fn model_and_conditionings(
+        &self,
+        model: ModelHandle,
+        rows: &[DenoiseRow<'_>],
+    ) -> Result<(&Model<O>, Vec<&O::Tensor>)> {
+        let found = self.models.get(model.0)?;
+        let conditionings = rows.iter().map(|row| self.conditionings.get(row.conditioning.0));
+        let conditionings = conditionings.collect::<Result<Vec<_>>>()?;
+        if conditionings.iter().any(|conditioning| conditioning.model != model.0) {
+            return Err(Error::invalid("a row's conditioning was made by another model"));
+        }
+        if conditionings.windows(2).any(|pair| pair[0].length != pair[1].length) {
+            return Err(Error::invalid("the rows' conditionings differ in their number of tokens"));
+        }
+        Ok((found, conditionings.into_iter().map(|conditioning| &conditioning.tokens).collect()))
+    }
+}
+
+impl<O: Ops> Backend for NetBackend<O> {
+    fn describe(&mut self) -> Result<Description> {
+        let families = FAMILIES.map(str::to_owned).to_vec();
+        Ok(Description { families, inputs: Vec::new(), ..(self.describe)() })
+    }
+
+    fn load(&mut self, request: &LoadRequest, control: &dyn Control) -> Result<(ModelHandle, ModelInfo)> {
+        let dtype = arguments::dtype_and_device(request, &self.describe()?)?;
+        let model = Model::load(request, dtype, &self.open, control)?;
+        let info = model.info.clone();
+        Ok((ModelHandle(self.models.insert(model)), info))
+    }
+
+    fn adapt(&mut self, model: ModelHandle, adapters: &[Adapter], _control: &dyn Control) -> Result<()> {
+        self.models.get(model.0)?;
+        match adapters {
+            [] => Ok(()),
+            _ => Err(Error::unsupported("this backend does not apply LoRA adapters yet")),
+        }
+    }
+
+    fn encode_text(
+        &mut self,
+        model: ModelHandle,
+        request: &TextRequest<'_>,
+        control: &dyn Control,
+    ) -> Result<ConditioningHandle> {
+        let found = self.models.get(model.0)?;
+        let (tokens, length) = found.encode_text(request, control)?;
+        let bytes = found.bytes_of(length * found.clip.plan.width);
+        let conditioning = Conditioning { model: model.0, length, tokens, bytes };
+        Ok(ConditioningHandle(self.conditionings.insert(conditioning)))
+    }
+
+    fn denoise(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        rows: &[DenoiseRow<'_>],
+        out: &mut [f32],
+        control: &dyn Control,
+    ) -> Result<()> {
+        let (model, prompts) = self.model_and_conditionings(model, rows)?;
+        model.denoise(shape, rows, &prompts, out, control)
+    }
+
+    fn decode(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        latents: &[f32],
+        options: &DecodeOptions,
+        out: &mut [u8],
+        control: &dyn Control,
+    ) -> Result<()> {
+        let model = self.models.get(model.0)?;
+        if options.tile.is_some() {
+            return Err(Error::unsupported("this backend does not decode in tiles yet; leave `tile` out"));
+        }
+        model.decode(shape, latents, out, control)
+    }
+
+    fn encode_image(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        pixels: &[u8],
+        mean: &mut [f32],
+        deviation: &mut [f32],
+        control: &dyn Control,
+    ) -> Result<()> {
+        self.models.get(model.0)?.encode_image(shape, pixels, mean, deviation, control)
+    }
+
+    fn release(&mut self, conditioning: ConditioningHandle) -> Result<()> {
+        self.conditionings.remove(conditioning.0).map(drop)
+    }
+
+    fn unload(&mut self, model: ModelHandle) -> Result<()> {
+        self.models.remove(model.0)?;
+        self.conditionings.retain(|conditioning| conditioning.model != model.0);
+        Ok(())
+    }
+
+    fn memory(&mut self) -> Result<Memory> {
+        Ok(Memory {
+            weights: self.models.values().map(|model| model.info.memory_bytes).sum(),
+            working: self.conditionings.values().map(|conditioning| conditioning.bytes).sum(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

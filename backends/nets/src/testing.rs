@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! What the tests of this crate and of every crate that implements [`Ops`](crate::Ops) need.
+//!
+//! [`check_ops`] holds an implementation against the operations' definitions, written here as plain sums in
+//! f64. [`Plain`] is those definitions as an implementation of its own: far too slow for pictures, and the
+//! measure for all others.
+
+mod array;
+mod check;
+mod definitions;
+mod plain;
+
+#[cfg(test)]
+pub(crate) use self::array::numbers;
+pub use self::{array::Array, check::check_ops, plain::Plain};

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! `unet/config.json`: what the denoiser looks like, and what of it this crate does not do.
+//!
+//! Source: diffusers `models/unets/unet_2d_condition.py`, `UNet2DConditionModel.__init__`, whose defaults
+//! stand for absent keys.
+
+use alice_plugin::Result;
+use serde::Deserialize;
+
+use crate::{
+    config::{ConfigFile, MAX_DEPTH, MAX_LEVELS, MAX_WIDTH, OtherKeys, PerLevel},
+    weights::Pointwise,
+};
+
+/// Keys that change what the network computes, each with the only value known here.
+const ONLY: [(&str, &str); 28] = [
+    ("_class_name", "\"UNet2DConditionModel\""),
+    ("addition_embed_type", "null"),
+    ("attention_type", "\"default\""),
+    ("center_input_sample", "false"),
+    ("class_embed_type", "null"),
+    ("class_embeddings_concat", "false"),
+    ("conv_in_kernel", "3"),
+    ("conv_out_kernel", "3"),
+    ("cross_attention_norm", "null"),
+    ("downsample_padding", "1"),
+    ("dual_cross_attention", "false"),
+    ("encoder_hid_dim", "null"),
+    ("encoder_hid_dim_type", "null"),
+    ("mid_block_scale_factor", "1"),
+    ("mid_block_type", "\"UNetMidBlock2DCrossAttn\""),
+    ("num_attention_heads", "null"),
+    ("num_class_embeds", "null"),
+    ("only_cross_attention", "false"),
+    ("projection_class_embeddings_input_dim", "null"),
+    ("resnet_out_scale_factor", "1"),
+    ("resnet_skip_time_act", "false"),
+    ("resnet_time_scale_shift", "\"default\""),
+    ("reverse_transformer_layers_per_block", "null"),
+    ("time_cond_proj_dim", "null"),
+    ("time_embedding_act_fn", "null"),
+    ("time_embedding_type", "\"positional\""),
+    ("timestep_post_act", "null"),
+    ("upcast_attention", "false"),
+];
+
+/// The configuration as it stands in the file.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct UnetConfig {
+    in_channels: usize,
+    out_channels: usize,
+    block_out_channels: Vec<usize>,
+    down_block_types: Vec<String>,
+    up_block_types: Vec<String>,
+    cross_attention_dim: usize,
+    /// In spite of its name the number of heads: a misnomer that its library keeps for the sake of the
+    /// published configurations.
+    #[serde(default = "eight")]
+    attention_head_dim: PerLevel,
+    #[serde(default = "two")]
+    layers_per_block: PerLevel,
+    #[serde(default = "one")]
+    transformer_layers_per_block: PerLevel,
+    #[serde(default = "thirty_two")]
+    norm_num_groups: usize,
+    #[serde(default = "default_epsilon")]
+    norm_eps: f64,
+    #[serde(default = "silu")]
+    act_fn: String,
+    #[serde(default = "yes")]
+    flip_sin_to_cos: bool,
+    #[serde(default)]
+    freq_shift: f64,
+    #[serde(default)]
+    time_embedding_dim: Option<usize>,
+    #[serde(default)]
+    use_linear_projection: bool,
+    #[serde(flatten)]
+    other: OtherKeys,
+}
+
+fn eight() -> PerLevel {
+    PerLevel::Same(8)
+}
+fn two() -> PerLevel {
+    PerLevel::Same(2)
+}
+fn one() -> PerLevel {
+    PerLevel::Same(1)
+}
+fn thirty_two() -> usize {
+    32
+}
+fn default_epsilon() -> f64 {
+    1e-5
+}
+fn silu() -> String {
+    "silu".to_owned()
+}
+fn yes() -> bool {
+    true
+}
+
+/// The UNet's layout: a configuration in which every value has been checked.
+#[derive(Clone, Debug)]
+pub(crate) struct UnetPlan {
+    /// Channels of the input.
+    pub(crate) input: usize,
+    /// Channels of the output.
+    pub(crate) output: usize,
+    /// From the full resolution (first) to the smallest.
+    pub(crate) levels: Vec<LevelPlan>,
+    /// Width of one token of the encoded prompt.
+    pub(crate) context: usize,
+    /// Groups of every group normalisation; they divide the channels of every level.
+    pub(crate) groups: usize,
+    /// Epsilon of the normalisations outside the transformers.
+    pub(crate) epsilon: f32,
+    /// The timestep's sinusoids.
+    pub(crate) sinusoid: SinusoidPlan,
+    /// Width of the time embedding.
+    pub(crate) time: usize,
+    /// How the file keeps the projections into and out of the transformers.
+    pub(crate) projections: Pointwise,
+}
+
+impl UnetPlan {
+    /// Number of blocks, for the progress of a call.
+    pub(crate) fn blocks(&self) -> usize {
+        let beside_the_middle: usize = self.levels.iter().map(|level| 2 * level.layers + 1).sum();
+        beside_the_middle + 2
+    }
+}
+
+/// One resolution of the UNet.
+#[derive(Clone, Debug)]
+pub(crate) struct LevelPlan {
+    /// Channels.
+    pub(crate) channels: usize,
+    /// Residual blocks on the way down; there is one more on the way up.
+    pub(crate) layers: usize,
+    /// Heads of each attention; they divide the channels wherever there is attention.
+    pub(crate) heads: usize,
+    /// Transformer blocks in each transformer.
+    pub(crate) depth: usize,
+    /// Whether there are transformers on the way down.
+    pub(crate) attention_down: bool,
+    /// Whether there are transformers on the way up.
+    pub(crate) attention_up: bool,
+}
+
+/// How a timestep becomes a vector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct SinusoidPlan {
+    /// Length of the vector.
+    pub(crate) width: usize,
+    /// Cosines first.
+    pub(crate) flip: bool,
+    /// Taken from the number of frequencies in the exponent's divisor.
+    pub(crate) shift: f32,
+}
+
+impl UnetConfig {
+    /// Checks every value and works out the layout.
+    ///
+    /// # Errors
+    /// `BadModel` for values that make no sense, `Unsupported` for those that this crate does not do; both
+    /// name file, key and value.
+    pub(crate) fn plan(&self, file: &ConfigFile) -> Result<UnetPlan> {
+        file.only(&self.other, &ONLY)?;
+        file.silu("act_fn", &self.act_fn)?;
+        let levels = self.levels(file)?;
+        let first = levels[0].channels;
+        Ok(UnetPlan {
+            input: file.count("in_channels", self.in_channels, MAX_WIDTH)?,
+            output: file.count("out_channels", self.out_channels, MAX_WIDTH)?,
+            levels,
+            context: file.count("cross_attention_dim", self.cross_attention_dim, MAX_WIDTH)?,
+            groups: self.norm_num_groups,
+            epsilon: file.epsilon("norm_eps", self.norm_eps)?,
+            sinusoid: self.sinusoid(file, first)?,
+            time: file.count(
+                "time_embedding_dim",
+                self.time_embedding_dim.unwrap_or(4 * first),
+                4 * MAX_WIDTH,
+            )?,
+            projections: if self.use_linear_projection { Pointwise::Matrix } else { Pointwise::Kernel },
+        })
+    }
+
+    fn levels(&self, file: &ConfigFile) -> Result<Vec<LevelPlan>> {
+        let count = file.count("block_out_channels", self.block_out_channels.len(), MAX_LEVELS)?;
+        let layers = file.per_level("layers_per_block", &self.layers_per_block, count, MAX_DEPTH)?;
+        let heads = file.per_level("attention_head_dim", &self.attention_head_dim, count, MAX_WIDTH)?;
+        let depth = file.per_level(
+            "transformer_layers_per_block",
+            &self.transformer_layers_per_block,
+            count,
+            MAX_DEPTH,
+        )?;
+        let down = attention(file, "down_block_types", &self.down_block_types, count, "DownBlock2D")?;
+        let mut up = attention(file, "up_block_types", &self.up_block_types, count, "UpBlock2D")?;
+        // The list for the way up begins at the smallest resolution.
+        up.reverse();
+        let level = |index: usize| {
+            let channels = file.count("block_out_channels", self.block_out_channels[index], MAX_WIDTH)?;
+            file.divides("norm_num_groups", self.norm_num_groups, channels)?;
+            let level = LevelPlan {
+                channels,
+                layers: layers[index],
+                heads: heads[index],
+                depth: depth[index],
+                attention_down: down[index],
+                attention_up: up[index],
+            };
+            // The block at the bottom always has a transformer, with the last level's heads.
+            if level.attention_down || level.attention_up || index + 1 == count {
+                file.divides("attention_head_dim", level.heads, channels)?;
+            }
+            Ok(level)
+        };
+        (0..count).map(level).collect()
+    }
+
+    fn sinusoid(&self, file: &ConfigFile, width: usize) -> Result<SinusoidPlan> {
+        let shift = self.freq_shift as f32;
+        let divisor = (width / 2) as f32 - shift;
+        if !shift.is_finite() || divisor <= 0.0 {
+            let why = format_args!("must be below half of the first level's {width} channels");
+            return Err(file.bad("freq_shift", self.freq_shift, why));
+        }
+        Ok(SinusoidPlan { width, flip: self.flip_sin_to_cos, shift })
+    }
+}
+
+/// For each level, whether its blocks have transformers: `plain` is the name of a block without.
+fn attention(
+    file: &ConfigFile,
+    key: &str,
+    types: &[String],
+    levels: usize,
+    plain: &str,
+) -> Result<Vec<bool>> {
+    file.length(key, types.len(), levels)?;
+    let has_attention = |kind: &String| match kind.strip_prefix("CrossAttn") {
+        Some(rest) if rest == plain => Ok(true),
+        None if kind == plain => Ok(false),
+        _ => {
+            let known = format!("{plain:?} and \"CrossAttn{plain}\"");
+            Err(file.unsupported(key, format_args!("{kind:?}"), known))
+        }
+    };
+    types.iter().map(has_attention).collect()
+}
+
+#[cfg(test)]
+mod tests;
