@@ -1,3 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Placeholder.
+//! What a model file is.
+//!
+//! Model files come from strangers, so everything here treats them as hostile: a file is checked completely
+//! when it is opened, and whatever is handed out afterwards are plain slices of the stated length. The
+//! backends read weights through [`TensorFile`] and [`Scope`]; the daemon lists models and finds out their
+//! family through [`diffusers::Directory`]. Nothing here computes, and nothing here executes what a file
+//! says: formats that can carry a program (pickles) are refused.
+#![deny(unsafe_code)]
+
+pub mod diffusers;
+mod error;
+mod family;
+mod header;
+mod tensors;
+
+pub use error::Error;
+pub use family::Family;
+/// The number format of a tensor's values, in the words of the safetensors format.
+pub use safetensors::Dtype;
+pub use tensors::{Scope, Tensor, TensorFile};

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! A model in the layout of the diffusers library: `model_index.json`, and a directory for each network with
+//! its `config.json` and its weights.
+
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{Error, Family, TensorFile};
+
+/// The pipelines whose directories can be loaded; both keep the same networks.
+const PIPELINES: [&str; 2] = ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"];
+/// The weights of one network, the preferred file first: full precision before half.
+const WEIGHTS: [&str; 4] = [
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "model.fp16.safetensors",
+];
+/// Files that hold pickles.
+const PICKLES: [&str; 5] = ["bin", "ckpt", "pkl", "pt", "pth"];
+/// Configurations have a few KiB.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// The largest tokenizers in use (Qwen's) have 11 MB.
+const MAX_TOKENIZER_BYTES: u64 = 32 << 20;
+
+/// A model directory whose `model_index.json` names a pipeline that is known here.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+/// The files of one tokenizer, unread: what they mean is the tokenizer's business.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenizerFiles {
+    /// The words and how they are joined.
+    pub vocabulary: Vocabulary,
+    /// `tokenizer_config.json`: length, special tokens.
+    pub config: Option<Vec<u8>>,
+    /// `special_tokens_map.json`.
+    pub special_tokens: Option<Vec<u8>>,
+}
+
+/// The two ways in which directories keep a vocabulary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vocabulary {
+    /// `vocab.json` and `merges.txt`; preferred when a directory has both ways.
+    Merges {
+        /// `vocab.json`: token to id.
+        vocab: Vec<u8>,
+        /// `merges.txt`: the pairs to join, the first first.
+        merges: Vec<u8>,
+    },
+    /// `tokenizer.json`: everything in one file.
+    Tokenizer(Vec<u8>),
+}
+
+#[derive(Deserialize)]
+struct Index {
+    #[serde(rename = "_class_name")]
+    class_name: String,
+    /// Library and class, or nulls or nothing when the pipeline has no such part.
+    #[serde(default)]
+    text_encoder_2: Option<(Option<String>, Option<String>)>,
+}
+
+/// What of the UNet's configuration tells the family.
+#[derive(Deserialize)]
+struct UNet {
+    #[serde(rename = "_class_name", default)]
+    class_name: String,
+    addition_embed_type: Option<String>,
+    class_embed_type: Option<String>,
+    encoder_hid_dim_type: Option<String>,
+    cross_attention_dim: usize,
+    in_channels: usize,
+}
+
+impl Directory {
+    /// The model directory at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] without a `model_index.json`, [`Error::UnknownFamily`] for another pipeline.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let directory = Self { path: path.as_ref().to_owned() };
+        let class = directory.index()?.class_name;
+        if !PIPELINES.contains(&class.as_str()) {
+            return Err(directory.unknown(format!("its pipeline is {class:?}")));
+        }
+        Ok(directory)
+    }
+
+    /// The directory's path, as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The configuration of a network (`unet`, `vae`, `text_encoder`), from its `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::TooLarge`], [`Error::Json`] when it does not say what `C` needs.
+    pub fn config<C: DeserializeOwned>(&self, component: &str) -> Result<C, Error> {
+        self.json(&Path::new(component).join("config.json"))
+    }
+
+    /// The bytes of `scheduler/scheduler_config.json`, not yet parsed: diffusers writes a bare `-Infinity`
+    /// into some of them, which is no JSON.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::TooLarge`], [`Error::Io`].
+    pub fn scheduler_config(&self) -> Result<Vec<u8>, Error> {
+        self.read(Path::new("scheduler/scheduler_config.json"))
+    }
+
+    /// The weights of a network, at half precision if there are no others.
+    ///
+    /// # Errors
+    /// [`Error::UnsafeFormat`] when only pickles are there, [`Error::Missing`] when nothing is, and those of
+    /// [`TensorFile::open`].
+    pub fn weights(&self, component: &str) -> Result<TensorFile, Error> {
+        let directory = self.path.join(component);
+        let file = WEIGHTS.iter().map(|name| directory.join(name)).find(|file| file.exists());
+        match (file, pickle_in(&directory)) {
+            (Some(file), _) => TensorFile::open(&file),
+            (None, Some(path)) => Err(Error::UnsafeFormat { path, format: "a file of pickled tensors" }),
+            (None, None) => {
+                Err(Error::Missing { path: directory, what: format!("`{}`", WEIGHTS.join("` or `")) })
+            }
+        }
+    }
+
+    /// The tokenizer's files.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when there is no vocabulary, [`Error::TooLarge`], [`Error::Io`].
+    pub fn tokenizer(&self) -> Result<TokenizerFiles, Error> {
+        let directory = self.path.join("tokenizer");
+        let read = |name: &str| read_if_there(&directory.join(name), MAX_TOKENIZER_BYTES);
+        let vocabulary = match (read("vocab.json")?, read("merges.txt")?) {
+            (Some(vocab), Some(merges)) => Some(Vocabulary::Merges { vocab, merges }),
+            _ => read("tokenizer.json")?.map(Vocabulary::Tokenizer),
+        };
+        let (config, special_tokens) = (read("tokenizer_config.json")?, read("special_tokens_map.json")?);
+        let what = || "`vocab.json` with `merges.txt`, nor a `tokenizer.json`".to_owned();
+        let vocabulary = vocabulary.ok_or_else(|| Error::Missing { path: directory, what: what() })?;
+        Ok(TokenizerFiles { vocabulary, config, special_tokens })
+    }
+
+    /// The model's family, by what its networks are; names of files and directories say nothing.
+    ///
+    /// # Errors
+    /// [`Error::UnknownFamily`] with what was seen; those of reading the UNet's files.
+    pub fn family(&self) -> Result<Family, Error> {
+        if let Some((_, Some(class))) = self.index()?.text_encoder_2 {
+            return Err(self.unknown(format!("it has a second text encoder, {class:?}")));
+        }
+        let unet: UNet = self.config("unet")?;
+        if unet.class_name != "UNet2DConditionModel" {
+            return Err(self.unknown(format!("its denoiser is {:?}", unet.class_name)));
+        }
+        let added = [unet.addition_embed_type, unet.class_embed_type, unet.encoder_hid_dim_type];
+        if let Some(kind) = added.into_iter().flatten().next() {
+            return Err(self.unknown(format!("its UNet wants added conditioning of the kind {kind:?}")));
+        }
+        self.check_unet_tensors(unet.in_channels, unet.cross_attention_dim)?;
+        Ok(Family::Sd1)
+    }
+
+    /// The tensors must tell the same story as the configuration.
+    fn check_unet_tensors(&self, in_channels: usize, context: usize) -> Result<(), Error> {
+        let weights = self.weights("unet")?;
+        let input = weights.tensor("conv_in.weight")?.shape;
+        if input.get(1) != Some(&in_channels) {
+            return Err(self.unknown(format!(
+                "its UNet's first convolution has the shape {input:?}, the configuration says {in_channels} channels"
+            )));
+        }
+        for name in weights.names() {
+            if name.starts_with("add_embedding.") || name.starts_with("class_embedding.") {
+                return Err(self.unknown(format!("its UNet has added conditioning, {name:?}")));
+            }
+            if name.ends_with(".attn2.to_k.weight") && weights.tensor(name)?.shape.get(1) != Some(&context) {
+                return Err(
+                    self.unknown(format!("{name:?} does not take the configured {context} values a token"))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn index(&self) -> Result<Index, Error> {
+        self.json(Path::new("model_index.json"))
+    }
+
+    fn json<C: DeserializeOwned>(&self, name: &Path) -> Result<C, Error> {
+        let parsed = serde_json::from_slice(&self.read(name)?);
+        parsed.map_err(|source| Error::Json { path: self.path.join(name), source })
+    }
+
+    /// The bytes of a small file that must be there.
+    fn read(&self, name: &Path) -> Result<Vec<u8>, Error> {
+        let bytes = read_if_there(&self.path.join(name), MAX_CONFIG_BYTES)?;
+        let what = format!("`{}`", name.display());
+        bytes.ok_or_else(|| Error::Missing { path: self.path.clone(), what })
+    }
+
+    fn unknown(&self, seen: String) -> Error {
+        Error::UnknownFamily { path: self.path.clone(), seen }
+    }
+}
+
+/// A file in `directory` that holds pickles, if there is one.
+fn pickle_in(directory: &Path) -> Option<PathBuf> {
+    let files = fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path());
+    let is_pickle = |file: &PathBuf| {
+        file.extension()
+            .is_some_and(|extension| PICKLES.iter().any(|pickle| extension.eq_ignore_ascii_case(pickle)))
+    };
+    files.filter(is_pickle).min()
+}
+
+/// A file's content, `None` if there is no such file.
+fn read_if_there(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let metadata = match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(io)?,
+    };
+    if !metadata.is_file() {
+        return Err(Error::NotAFile { path: path.to_owned() });
+    }
+    // One byte more than allowed is read, so that a file that grows meanwhile is noticed too.
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(io)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::TooLarge { path: path.to_owned(), bytes: metadata.len(), limit });
+    }
+    Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! Directories as they are found in the wild, and broken ones.
+
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A small model directory of the family `sd1`.
+struct Model(tempfile::TempDir);
+
+impl Model {
+    fn new() -> Self {
+        let model = Self(tempfile::tempdir().unwrap());
+        model.write("model_index.json", &index().to_string());
+        model.write("unet/config.json", &unet().to_string());
+        model.tensors(
+            "unet/diffusion_pytorch_model.safetensors",
+            &[
+                ("conv_in.weight", &[8, 4, 3, 3]),
+                ("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", &[8, 16]),
+            ],
+        );
+        model
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn tensors(&self, name: &str, tensors: &[(&str, &[usize])]) {
+        self.write(name, "");
+        let tensors: Vec<_> =
+            tensors.iter().map(|(n, s)| (*n, s.to_vec(), vec![0; s.iter().product()])).collect();
+        let views =
+            tensors.iter().map(|(n, s, bytes)| (*n, TensorView::new(Dtype::U8, s.clone(), bytes).unwrap()));
+        fs::write(self.0.path().join(name), safetensors::serialize(views, None).unwrap()).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.0.path().join(name)).unwrap();
+    }
+
+    fn open(&self) -> Directory {
+        Directory::open(self.0.path()).unwrap()
+    }
+}
+
+fn index() -> Value {
+    json!({"_class_name": "StableDiffusionPipeline", "text_encoder": ["transformers", "CLIPTextModel"],
+           "safety_checker": [null, null]})
+}
+
+fn unet() -> Value {
+    json!({"_class_name": "UNet2DConditionModel", "in_channels": 4, "cross_attention_dim": 16,
+           "addition_embed_type": null})
+}
+
+/// `value` with one member changed.
+fn with(mut value: Value, key: &str, member: Value) -> String {
+    value[key] = member;
+    value.to_string()
+}
+
+/// What the error about the family says was seen.
+fn seen(model: &Model) -> String {
+    match model.open().family() {
+        Err(Error::UnknownFamily { seen, .. }) => seen,
+        other => panic!("expected an unknown family, got {other:?}"),
+    }
+}
+
+#[test]
+fn one_text_encoder_and_a_plain_unet_are_sd1_whatever_the_sizes() {
+    assert_eq!(Model::new().open().family().unwrap(), Family::Sd1);
+}
+
+#[test]
+fn a_directory_without_an_index_is_refused() {
+    let model = Model::new();
+    model.remove("model_index.json");
+    let message = Directory::open(model.0.path()).unwrap_err().to_string();
+    assert!(message.contains("model_index.json"), "{message}");
+    let nowhere = model.0.path().join("nowhere");
+    assert!(matches!(Directory::open(nowhere), Err(Error::Missing { .. })));
+}
+
+#[test]
+fn another_pipeline_is_of_no_known_family() {
+    let model = Model::new();
+    model.write("model_index.json", &with(index(), "_class_name", json!("FluxPipeline")));
+    let message = Directory::open(model.0.path()).unwrap_err().to_string();
+    assert!(message.contains("no known model family") && message.contains("FluxPipeline"), "{message}");
+}
+
+#[test]
+fn a_second_text_encoder_is_of_no_known_family_unless_it_is_null() {
+    let model = Model::new();
+    model.write("model_index.json", &with(index(), "text_encoder_2", json!([null, null])));
+    assert_eq!(model.open().family().unwrap(), Family::Sd1);
+    let second = json!(["transformers", "CLIPTextModelWithProjection"]);
+    model.write("model_index.json", &with(index(), "text_encoder_2", second));
+    assert!(seen(&model).contains("second text encoder"));
+}
+
+#[test]
+fn added_conditioning_is_of_no_known_family_in_configuration_and_tensors_alike() {
+    for (key, kind) in [("addition_embed_type", "text_time"), ("class_embed_type", "timestep")] {
+        let model = Model::new();
+        model.write("unet/config.json", &with(unet(), key, json!(kind)));
+        assert!(seen(&model).contains(kind));
+    }
+    let model = Model::new();
+    let tensors: [(&str, &[usize]); 2] =
+        [("conv_in.weight", &[8, 4, 3, 3]), ("add_embedding.linear_1.weight", &[1])];
+    model.tensors("unet/diffusion_pytorch_model.safetensors", &tensors);
+    assert!(seen(&model).contains("add_embedding"));
+}
+
+#[test]
+fn tensors_that_contradict_the_configuration_are_named() {
+    let model = Model::new();
+    model.write("unet/config.json", &with(unet(), "in_channels", json!(9)));
+    assert!(seen(&model).contains("9 channels"));
+    model.write("unet/config.json", &with(unet(), "cross_attention_dim", json!(768)));
+    assert!(seen(&model).contains("768"));
+    model.write("unet/config.json", &with(unet(), "_class_name", json!("SD3Transformer2DModel")));
+    assert!(seen(&model).contains("SD3Transformer2DModel"));
+}
+
+#[test]
+fn half_precision_weights_are_taken_only_when_alone() {
+    let model = Model::new();
+    model.tensors("vae/diffusion_pytorch_model.fp16.safetensors", &[("half", &[1])]);
+    assert!(model.open().weights("vae").unwrap().contains("half"));
+    model.tensors("vae/diffusion_pytorch_model.safetensors", &[("full", &[1])]);
+    assert!(model.open().weights("vae").unwrap().contains("full"));
+    model.tensors("text_encoder/model.fp16.safetensors", &[("half", &[1])]);
+    assert!(model.open().weights("text_encoder").unwrap().contains("half"));
+}
+
+#[test]
+fn weights_that_are_only_there_as_pickles_are_refused_with_the_way_out() {
+    let model = Model::new();
+    model.write("vae/config.json", "{}");
+    assert!(matches!(model.open().weights("vae"), Err(Error::Missing { .. })));
+    model.write("vae/diffusion_pytorch_model.bin", "x");
+    let error = model.open().weights("vae").unwrap_err();
+    assert!(matches!(error, Error::UnsafeFormat { .. }));
+    let message = error.to_string();
+    assert!(
+        message.contains("diffusion_pytorch_model.bin") && message.contains("save_pretrained"),
+        "{message}"
+    );
+    model.tensors("vae/diffusion_pytorch_model.safetensors", &[("full", &[1])]);
+    assert!(model.open().weights("vae").is_ok(), "a pickle beside sound weights does not matter");
+}
+
+#[test]
+fn a_configuration_is_read_into_the_callers_type_or_named() {
+    #[derive(Debug, Deserialize)]
+    struct Config {
+        in_channels: usize,
+    }
+    let model = Model::new();
+    let directory = model.open();
+    assert_eq!(directory.config::<Config>("unet").unwrap().in_channels, 4);
+    assert!(directory.config::<Config>("vae").unwrap_err().to_string().contains("vae/config.json"));
+    model.write("unet/config.json", r#"{"in_channels": -4}"#);
+    let message = directory.config::<Config>("unet").unwrap_err().to_string();
+    assert!(message.contains("unet/config.json") && message.contains("line 1"), "{message}");
+}
+
+#[test]
+fn an_oversized_configuration_is_refused() {
+    let model = Model::new();
+    model.write("scheduler/scheduler_config.json", &" ".repeat(MAX_CONFIG_BYTES as usize));
+    assert_eq!(model.open().scheduler_config().unwrap().len(), MAX_CONFIG_BYTES as usize);
+    model.write("scheduler/scheduler_config.json", &" ".repeat(MAX_CONFIG_BYTES as usize + 1));
+    assert!(matches!(model.open().scheduler_config(), Err(Error::TooLarge { .. })));
+}
+
+#[test]
+fn both_ways_of_keeping_a_vocabulary_are_found() {
+    let model = Model::new();
+    let directory = model.open();
+    assert!(matches!(directory.tokenizer(), Err(Error::Missing { .. })));
+    model.write("tokenizer/tokenizer.json", "t");
+    assert_eq!(directory.tokenizer().unwrap().vocabulary, Vocabulary::Tokenizer(b"t".to_vec()));
+    model.write("tokenizer/vocab.json", "v");
+    assert!(
+        matches!(directory.tokenizer().unwrap().vocabulary, Vocabulary::Tokenizer(_)),
+        "merges are missing"
+    );
+    model.write("tokenizer/merges.txt", "m");
+    model.write("tokenizer/special_tokens_map.json", "s");
+    let files = directory.tokenizer().unwrap();
+    assert_eq!(files.vocabulary, Vocabulary::Merges { vocab: b"v".to_vec(), merges: b"m".to_vec() });
+    assert_eq!((files.config, files.special_tokens), (None, Some(b"s".to_vec())));
+}

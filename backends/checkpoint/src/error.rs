@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! Why a model file cannot be used, in sentences that name the file and, where known, the remedy.
+
+use std::{io, path::PathBuf};
+
+use safetensors::Dtype;
+
+/// A model file or directory that cannot be used. Names that come out of files are quoted and escaped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused to open or read a file.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A directory, a pipe, a device: something that has no fixed content to map.
+    #[error("`{}` is not a regular file", path.display())]
+    NotAFile {
+        /// The thing.
+        path: PathBuf,
+    },
+    /// The file's format can carry a program that runs when the file is loaded.
+    #[error(
+        "`{}` is {format}, which can run a program when it is loaded, so it is refused; load it once with \
+         diffusers on a machine where you trust it, write it again with `save_pretrained(directory, \
+         safe_serialization=True)`, and use that directory",
+        path.display()
+    )]
+    UnsafeFormat {
+        /// The file.
+        path: PathBuf,
+        /// What it is, with its article: "a pickle".
+        format: &'static str,
+    },
+    /// The file is not what its name says, or is incomplete.
+    #[error("`{}` is damaged or not a safetensors file: {reason}; fetch it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The first thing found wrong.
+        reason: String,
+    },
+    /// A file beside the weights is larger than any honest one.
+    #[error("`{}` has {bytes} bytes, more than the {limit} that such a file may have", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The largest size accepted.
+        limit: u64,
+    },
+    /// A JSON file that does not parse, or lacks something it must say.
+    #[error("`{}` cannot be understood: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// Part of a model directory is not there.
+    #[error("`{}` has no {what}; the download may be incomplete", path.display())]
+    Missing {
+        /// The directory that should have it.
+        path: PathBuf,
+        /// What should be in it.
+        what: String,
+    },
+    /// A tensor that the network needs is not in the file.
+    #[error("`{}` has no tensor {name:?}", path.display())]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's full name.
+        name: String,
+    },
+    /// A tensor has another shape than the network's configuration says.
+    #[error("tensor {name:?} in `{}` has the shape {found:?}, expected {expected:?}", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's full name.
+        name: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The shape that the configuration implies.
+        expected: Vec<usize>,
+    },
+    /// A tensor's number format cannot be read as real numbers.
+    #[error("tensor {name:?} holds {dtype} values; expected F32, F16, BF16 or F64")]
+    Dtype {
+        /// The tensor's full name.
+        name: String,
+        /// Its number format.
+        dtype: Dtype,
+    },
+    /// The files are sound, but of no family that is known here.
+    #[error("`{}` is of no known model family: {seen}", path.display())]
+    UnknownFamily {
+        /// The model's directory.
+        path: PathBuf,
+        /// What was found that decided it.
+        seen: String,
+    },
+}
