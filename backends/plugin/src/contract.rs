@@ -113,7 +113,7 @@ pub struct ConditioningHandle(pub u64);
 /// What a backend is and what it can do on this machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
-    /// Short name, as in the file name `libalice_backend_<name>.so`.
+    /// Short name, as in the file name `libalice_backend_<name>.so` with hyphens for its underscores.
     pub name: String,
     /// The backend's own version.
     pub version: String,
@@ -316,7 +316,8 @@ pub trait Backend: Send {
     /// Loads a model.
     ///
     /// # Errors
-    /// `BadModel`, `Unsupported` (family, layout or dtype), `OutOfMemory`, `Cancelled`.
+    /// `BadModel`, `Unsupported` (family, layout or dtype), `Invalid` (an unknown device), `OutOfMemory`,
+    /// `Cancelled`.
     fn load(&mut self, request: &LoadRequest, control: &dyn Control) -> Result<(ModelHandle, ModelInfo)>;
 
     /// Makes the model behave as with exactly these adapters; none restores the file's own weights.
@@ -340,7 +341,8 @@ pub trait Backend: Send {
     /// `[rows, output_channels, height, width]`.
     ///
     /// # Errors
-    /// `Invalid` for lengths that do not fit, `StaleHandle`, `OutOfMemory`, `Cancelled`, `DeviceLost`.
+    /// `Invalid` for no rows and for lengths that do not fit, `StaleHandle`, `OutOfMemory`, `Cancelled`,
+    /// `DeviceLost`.
     fn denoise(
         &mut self,
         model: ModelHandle,

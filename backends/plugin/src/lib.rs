@@ -7,7 +7,13 @@
 //! C table, so that a plugin is a dynamic library built by any compiler. The feature `export` turns a
 //! [`Backend`] into such a library, `load` turns such a library back into a [`Backend`].
 
+pub mod abi;
+pub mod checks;
 pub mod contract;
+#[cfg(feature = "export")]
+pub mod export;
+#[cfg(feature = "load")]
+pub mod load;
 pub mod slots;
 
 pub use contract::*;

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! The contract, call by call.
+
+use alice_plugin::slots::Slots;
+use alice_plugin::{
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Device, Error,
+    ErrorKind, LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextRequest, checks,
+};
+use serde_json::Value;
+use tracing::debug;
+
+use crate::faults::{Call, Faults};
+use crate::model::{DTYPE, Model};
+use crate::options::{Options, pass};
+use crate::picture::{self, mix};
+
+/// An instance of the stand-in.
+#[derive(Debug)]
+pub struct Paint {
+    options: Options,
+    faults: Faults,
+    models: Slots<Model>,
+    conditionings: Slots<Conditioning>,
+}
+
+/// An encoded prompt.
+#[derive(Debug)]
+struct Conditioning {
+    /// The handle of the model that made it.
+    model: u64,
+    /// Number of tokens.
+    length: usize,
+    /// Stands for everything that was encoded.
+    prompt: u64,
+}
+
+impl Paint {
+    /// A new instance with [`Options`] as JSON.
+    ///
+    /// # Errors
+    /// `Invalid` for options that do not exist, and whatever they ask for.
+    pub fn new(options: &Value) -> Result<Self> {
+        let mut options = Options::parse(options)?;
+        let mut faults = Faults::new(std::mem::take(&mut options.faults));
+        faults.strike(Call::Create)?;
+        Ok(Self { options, faults, models: Slots::new("model"), conditionings: Slots::new("conditioning") })
+    }
+
+    /// The prompt of each row, after a look whether the rows fit the model and each other.
+    fn prompts(&self, model: ModelHandle, rows: &[DenoiseRow<'_>]) -> Result<Vec<u64>> {
+        let found = rows.iter().map(|row| self.conditionings.get(row.conditioning.0));
+        let found = found.collect::<Result<Vec<_>>>()?;
+        if found.iter().any(|conditioning| conditioning.model != model.0) {
+            return Err(Error::invalid("a row's conditioning was made by another model"));
+        }
+        if found.windows(2).any(|pair| pair[0].length != pair[1].length) {
+            return Err(Error::invalid("the rows' conditionings differ in their number of tokens"));
+        }
+        Ok(found.iter().map(|conditioning| conditioning.prompt).collect())
+    }
+}
+
+impl Backend for Paint {
+    fn describe(&mut self) -> Result<Description> {
+        self.faults.strike(Call::Describe)?;
+        Ok(Description {
+            name: "paint".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            devices: vec![Device {
+                index: 0,
+                name: "stand-in".into(),
+                kind: "cpu".into(),
+                memory_total: None,
+                memory_free: None,
+            }],
+            dtypes: vec![DTYPE.into()],
+            families: vec!["sd1".into()],
+            inputs: Vec::new(),
+            score: 1,
+            reason: None,
+            stand_in: true,
+        })
+    }
+
+    fn load(&mut self, request: &LoadRequest, control: &dyn Control) -> Result<(ModelHandle, ModelInfo)> {
+        self.faults.strike(Call::Load)?;
+        if request.dtype != "auto" && request.dtype != DTYPE {
+            return Err(Error::unsupported(format!("the number format `{}` is not {DTYPE}", request.dtype)));
+        }
+        if request.device != 0 {
+            return Err(Error::invalid(format!("there is no device {}", request.device)));
+        }
+        // The family is not asked: nothing of the model is run, so a stand-in can stand in for any.
+        let model = Model::load(request, control)?;
+        pass(self.options.load_ms, control)?;
+        debug!(family = request.family, "Pretending to have loaded a model");
+        let info = model.info.clone();
+        Ok((ModelHandle(self.models.insert(model)), info))
+    }
+
+    fn adapt(&mut self, model: ModelHandle, adapters: &[Adapter], control: &dyn Control) -> Result<()> {
+        self.faults.strike(Call::Adapt)?;
+        let model = self.models.get_mut(model.0)?;
+        control.progress(0, adapters.len() as u64)?;
+        if let Some(missing) = adapters.iter().find(|adapter| !adapter.path.is_file()) {
+            return Err(Error::bad_model(format!("`{}` is not a file", missing.path.display())));
+        }
+        model.adapters = adapters.iter().fold(0, |sum, adapter| {
+            let path = adapter.path.as_os_str().as_encoded_bytes();
+            let sum = path.iter().fold(sum, |sum, &byte| mix(sum, byte.into()));
+            mix(sum, adapter.scale.to_bits().into())
+        });
+        Ok(())
+    }
+
+    fn encode_text(
+        &mut self,
+        model: ModelHandle,
+        request: &TextRequest<'_>,
+        control: &dyn Control,
+    ) -> Result<ConditioningHandle> {
+        self.faults.strike(Call::EncodeText)?;
+        checks::text(&self.models.get(model.0)?.info, request)?;
+        control.progress(0, 1)?;
+        let ids = request.chunks.iter().flat_map(|chunk| chunk.ids).copied();
+        let weights = request.chunks.iter().flat_map(|chunk| chunk.weights).map(|weight| weight.to_bits());
+        let rows = request.extra_rows.iter().flat_map(|rows| rows.data).map(|value| value.to_bits());
+        let prompt = ids.chain(weights).chain(rows).chain([request.clip_skip]);
+        let prompt = prompt.fold(0, |sum, value| mix(sum, value.into()));
+        let length = request.chunks.iter().map(|chunk| chunk.ids.len()).sum();
+        Ok(ConditioningHandle(self.conditionings.insert(Conditioning { model: model.0, length, prompt })))
+    }
+
+    fn denoise(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        rows: &[DenoiseRow<'_>],
+        out: &mut [f32],
+        control: &dyn Control,
+    ) -> Result<()> {
+        self.faults.strike(Call::Denoise)?;
+        let found = self.models.get(model.0)?;
+        let prompts = self.prompts(model, rows)?;
+        checks::denoise(&found.info, shape, rows, out)?;
+        if self.options.max_rows.is_some_and(|most| rows.len() > most) {
+            let message = format!("{} rows do not fit into the memory that was asked for", rows.len());
+            return Err(Error::new(ErrorKind::OutOfMemory, message));
+        }
+        pass(self.options.step_ms + self.options.row_ms * rows.len() as u64, control)?;
+        let answers = out.chunks_exact_mut(shape.len());
+        for ((row, prompt), answer) in rows.iter().zip(prompts).zip(answers) {
+            let prompt = prompt ^ found.adapters;
+            picture::denoise(prompt, &found.schedule, row.timestep, shape, row.latent, answer);
+        }
+        Ok(())
+    }
+
+    fn decode(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        latents: &[f32],
+        // A cell's colour depends on its neighbours only, so tiles would change nothing.
+        _options: &DecodeOptions,
+        out: &mut [u8],
+        control: &dyn Control,
+    ) -> Result<()> {
+        self.faults.strike(Call::Decode)?;
+        let rows = checks::decode(&self.models.get(model.0)?.info, shape, latents, out)?;
+        let pictures = out.chunks_exact_mut(out.len() / rows);
+        for (row, (latent, picture)) in latents.chunks_exact(shape.len()).zip(pictures).enumerate() {
+            control.progress(row as u64, rows as u64)?;
+            picture::decode(shape, latent, picture);
+        }
+        Ok(())
+    }
+
+    fn encode_image(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        pixels: &[u8],
+        mean: &mut [f32],
+        deviation: &mut [f32],
+        control: &dyn Control,
+    ) -> Result<()> {
+        self.faults.strike(Call::EncodeImage)?;
+        let info = &self.models.get(model.0)?.info;
+        let rows = checks::encode_image(info, shape, pixels, mean, deviation)?;
+        let pictures = pixels.chunks_exact(pixels.len() / rows);
+        for (row, (picture, latent)) in pictures.zip(mean.chunks_exact_mut(shape.len())).enumerate() {
+            control.progress(row as u64, rows as u64)?;
+            picture::encode(shape, picture, latent);
+        }
+        deviation.fill(0.01);
+        Ok(())
+    }
+
+    fn release(&mut self, conditioning: ConditioningHandle) -> Result<()> {
+        self.faults.strike(Call::Release)?;
+        self.conditionings.remove(conditioning.0).map(drop)
+    }
+
+    fn unload(&mut self, model: ModelHandle) -> Result<()> {
+        self.faults.strike(Call::Unload)?;
+        self.models.remove(model.0)?;
+        self.conditionings.retain(|conditioning| conditioning.model != model.0);
+        Ok(())
+    }
+
+    fn memory(&mut self) -> Result<Memory> {
+        self.faults.strike(Call::Memory)?;
+        Ok(Memory {
+            weights: self.models.values().map(|model| model.info.memory_bytes).sum(),
+            working: (self.conditionings.values().count() * size_of::<Conditioning>()) as u64,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::path::PathBuf;
+
+    use alice_plugin::{ModelFiles, TextChunk, Uncontrolled};
+    use serde_json::json;
+
+    use super::*;
+
+    const SHAPE: LatentShape = LatentShape { channels: 4, height: 2, width: 2 };
+
+    /// An instance with a model and a prompt.
+    fn ready(options: &Value) -> (Paint, ModelHandle, ConditioningHandle) {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("model_index.json"), "{}").unwrap();
+        let mut paint = Paint::new(options).unwrap();
+        let request = LoadRequest {
+            files: ModelFiles::Diffusers { path: directory.path().to_owned() },
+            family: "a family of the future".into(),
+            dtype: "auto".into(),
+            device: 0,
+        };
+        let (model, info) = paint.load(&request, &Uncontrolled).unwrap();
+        let length = info.text_encoders[0].context_length as usize;
+        let chunks = [TextChunk { encoder: 0, ids: &vec![1; length], weights: &vec![1.0; length] }];
+        let request = TextRequest { chunks: &chunks, extra_rows: &[], clip_skip: 0 };
+        let conditioning = paint.encode_text(model, &request, &Uncontrolled).unwrap();
+        (paint, model, conditioning)
+    }
+
+    fn denoise(
+        (paint, model, conditioning): &mut (Paint, ModelHandle, ConditioningHandle),
+        rows: usize,
+        control: &dyn Control,
+    ) -> Result<Vec<f32>> {
+        let latent = [0.5; 16];
+        let row = DenoiseRow { latent: &latent, timestep: 9.0, conditioning: *conditioning, extras: &[] };
+        let mut out = vec![0.0; rows * SHAPE.len()];
+        paint.denoise(*model, SHAPE, &vec![row; rows], &mut out, control).map(|()| out)
+    }
+
+    #[test]
+    fn more_rows_than_it_may_take_run_out_of_memory_and_fewer_still_work() {
+        let mut ready = ready(&json!({"max_rows": 2}));
+        assert_eq!(denoise(&mut ready, 3, &Uncontrolled).unwrap_err().kind, ErrorKind::OutOfMemory);
+        assert!(denoise(&mut ready, 2, &Uncontrolled).is_ok());
+    }
+
+    #[test]
+    fn a_long_step_is_cancelled_while_it_lasts() {
+        struct Third(Cell<u32>);
+        impl Control for Third {
+            fn progress(&self, _done: u64, total: u64) -> Result<()> {
+                assert_eq!(total, 3_600_000 + 2 * 7);
+                self.0.set(self.0.get() + 1);
+                if self.0.get() == 3 { Err(Error::cancelled()) } else { Ok(()) }
+            }
+        }
+        let mut ready = ready(&json!({"step_ms": 3_600_000, "row_ms": 7}));
+        let error = denoise(&mut ready, 2, &Third(Cell::new(0))).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn adapters_change_the_picture_and_a_missing_one_changes_nothing() {
+        let mut ready = ready(&json!({}));
+        let plain = denoise(&mut ready, 1, &Uncontrolled).unwrap();
+        let mut adapt = |path: &str, scale| {
+            let adapters = [Adapter { path: PathBuf::from(path), scale }];
+            let result = ready.0.adapt(ready.1, &adapters, &Uncontrolled);
+            (result, denoise(&mut ready, 1, &Uncontrolled).unwrap())
+        };
+        let (result, unchanged) = adapt("/there/is/no/such/file", 1.0);
+        assert_eq!((result.unwrap_err().kind, &unchanged), (ErrorKind::BadModel, &plain));
+        let (result, strong) = adapt(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), 1.0);
+        assert_eq!(result, Ok(()));
+        assert_ne!(strong, plain);
+        assert_ne!(adapt(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), 0.5).1, strong);
+        ready.0.adapt(ready.1, &[], &Uncontrolled).unwrap();
+        assert_eq!(denoise(&mut ready, 1, &Uncontrolled).unwrap(), plain);
+    }
+
+    #[test]
+    fn accidents_happen_at_their_call_and_unknown_ones_are_refused() {
+        let mut paint =
+            Paint::new(&json!({"faults": [{"call": "memory", "at": 2, "do": "device_lost"}]})).unwrap();
+        assert!(paint.memory().is_ok());
+        assert_eq!(paint.memory().unwrap_err().kind, ErrorKind::DeviceLost);
+        assert!(paint.memory().is_ok());
+        for options in [json!({"faults": [{"call": "dance", "do": "panic"}]}), json!({"steps": 1}), json!(3)]
+        {
+            assert_eq!(Paint::new(&options).unwrap_err().kind, ErrorKind::Invalid, "{options}");
+        }
+    }
+}

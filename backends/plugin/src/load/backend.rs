@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! A running instance of a plugin: each call of [`Backend`] as the C call that stands for it.
+
+use std::ptr::{NonNull, null_mut};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Functions;
+use super::callbacks::{Listener, Reply, host};
+use crate::abi::read::text;
+use crate::abi::{self, Status};
+use crate::{
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error, ErrorKind,
+    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk, TextRequest,
+};
+
+/// Room for the message of a failed call.
+const MESSAGE_CAPACITY: usize = 2048;
+
+/// A running instance of a plugin. Dropping it ends the instance and everything in it.
+#[derive(Debug)]
+pub struct PluginBackend {
+    functions: Functions,
+    instance: NonNull<abi::Instance>,
+}
+
+// SAFETY: the contract lets an instance be used from any thread, by one call at a time; `&mut self` and the
+// lack of `Sync` see to the latter.
+unsafe impl Send for PluginBackend {}
+
+impl PluginBackend {
+    pub(super) fn start(functions: Functions, options: &Value) -> Result<Self> {
+        let (host, options, mut instance) = (host(), json(options)?, null_mut());
+        // SAFETY: every pointer is to a local variable and says its length.
+        catch(|error| unsafe {
+            (functions.create)(&host, options.as_ptr(), options.len(), &mut instance, error)
+        })?;
+        let instance = NonNull::new(instance).ok_or_else(|| broken("it gave no instance"))?;
+        Ok(Self { functions, instance })
+    }
+
+    fn instance(&mut self) -> *mut abi::Instance {
+        self.instance.as_ptr()
+    }
+}
+
+impl Drop for PluginBackend {
+    fn drop(&mut self) {
+        // SAFETY: the instance came from this plugin's `create` and is not used again.
+        unsafe { (self.functions.destroy)(self.instance.as_ptr()) }
+    }
+}
+
+impl Backend for PluginBackend {
+    fn describe(&mut self) -> Result<Description> {
+        let (instance, describe, mut reply) = (self.instance(), self.functions.describe, Reply::default());
+        let sink = reply.sink();
+        // SAFETY: the instance lives, and the sink's reply outlives the call.
+        catch(|error| unsafe { describe(instance, &sink, error) })?;
+        parse(reply, "its description")
+    }
+
+    fn load(&mut self, request: &LoadRequest, control: &dyn Control) -> Result<(ModelHandle, ModelInfo)> {
+        let (instance, load, request) = (self.instance(), self.functions.load, json(request)?);
+        let (mut model, mut reply) = (0, Reply::default());
+        let sink = reply.sink();
+        controlled(control, |control, error| {
+            // SAFETY: the instance lives, and every pointer is to something that outlives the call.
+            unsafe { load(instance, request.as_ptr(), request.len(), control, &mut model, &sink, error) }
+        })?;
+        let model = ModelHandle(model);
+        match parse(reply, "what it says about the model") {
+            Ok(info) => Ok((model, info)),
+            Err(error) => {
+                // The model is of no use without the answer; the answer's fault is the one to report.
+                let _ = self.unload(model);
+                Err(error)
+            }
+        }
+    }
+
+    fn adapt(&mut self, model: ModelHandle, adapters: &[Adapter], control: &dyn Control) -> Result<()> {
+        let adapt = self.functions.adapt.ok_or_else(|| Error::unsupported("the plugin knows no adapters"))?;
+        let (instance, adapters) = (self.instance(), json(&adapters)?);
+        controlled(control, |control, error| {
+            // SAFETY: the instance lives, and every pointer is to something that outlives the call.
+            unsafe { adapt(instance, model.0, adapters.as_ptr(), adapters.len(), control, error) }
+        })
+    }
+
+    fn encode_text(
+        &mut self,
+        model: ModelHandle,
+        request: &TextRequest<'_>,
+        control: &dyn Control,
+    ) -> Result<ConditioningHandle> {
+        let (instance, encode_text) = (self.instance(), self.functions.encode_text);
+        let chunks = request.chunks.iter().map(raw_chunk).collect::<Vec<_>>();
+        let extra_rows = request.extra_rows.iter().map(raw_tensor).collect::<Vec<_>>();
+        let call = abi::TextCall {
+            struct_size: size_of::<abi::TextCall>() as u32,
+            clip_skip: request.clip_skip,
+            model: model.0,
+            chunks: chunks.as_ptr(),
+            chunk_count: chunks.len(),
+            extra_rows: extra_rows.as_ptr(),
+            extra_row_count: extra_rows.len(),
+        };
+        let mut conditioning = 0;
+        controlled(control, |control, error| {
+            // SAFETY: the instance lives, and every pointer is to something that outlives the call.
+            unsafe { encode_text(instance, &call, control, &mut conditioning, error) }
+        })?;
+        Ok(ConditioningHandle(conditioning))
+    }
+
+    fn denoise(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        rows: &[DenoiseRow<'_>],
+        out: &mut [f32],
+        control: &dyn Control,
+    ) -> Result<()> {
+        let (instance, denoise) = (self.instance(), self.functions.denoise);
+        let extras = rows.iter().map(|row| row.extras.iter().map(raw_tensor).collect::<Vec<_>>());
+        let extras = extras.collect::<Vec<_>>();
+        let rows = rows.iter().zip(&extras).map(|(row, extras)| raw_row(row, extras)).collect::<Vec<_>>();
+        let call = abi::DenoiseCall {
+            struct_size: size_of::<abi::DenoiseCall>() as u32,
+            channels: shape.channels,
+            height: shape.height,
+            width: shape.width,
+            model: model.0,
+            rows: rows.as_ptr(),
+            row_count: rows.len(),
+            out: out.as_mut_ptr(),
+            out_len: out.len(),
+        };
+        // SAFETY: the instance lives, and every pointer is to something that outlives the call.
+        controlled(control, |control, error| unsafe { denoise(instance, &call, control, error) })
+    }
+
+    fn decode(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        latents: &[f32],
+        options: &DecodeOptions,
+        out: &mut [u8],
+        control: &dyn Control,
+    ) -> Result<()> {
+        let (instance, decode, options) = (self.instance(), self.functions.decode, json(options)?);
+        let call = abi::DecodeCall {
+            struct_size: size_of::<abi::DecodeCall>() as u32,
+            channels: shape.channels,
+            height: shape.height,
+            width: shape.width,
+            model: model.0,
+            latents: latents.as_ptr(),
+            latents_len: latents.len(),
+            options: options.as_ptr(),
+            options_len: options.len(),
+            out: out.as_mut_ptr(),
+            out_len: out.len(),
+        };
+        // SAFETY: the instance lives, and every pointer is to something that outlives the call.
+        controlled(control, |control, error| unsafe { decode(instance, &call, control, error) })
+    }
+
+    fn encode_image(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        pixels: &[u8],
+        mean: &mut [f32],
+        deviation: &mut [f32],
+        control: &dyn Control,
+    ) -> Result<()> {
+        let Some(encode_image) = self.functions.encode_image else {
+            return Err(Error::unsupported("the plugin encodes no pictures"));
+        };
+        let instance = self.instance();
+        let call = abi::EncodeImageCall {
+            struct_size: size_of::<abi::EncodeImageCall>() as u32,
+            channels: shape.channels,
+            height: shape.height,
+            width: shape.width,
+            model: model.0,
+            pixels: pixels.as_ptr(),
+            pixels_len: pixels.len(),
+            mean: mean.as_mut_ptr(),
+            mean_len: mean.len(),
+            deviation: deviation.as_mut_ptr(),
+            deviation_len: deviation.len(),
+        };
+        // SAFETY: the instance lives, and every pointer is to something that outlives the call.
+        controlled(control, |control, error| unsafe { encode_image(instance, &call, control, error) })
+    }
+
+    fn release(&mut self, conditioning: ConditioningHandle) -> Result<()> {
+        let (instance, release) = (self.instance(), self.functions.release);
+        // SAFETY: the instance lives; the plugin checks the handle.
+        catch(|error| unsafe { release(instance, conditioning.0, error) })
+    }
+
+    fn unload(&mut self, model: ModelHandle) -> Result<()> {
+        let (instance, unload) = (self.instance(), self.functions.unload);
+        // SAFETY: the instance lives; the plugin checks the handle.
+        catch(|error| unsafe { unload(instance, model.0, error) })
+    }
+
+    fn memory(&mut self) -> Result<Memory> {
+        let (instance, memory, mut reply) = (self.instance(), self.functions.memory, Reply::default());
+        let sink = reply.sink();
+        // SAFETY: the instance lives, and the sink's reply outlives the call.
+        catch(|error| unsafe { memory(instance, &sink, error) })?;
+        parse(reply, "its memory")
+    }
+}
+
+fn raw_chunk(chunk: &TextChunk<'_>) -> abi::TextChunk {
+    abi::TextChunk {
+        struct_size: size_of::<abi::TextChunk>() as u32,
+        encoder: chunk.encoder,
+        ids: chunk.ids.as_ptr(),
+        id_count: chunk.ids.len(),
+        weights: chunk.weights.as_ptr(),
+        weight_count: chunk.weights.len(),
+    }
+}
+
+fn raw_tensor(tensor: &NamedTensor<'_>) -> abi::Tensor {
+    abi::Tensor {
+        struct_size: size_of::<abi::Tensor>() as u32,
+        // No tensor has anywhere near 2^32 dimensions; the shape would have to hold sixteen gigabytes.
+        rank: tensor.shape.len() as u32,
+        name: tensor.name.as_ptr(),
+        name_len: tensor.name.len(),
+        shape: tensor.shape.as_ptr(),
+        data: tensor.data.as_ptr(),
+        data_len: tensor.data.len(),
+    }
+}
+
+fn raw_row(row: &DenoiseRow<'_>, extras: &[abi::Tensor]) -> abi::DenoiseRow {
+    abi::DenoiseRow {
+        struct_size: size_of::<abi::DenoiseRow>() as u32,
+        timestep: row.timestep,
+        conditioning: row.conditioning.0,
+        latent: row.latent.as_ptr(),
+        latent_len: row.latent.len(),
+        extras: extras.as_ptr(),
+        extra_count: extras.len(),
+    }
+}
+
+/// Makes a call that reports to `control`.
+fn controlled(
+    control: &dyn Control,
+    call: impl FnOnce(*const abi::Control, *mut abi::Error) -> Status,
+) -> Result<()> {
+    let listener = Listener::new(control);
+    let control = listener.control();
+    let result = catch(|error| call(&control, error));
+    match (result, listener.into_stop()) {
+        // The caller's own words say more than the plugin's.
+        (Err(Error { kind: ErrorKind::Cancelled, .. }), Some(stop)) => {
+            Err(Error::new(ErrorKind::Cancelled, stop))
+        }
+        (result, _) => result,
+    }
+}
+
+/// Makes a call with room for its message, and reads the status.
+fn catch(call: impl FnOnce(*mut abi::Error) -> Status) -> Result<()> {
+    let mut message = [0_u8; MESSAGE_CAPACITY];
+    let mut error = abi::Error {
+        struct_size: size_of::<abi::Error>() as u32,
+        message_len: 0,
+        message: message.as_mut_ptr(),
+        message_capacity: MESSAGE_CAPACITY,
+    };
+    let status = call(&mut error);
+    if status == abi::OK {
+        return Ok(());
+    }
+    let length = (error.message_len as usize).min(MESSAGE_CAPACITY);
+    let message = match text(&message[..length]).into_owned() {
+        message if message.is_empty() => format!("the plugin gave the status {status} and no reason"),
+        message => message,
+    };
+    Err(Error::new(abi::kind_of(status), message))
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    // Of all that is sent, only a path that is not Unicode cannot be written as JSON.
+    serde_json::to_vec(value).map_err(|error| Error::invalid(error.to_string()))
+}
+
+fn parse<T: DeserializeOwned>(reply: Reply, what: &str) -> Result<T> {
+    let text = reply.into_bytes()?;
+    serde_json::from_slice(&text).map_err(|error| broken(format!("{what} cannot be understood: {error}")))
+}
+
+fn broken(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Contract, message)
+}
