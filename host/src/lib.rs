@@ -1,3 +1,28 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Placeholder.
+//! The ALICE daemon: pages, OpenAI's API, and the engine that feeds a compute backend.
+//!
+//! A request goes from [`router`] through one dialect of [`api`] or a page of [`pages`] to [`generate`],
+//! the one use case, and from there through [`engine`] to a backend.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod app;
+pub mod backends;
+pub mod cli;
+pub mod config;
+pub mod conformance;
+pub mod denoiser;
+pub mod draft;
+pub mod engine;
+pub mod error;
+pub mod gallery;
+pub mod generate;
+pub mod guard;
+pub mod infotext;
+pub mod models;
+pub mod pages;
+pub mod picture;
+pub mod queue;
+pub mod router;
+pub mod server;

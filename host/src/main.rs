@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Placeholder.
-fn main() {}
+//! The `alice` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    alice::cli::run()
+}

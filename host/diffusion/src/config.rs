@@ -162,6 +162,16 @@ impl SchedulerConfig {
         self.prediction
     }
 
+    /// The same settings as the pipelines of Stable Diffusion read them: whatever an old file says or leaves
+    /// out, `steps_offset` is 1.
+    ///
+    /// Source: diffusers `pipelines/stable_diffusion/pipeline_stable_diffusion.py`, `__init__`.
+    #[must_use]
+    pub fn for_stable_diffusion(self) -> Self {
+        let steps_offset = 1.min(self.betas.count - 1);
+        Self { steps_offset, ..self }
+    }
+
     /// Number of timesteps that the network was trained on: the most steps that a schedule can have.
     pub fn train_timesteps(&self) -> usize {
         self.betas.count
@@ -250,6 +260,7 @@ mod tests {
             (BetaSchedule::Linear, 1e-4, 0.02)
         );
         assert_eq!((config.train_timesteps(), config.steps_offset, config.spacing), (1000, 0, None));
+        assert_eq!(config.for_stable_diffusion().steps_offset, 1, "as its pipeline sets it");
         assert!(config.alpha_ends_at_one && !config.karras && config.sampler.is_none());
         assert_eq!(with("prediction_type", "null").unwrap(), config);
     }

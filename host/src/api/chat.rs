@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! `POST /v1/chat/completions`: the form in which SAM and the other clients of the Python ALICE ask for
+//! pictures. The last user message is the prompt; parameters stand in `sam_config`, `samConfig` or, as SAM
+//! really sends them, `metadata`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{files, json};
+use crate::app::App;
+use crate::draft::{Draft, Parameters};
+use crate::error::{Alice, Error, Result};
+use crate::generate;
+
+/// Most pictures of one request in this API.
+const MAX_COUNT: u32 = 100;
+
+/// What clients send; other fields of OpenAI's chat API are ignored.
+#[derive(Debug, Deserialize)]
+pub struct ChatRequest {
+    model: String,
+    messages: Vec<Message>,
+    #[serde(alias = "samConfig")]
+    sam_config: Option<SamConfig>,
+    /// OpenAI defines this as free text pairs, so nothing in it is ever an error.
+    metadata: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Message {
+    role: String,
+    content: Option<Content>,
+}
+
+/// A message's text, alone or in parts.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Debug, Deserialize)]
+struct Part {
+    r#type: String,
+    text: Option<String>,
+}
+
+/// The generation parameters.
+#[derive(Debug, Default, Deserialize)]
+struct SamConfig {
+    negative_prompt: Option<String>,
+    steps: Option<i64>,
+    guidance_scale: Option<f64>,
+    scheduler: Option<String>,
+    width: Option<i64>,
+    height: Option<i64>,
+    seed: Option<i128>,
+    num_images: Option<i64>,
+    lora_paths: Option<Vec<String>>,
+    input_images: Option<Vec<String>>,
+    input_image_urls: Option<Vec<String>>,
+}
+
+/// What clients get back.
+#[derive(Debug, Serialize)]
+pub struct ChatResponse {
+    id: String,
+    object: &'static str,
+    created: u64,
+    model: String,
+    choices: [Choice; 1],
+    usage: Usage,
+}
+
+#[derive(Debug, Serialize)]
+struct Choice {
+    index: u32,
+    message: Answer,
+    finish_reason: &'static str,
+    #[serde(rename = "finishReason")]
+    finish_reason_camel: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    role: &'static str,
+    content: String,
+    image_urls: Vec<String>,
+    metadata: Metadata,
+}
+
+#[derive(Debug, Serialize)]
+struct Metadata {
+    #[serde(flatten)]
+    parameters: Parameters,
+    /// The seed of each picture.
+    seeds: Vec<u64>,
+    mode: &'static str,
+    input_image_count: Option<u32>,
+    enlarged: bool,
+    prompt_truncated: bool,
+}
+
+/// Pictures have no tokens; SAM insists on the camel-case names, OpenAI's clients on the others.
+#[derive(Debug, Default, Serialize)]
+struct Usage {
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    total_tokens: u32,
+    #[serde(rename = "promptTokens")]
+    prompt_tokens_camel: u32,
+    #[serde(rename = "completionTokens")]
+    completion_tokens_camel: u32,
+    #[serde(rename = "totalTokens")]
+    total_tokens_camel: u32,
+}
+
+/// Text in, addresses of pictures out.
+///
+/// 400 without a prompt, 404 for an unknown model, 422 for a body that does not fit, 503 when the line is
+/// full. Dropping the request cancels the work.
+pub async fn create(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: json::Body,
+) -> std::result::Result<Json<ChatResponse>, Alice> {
+    let wire: ChatRequest = json::parse(&app, body)?;
+    let model = wire.model.clone();
+    let request = wire.into_draft()?.resolve(&app.models, &app.config, MAX_COUNT)?;
+    let outcome = generate::run(&app, request).await?;
+    let base = files::base_url(&headers, app.config.server.host, app.config.server.port);
+    Ok(Json(ChatResponse::new(outcome, model, &base)))
+}
+
+impl ChatRequest {
+    fn into_draft(self) -> Result<Draft> {
+        let prompt = prompt(self.messages)?;
+        let from_metadata = self.metadata.map(SamConfig::lenient).unwrap_or_default();
+        let config = self.sam_config.unwrap_or_default().or(from_metadata);
+        config.refuse_what_is_missing()?;
+        Ok(Draft {
+            model: Some(self.model),
+            prompt,
+            negative_prompt: config.negative_prompt,
+            steps: config.steps,
+            guidance_scale: config.guidance_scale,
+            scheduler: config.scheduler,
+            width: config.width,
+            height: config.height,
+            seed: config.seed,
+            count: config.num_images,
+        })
+    }
+}
+
+/// The text of the last user message.
+fn prompt(messages: Vec<Message>) -> Result<String> {
+    let missing = || Error::invalid("messages", "must hold a user message with text");
+    let message = messages.into_iter().rfind(|message| message.role == "user").ok_or_else(missing)?;
+    match message.content.ok_or_else(missing)? {
+        Content::Text(text) => Ok(text),
+        Content::Parts(parts) if parts.iter().any(|part| part.r#type != "text") => {
+            Err(Error::invalid("messages", "may hold text only: this version takes no input images"))
+        }
+        Content::Parts(parts) => Ok(parts.into_iter().filter_map(|part| part.text).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+impl SamConfig {
+    /// The known fields of `metadata` that have usable values; numbers may be text. Everything else is
+    /// somebody else's.
+    fn lenient(metadata: Value) -> Self {
+        let Value::Object(fields) = metadata else { return Self::default() };
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            negative_prompt: text("negative_prompt"),
+            steps: number(&fields, "steps"),
+            guidance_scale: number(&fields, "guidance_scale").filter(|scale: &f64| scale.is_finite()),
+            scheduler: text("scheduler"),
+            width: number(&fields, "width"),
+            height: number(&fields, "height"),
+            seed: number(&fields, "seed"),
+            num_images: number(&fields, "num_images"),
+            ..Self::default()
+        }
+    }
+
+    /// Field by field: ours, else `other`'s.
+    fn or(self, other: Self) -> Self {
+        Self {
+            negative_prompt: self.negative_prompt.or(other.negative_prompt),
+            steps: self.steps.or(other.steps),
+            guidance_scale: self.guidance_scale.or(other.guidance_scale),
+            scheduler: self.scheduler.or(other.scheduler),
+            width: self.width.or(other.width),
+            height: self.height.or(other.height),
+            seed: self.seed.or(other.seed),
+            num_images: self.num_images.or(other.num_images),
+            ..self
+        }
+    }
+
+    /// What would silently be missing from the picture is an error instead.
+    fn refuse_what_is_missing(&self) -> Result<()> {
+        let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+        let refusals = [
+            (given(&self.lora_paths), "lora_paths", "this version cannot load LoRAs"),
+            (given(&self.input_images), "input_images", "this version takes no input images"),
+            (given(&self.input_image_urls), "input_image_urls", "this version takes no input images"),
+        ];
+        match refusals.into_iter().find(|(given, ..)| *given) {
+            Some((_, param, reason)) => Err(Error::invalid(param, format!("cannot be used: {reason}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A number, written as a number or as text.
+fn number<T: std::str::FromStr>(fields: &Map<String, Value>, name: &str) -> Option<T> {
+    match fields.get(name)? {
+        Value::Number(number) => number.to_string().parse().ok(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+impl ChatResponse {
+    fn new(outcome: generate::Outcome, model: String, base: &str) -> Self {
+        let pictures = outcome.pictures;
+        let parameters = pictures[0].parameters.clone();
+        let plural = if pictures.len() == 1 { "image" } else { "images" };
+        let metadata = Metadata {
+            enlarged: parameters.enlarged(),
+            parameters,
+            seeds: pictures.iter().map(|picture| picture.parameters.seed).collect(),
+            mode: "txt2img",
+            input_image_count: None,
+            prompt_truncated: outcome.truncated,
+        };
+        let message = Answer {
+            role: "assistant",
+            content: format!("Generated {} {plural}.", pictures.len()),
+            image_urls: pictures.iter().map(|picture| files::url(base, &picture.kept)).collect(),
+            metadata,
+        };
+        let id = pictures[0].kept.file.chars().take(12).collect::<String>();
+        Self {
+            id: format!("chatcmpl-{id}"),
+            object: "chat.completion",
+            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
+            model,
+            choices: [Choice { index: 0, message, finish_reason: "stop", finish_reason_camel: "stop" }],
+            usage: Usage::default(),
+        }
+    }
+}

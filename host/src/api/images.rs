@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! `POST /v1/images/generations`: OpenAI's image API, with ALICE's parameters beside OpenAI's.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::{files, json};
+use crate::app::App;
+use crate::draft::{Draft, Parameters};
+use crate::error::{Error, OpenAi, Result};
+use crate::generate::{self, Outcome};
+
+/// Most pictures of one request in this API.
+const MAX_COUNT: u32 = 10;
+
+/// What clients send. Fields that are not named here are ignored, as OpenAI ignores `user`.
+#[derive(Debug, Deserialize)]
+pub struct ImageRequest {
+    prompt: String,
+    model: Option<String>,
+    n: Option<i64>,
+    size: Option<String>,
+    response_format: Option<ResponseFormat>,
+    output_format: Option<String>,
+    background: Option<String>,
+    stream: Option<bool>,
+    // ALICE's own parameters, as in the chat form.
+    negative_prompt: Option<String>,
+    steps: Option<i64>,
+    guidance_scale: Option<f64>,
+    scheduler: Option<String>,
+    width: Option<i64>,
+    height: Option<i64>,
+    seed: Option<i128>,
+}
+
+/// How pictures come back.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ResponseFormat {
+    /// In the answer itself: the default, because many clients cannot fetch a URL of this server.
+    #[default]
+    B64Json,
+    /// As an address on this server.
+    Url,
+}
+
+/// What clients get back.
+#[derive(Debug, Serialize)]
+pub struct ImageResponse {
+    created: u64,
+    data: Vec<ImageData>,
+    background: &'static str,
+    output_format: &'static str,
+    size: String,
+    /// What the pictures were really made with.
+    x_alice: Effective,
+}
+
+#[derive(Debug, Serialize)]
+struct ImageData {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    b64_json: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    seed: u64,
+}
+
+/// The parameters in use, with everything that was filled in or changed.
+#[derive(Debug, Serialize)]
+struct Effective {
+    #[serde(flatten)]
+    parameters: Parameters,
+    /// The picture was rendered smaller and enlarged to the size asked for.
+    enlarged: bool,
+    /// The end of the prompt was beyond what the model reads.
+    prompt_truncated: bool,
+    took_s: f64,
+}
+
+/// Text in, pictures out.
+///
+/// Waits for its turn. 400 names the bad field, 404 an unknown model, 503 that the line is full. Dropping the
+/// request cancels the work.
+pub async fn create(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: json::Body,
+) -> std::result::Result<Json<ImageResponse>, OpenAi> {
+    let wire: ImageRequest = json::parse(&app, body)?;
+    let format = wire.response_format.unwrap_or_default();
+    let names = wire.names();
+    let request = wire.into_draft()?.resolve(&app.models, &app.config, MAX_COUNT);
+    let request = request.map_err(|error| error.renamed(names))?;
+    let outcome = generate::run(&app, request).await?;
+    let base = files::base_url(&headers, app.config.server.host, app.config.server.port);
+    Ok(Json(ImageResponse::new(outcome, format, &base)))
+}
+
+impl ImageRequest {
+    /// Our names of parameters, and what this request calls them.
+    fn names(&self) -> &'static [(&'static str, &'static str)] {
+        match self.size {
+            Some(_) => &[("num_images", "n"), ("width", "size"), ("height", "size")],
+            None => &[("num_images", "n")],
+        }
+    }
+
+    /// The same in ALICE's words.
+    fn into_draft(self) -> Result<Draft> {
+        refuse(self.stream == Some(true), "stream", "is not offered by this version: leave it out")?;
+        let png = self.output_format.as_deref().is_none_or(|format| format == "png");
+        refuse(!png, "output_format", "must be `png`: this version writes no other")?;
+        let transparent = self.background.as_deref() == Some("transparent");
+        refuse(transparent, "background", "cannot be `transparent`: the models paint a background")?;
+        let (width, height) = match self.size.as_deref() {
+            None | Some("auto" | "") => (self.width, self.height),
+            Some(size) => {
+                let (width, height) = sides(size)?;
+                (self.width.or(Some(width)), self.height.or(Some(height)))
+            }
+        };
+        Ok(Draft {
+            model: self.model,
+            prompt: self.prompt,
+            negative_prompt: self.negative_prompt,
+            steps: self.steps,
+            guidance_scale: self.guidance_scale,
+            scheduler: self.scheduler,
+            width,
+            height,
+            seed: self.seed,
+            count: self.n,
+        })
+    }
+}
+
+fn refuse(bad: bool, param: &str, problem: &str) -> Result<()> {
+    if bad { Err(Error::invalid(param, problem)) } else { Ok(()) }
+}
+
+/// Width and height of `WxH`.
+fn sides(size: &str) -> Result<(i64, i64)> {
+    let sides = size.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    sides.ok_or_else(|| Error::invalid("size", "must be `auto` or `<width>x<height>` in pixels"))
+}
+
+impl ImageResponse {
+    fn new(outcome: Outcome, format: ResponseFormat, base: &str) -> Self {
+        let Outcome { pictures, truncated, took_s } = outcome;
+        let parameters = pictures[0].parameters.clone();
+        let data = pictures.into_iter().map(|picture| {
+            let seed = picture.parameters.seed;
+            match format {
+                ResponseFormat::B64Json => {
+                    ImageData { b64_json: Some(BASE64_STANDARD.encode(&picture.png)), url: None, seed }
+                }
+                ResponseFormat::Url => {
+                    ImageData { b64_json: None, url: Some(files::url(base, &picture.kept)), seed }
+                }
+            }
+        });
+        Self {
+            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
+            data: data.collect(),
+            background: "opaque",
+            output_format: "png",
+            size: format!("{}x{}", parameters.width, parameters.height),
+            x_alice: Effective {
+                enlarged: parameters.enlarged(),
+                parameters,
+                prompt_truncated: truncated,
+                took_s,
+            },
+        }
+    }
+}

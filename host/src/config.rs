@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! What the operator may set: one documented field per key, nested by topic as in `config.yaml`.
+//!
+//! Key names and meanings are those of the Python ALICE where it had the key. [`file`] reads them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub mod file;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Who can reach the daemon.
+    pub server: Server,
+    /// Where models are.
+    pub models: Models,
+    /// How pictures are made when a request leaves it open, and on what.
+    pub generation: Generation,
+    /// How evaluations share the device.
+    pub engine: Engine,
+    /// What one caller may ask for.
+    pub limits: Limits,
+    /// Where pictures go.
+    pub storage: Storage,
+    /// What is logged.
+    pub logging: Logging,
+}
+
+/// Who can reach the daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// The address to listen on.
+    pub host: IpAddr,
+    /// The port to listen on; 0 lets the system choose one.
+    pub port: u16,
+    /// Names under which clients reach this server, beside the loopback names and plain addresses. A request
+    /// for another name is refused, because a web page can point a name of its own at this machine.
+    pub hostnames: Vec<String>,
+    /// Serve everyone who can reach a `host` that is not a loopback address.
+    pub allow_anonymous_network: bool,
+    /// Demand an account. This version has none, so `true` refuses to start instead of serving everyone.
+    pub require_auth: bool,
+    /// One key for every caller. This version checks none, so a value refuses to start.
+    pub api_key: Option<String>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::from([127, 0, 0, 1]),
+            port: 8080,
+            hostnames: Vec::new(),
+            allow_anonymous_network: false,
+            require_auth: false,
+            api_key: None,
+        }
+    }
+}
+
+/// Where models are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Models {
+    /// Directory with one diffusers directory per model. The built-in model is found beside the program too.
+    pub directory: PathBuf,
+    /// Id or name of the model that `gpt-image-1` and an absent `model` mean. Unset: the first one found.
+    pub default_model: Option<String>,
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self { directory: PathBuf::from("models"), default_model: None }
+    }
+}
+
+/// How pictures are made when a request leaves it open, and on what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generation {
+    /// `auto` takes the backend that suits this machine best; otherwise a backend's name or a library's path.
+    pub backend: String,
+    /// Further directories to search for `libalice_backend_*.so`.
+    pub backend_directories: Vec<PathBuf>,
+    /// Options handed to the backend as they are, by the backend's name.
+    pub backend_options: serde_json::Map<String, serde_json::Value>,
+    /// Threads of a backend that computes on the CPU. Unset: one per physical core.
+    pub threads: Option<u32>,
+    /// Steps, 1-150. Unset: the model's own.
+    pub default_steps: Option<u32>,
+    /// Guidance scale, 0-20. Unset: the model's own.
+    pub default_guidance_scale: Option<f32>,
+    /// Scheduler name. Unset: the model's own.
+    pub default_scheduler: Option<String>,
+    /// Width in pixels, 64-2048. Unset: the model's own.
+    pub default_width: Option<u32>,
+    /// Height in pixels, 64-2048. Unset: the model's own.
+    pub default_height: Option<u32>,
+    /// Seconds without a finished step after which a request is given up.
+    pub request_timeout: u32,
+}
+
+impl Default for Generation {
+    fn default() -> Self {
+        Self {
+            backend: "auto".into(),
+            backend_directories: Vec::new(),
+            backend_options: serde_json::Map::new(),
+            threads: None,
+            default_steps: None,
+            default_guidance_scale: None,
+            default_scheduler: None,
+            default_width: None,
+            default_height: None,
+            request_timeout: 300,
+        }
+    }
+}
+
+/// How evaluations share the device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Engine {
+    /// Rows that one forward pass may hold; one guided evaluation has two and is never split.
+    pub max_rows: MaxRows,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self { max_rows: MaxRows::Auto }
+    }
+}
+
+/// `auto` or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaxRows {
+    /// One evaluation at a time: on a CPU, more rows cost as much more time.
+    Auto,
+    /// Up to this many rows, at least 1.
+    #[serde(untagged)]
+    Rows(u32),
+}
+
+/// What one caller may ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of a request body.
+    pub body_bytes: usize,
+    /// Requests that may wait for their turn; one more is answered 503.
+    pub waiting: usize,
+    /// Bytes of a prompt, and of a negative prompt.
+    pub prompt_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body_bytes: 1 << 20, waiting: 16, prompt_bytes: 32_000 }
+    }
+}
+
+/// Where pictures go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    /// Directory of the finished pictures.
+    pub images_directory: PathBuf,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { images_directory: PathBuf::from("images") }
+    }
+}
+
+/// What is logged. Prompts, pictures and keys never are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logging {
+    /// The least important level that is written.
+    pub level: Level,
+    /// File to append to. Unset: standard error.
+    pub file: Option<PathBuf>,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self { level: Level::Info, file: None }
+    }
+}
+
+/// A log level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs)]
+pub enum Level {
+    Debug,
+    Info,
+    Warning,
+    Error,
+}
+
+impl Config {
+    /// What is wrong with single values: the key, and what it may be.
+    fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        let mut check = |key, holds: bool, rule: &str| {
+            if !holds {
+                problems.push((key, rule.to_owned()));
+            }
+        };
+        let generation = &self.generation;
+        let side = |value: Option<u32>| value.is_none_or(|side| (64..=2048).contains(&side));
+        check("generation.default_steps", generation.default_steps.is_none_or(|n| (1..=150).contains(&n)), "must be 1 to 150");
+        check(
+            "generation.default_guidance_scale",
+            generation.default_guidance_scale.is_none_or(|scale| (0.0..=20.0).contains(&scale)),
+            "must be 0 to 20",
+        );
+        check("generation.default_width", side(generation.default_width), "must be 64 to 2048");
+        check("generation.default_height", side(generation.default_height), "must be 64 to 2048");
+        check("generation.request_timeout", generation.request_timeout >= 1, "must be at least 1 second");
+        check("generation.threads", generation.threads != Some(0), "must be at least 1");
+        check("engine.max_rows", self.engine.max_rows != MaxRows::Rows(0), "must be `auto` or at least 1");
+        check("limits.body_bytes", self.limits.body_bytes >= 1024, "must be at least 1024");
+        check("limits.prompt_bytes", self.limits.prompt_bytes >= 1, "must be at least 1");
+        check(
+            "server.require_auth",
+            !self.server.require_auth,
+            "cannot be true yet: this version has no accounts and would serve everyone",
+        );
+        check("server.api_key", self.server.api_key.is_none(), "cannot be set yet: this version checks no keys");
+        check(
+            "server.host",
+            self.server.host.is_loopback() || self.server.allow_anonymous_network,
+            "is not a loopback address, so everyone who reaches it could use this server; \
+             set `server.allow_anonymous_network: true` if that is what you want",
+        );
+        if let Some(name) = &generation.default_scheduler
+            && let Err(error) = name.parse::<alice_diffusion::Sampler>()
+        {
+            check("generation.default_scheduler", false, &error.to_string());
+        }
+        problems
+    }
+}

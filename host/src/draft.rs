@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! From what a client wrote to what will be done: every open parameter is filled in, every other checked.
+//!
+//! Each dialect and the web form writes a [`Draft`]; [`Draft::resolve`] is the one place where it becomes a
+//! [`Request`].
+
+use std::sync::Arc;
+
+use alice_diffusion::Sampler;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::models::{Model, Registry};
+
+/// Steps when neither request, configuration nor model says anything: the Python ALICE's default.
+const STEPS: u32 = 25;
+/// Guidance scale when nobody says anything.
+const GUIDANCE_SCALE: f32 = 7.5;
+/// Sampler when nobody says anything.
+const SAMPLER: Sampler = Sampler::DpmppSdeKarras;
+/// Sides are a multiple of this many pixels: one latent cell.
+const CELL: u32 = 8;
+
+/// What a client asked for, in its own numbers: nothing is checked yet.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// Model id, name or alias.
+    pub model: Option<String>,
+    /// What the picture shows.
+    pub prompt: String,
+    /// What it does not show.
+    pub negative_prompt: Option<String>,
+    /// Steps.
+    pub steps: Option<i64>,
+    /// Guidance scale.
+    pub guidance_scale: Option<f64>,
+    /// Scheduler name.
+    pub scheduler: Option<String>,
+    /// Width in pixels.
+    pub width: Option<i64>,
+    /// Height in pixels.
+    pub height: Option<i64>,
+    /// Seed of the first picture; -1 leaves it to the server.
+    pub seed: Option<i128>,
+    /// Number of pictures.
+    pub count: Option<i64>,
+}
+
+/// A request that can be done.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The model.
+    pub model: Arc<Model>,
+    /// What the pictures have in common.
+    pub parameters: Parameters,
+    /// The sampler that `parameters.scheduler` names.
+    pub sampler: Sampler,
+    /// Number of pictures; picture i has the seed `parameters.seed + i`.
+    pub count: u32,
+}
+
+/// What a picture was made with, as it is told to clients and written into the picture.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Parameters {
+    /// What the picture shows.
+    pub prompt: String,
+    /// What it does not show; `None` was left out, an empty one was written.
+    pub negative_prompt: Option<String>,
+    /// Steps.
+    pub steps: u32,
+    /// Guidance scale.
+    pub guidance_scale: f32,
+    /// Seed of the (first) picture.
+    pub seed: u64,
+    /// The model's name.
+    pub model: String,
+    /// The scheduler's name.
+    pub scheduler: String,
+    /// Width of the picture in pixels.
+    pub width: u32,
+    /// Height of the picture in pixels.
+    pub height: u32,
+    /// Width at which the model rendered; smaller than `width` when the picture was enlarged.
+    pub rendered_width: u32,
+    /// Height at which the model rendered.
+    pub rendered_height: u32,
+}
+
+impl Parameters {
+    /// Whether the picture was enlarged after the model had rendered it.
+    pub fn enlarged(&self) -> bool {
+        (self.width, self.height) != (self.rendered_width, self.rendered_height)
+    }
+}
+
+impl Draft {
+    /// Fills in what is open (from the configuration, else the model) and checks the rest.
+    ///
+    /// # Errors
+    /// Names the first parameter that cannot be used.
+    pub fn resolve(self, models: &Registry, config: &Config, max_count: u32) -> Result<Request> {
+        let prompt = text("prompt", self.prompt, config)?;
+        if prompt.is_empty() {
+            return Err(Error::invalid("prompt", "must not be empty"));
+        }
+        let negative_prompt = self.negative_prompt.map(|negative| text("negative_prompt", negative, config)).transpose()?;
+        let model = models.find(self.model.as_deref())?;
+        let (generation, defaults) = (&config.generation, &model.sidecar.defaults);
+        let sampler = match self.scheduler.as_deref().filter(|name| !name.is_empty()) {
+            Some(name) => name.parse().map_err(|error| Error::invalid("scheduler", format!("is not known: {error}")))?,
+            None => default_sampler(&model, generation.default_scheduler.as_deref()),
+        };
+        let steps = in_range("steps", self.steps, 1, 150)?;
+        let guidance_scale = guidance(self.guidance_scale)?;
+        let width = side("width", self.width)?.or(generation.default_width).or(defaults.width);
+        let height = side("height", self.height)?.or(generation.default_height).or(defaults.height);
+        let (width, height) = (width.unwrap_or(model.native_size), height.unwrap_or(model.native_size));
+        let (width, height) = (width.next_multiple_of(CELL), height.next_multiple_of(CELL));
+        let native = (model.native_size, model.native_size);
+        let rendered = if model.sidecar.fixed_size { native } else { (width, height) };
+        let parameters = Parameters {
+            prompt,
+            negative_prompt,
+            steps: steps.or(generation.default_steps).or(defaults.steps).unwrap_or(STEPS),
+            guidance_scale: guidance_scale
+                .or(generation.default_guidance_scale)
+                .or(defaults.guidance_scale)
+                .unwrap_or(GUIDANCE_SCALE),
+            seed: seed(self.seed)?,
+            model: model.name.clone(),
+            scheduler: sampler.name().to_owned(),
+            width,
+            height,
+            rendered_width: rendered.0,
+            rendered_height: rendered.1,
+        };
+        let count = in_range("num_images", self.count, 1, max_count)?.unwrap_or(1);
+        Ok(Request { model, parameters, sampler, count })
+    }
+}
+
+/// A text without white space around it, within the limit, and free of what this version would silently
+/// leave out of the picture.
+fn text(param: &str, text: String, config: &Config) -> Result<String> {
+    let limit = config.limits.prompt_bytes;
+    if text.len() > limit {
+        return Err(Error::invalid(param, format!("is {} bytes long, the limit is {limit}", text.len())));
+    }
+    if text.to_ascii_lowercase().contains("<lora:") {
+        return Err(Error::invalid(param, "names a LoRA; this version cannot load LoRAs"));
+    }
+    Ok(text.trim().to_owned())
+}
+
+/// The operator's, else the model's own, else the daemon's. A sidecar's name was not checked by anyone, so
+/// one that is not known counts as absent.
+fn default_sampler(model: &Model, configured: Option<&str>) -> Sampler {
+    let named = configured.or(model.sidecar.defaults.scheduler.as_deref());
+    named.and_then(|name| name.parse().ok()).or_else(|| model.scheduler.sampler()).unwrap_or(SAMPLER)
+}
+
+fn in_range(param: &str, value: Option<i64>, least: u32, most: u32) -> Result<Option<u32>> {
+    let Some(value) = value else { return Ok(None) };
+    match u32::try_from(value) {
+        Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
+        _ => Err(Error::out_of_range(param, format!("{least} to {most}, not {value}"))),
+    }
+}
+
+fn side(param: &str, value: Option<i64>) -> Result<Option<u32>> {
+    in_range(param, value, 64, 2048)
+}
+
+/// 0 to 20; 0 and 1 both mean no guidance.
+fn guidance(value: Option<f64>) -> Result<Option<f32>> {
+    match value {
+        Some(scale) if !(0.0..=20.0).contains(&scale) => {
+            Err(Error::out_of_range("guidance_scale", format!("0 to 20, not {scale}")))
+        }
+        scale => Ok(scale.map(|scale| scale as f32)),
+    }
+}
+
+/// The given seed, or a random one below 2^32, which every program can repeat.
+fn seed(value: Option<i128>) -> Result<u64> {
+    match value {
+        None | Some(-1) => {
+            let seed = getrandom::u32().map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+            Ok(u64::from(seed))
+        }
+        Some(seed) => u64::try_from(seed).map_err(|_| Error::out_of_range("seed", "-1 or 0 to 2^64-1")),
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! The engine: one plain thread that owns a backend and serves everybody's calls from one mailbox.
+//!
+//! Samplers run elsewhere, as tasks; each awaits one evaluation at a time. Evaluations that lie in the
+//! mailbox together and fit together share a forward pass ([`mailbox`]). Dropping a future takes its call
+//! back: a call that nobody waits for is skipped, or stopped at its next sign of life.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use alice_plugin::{
+    Backend, ConditioningHandle, Error, ErrorKind, LatentShape, LoadRequest, ModelHandle, ModelInfo, Result,
+};
+use tokio::sync::oneshot;
+
+mod device;
+mod mailbox;
+#[cfg(test)]
+mod tests;
+
+/// Makes a new instance of the backend: once at the start, and again whenever one has died.
+pub type Start = Box<dyn Fn() -> Result<Box<dyn Backend>> + Send>;
+
+/// The way to the engine's thread. Clones lead to the same thread, which ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    calls: mpsc::Sender<Call>,
+    models: Arc<AtomicUsize>,
+}
+
+/// A model that is on the device. The engine keeps it there at least as long as anyone holds this.
+#[derive(Debug)]
+pub struct LoadedModel {
+    /// What the backend said about it.
+    pub info: ModelInfo,
+    handle: ModelHandle,
+    life: u64,
+}
+
+/// An encoded prompt on the device; dropping it frees it.
+#[derive(Debug)]
+pub struct Conditioning {
+    handle: ConditioningHandle,
+    life: u64,
+    tokens: usize,
+    calls: mpsc::Sender<Call>,
+}
+
+impl Drop for Conditioning {
+    fn drop(&mut self) {
+        // An engine that is gone has freed everything already.
+        let _gone = self.calls.send(Call::Release { handle: self.handle, life: self.life });
+    }
+}
+
+/// One context window for one text encoder.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// Which of the model's text encoders.
+    pub encoder: u32,
+    /// Exactly as many token ids as the encoder's context is long.
+    pub ids: Vec<u32>,
+    /// One attention weight per id.
+    pub weights: Vec<f32>,
+}
+
+/// One row of an evaluation.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The network's input, `[channels, height, width]`.
+    pub latent: Arc<[f32]>,
+    /// The timestep in the model's training units.
+    pub timestep: f32,
+    /// The encoded prompt.
+    pub conditioning: Arc<Conditioning>,
+}
+
+/// Rows that one sampler needs together (one, or two with guidance). Never split over forward passes.
+#[derive(Debug)]
+struct Evaluation {
+    model: Arc<LoadedModel>,
+    shape: LatentShape,
+    rows: Vec<Row>,
+    reply: Reply<Vec<f32>>,
+}
+
+impl Evaluation {
+    /// Whether both can share a forward pass. Prompts of different lengths cannot: no picture may depend on
+    /// the padding that its company needs.
+    fn fits(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.model, &other.model) && self.shape == other.shape && self.tokens() == other.tokens()
+    }
+
+    fn tokens(&self) -> Option<usize> {
+        self.rows.first().map(|row| row.conditioning.tokens)
+    }
+}
+
+impl LoadedModel {
+    /// Values in the denoiser's answer for one row.
+    fn output_len(&self, shape: LatentShape) -> usize {
+        LatentShape { channels: self.info.output_channels, ..shape }.len()
+    }
+}
+
+type Reply<T> = oneshot::Sender<Result<T>>;
+
+#[derive(Debug)]
+enum Call {
+    Load { request: LoadRequest, reply: Reply<Arc<LoadedModel>> },
+    /// `back` goes into the conditioning: the thread itself keeps no way to its own mailbox, or it would
+    /// never see the last one close.
+    Encode { model: Arc<LoadedModel>, chunks: Vec<Chunk>, back: mpsc::Sender<Call>, reply: Reply<Arc<Conditioning>> },
+    Denoise(Evaluation),
+    Decode { model: Arc<LoadedModel>, shape: LatentShape, latent: Vec<f32>, reply: Reply<Vec<u8>> },
+    Release { handle: ConditioningHandle, life: u64 },
+}
+
+impl Engine {
+    /// Starts a backend and the thread that owns it. A forward pass holds up to `max_rows` rows, or one
+    /// evaluation if that has more.
+    ///
+    /// # Errors
+    /// What the backend's start says; the system's refusal of a thread.
+    pub fn start(start: Start, max_rows: usize) -> Result<Self> {
+        let (calls, inbox) = mpsc::channel();
+        let models = Arc::new(AtomicUsize::new(0));
+        let device = device::Device::new(start, models.clone())?;
+        std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || mailbox::serve(device, &inbox, max_rows))
+            .map_err(|error| Error::internal(format!("no thread for the engine: {error}")))?;
+        Ok(Self { calls, models })
+    }
+
+    /// The model on the device: already there, or loaded now.
+    ///
+    /// # Errors
+    /// As [`Backend::load`].
+    pub async fn load(&self, request: LoadRequest) -> Result<Arc<LoadedModel>> {
+        self.ask(|reply| Call::Load { request, reply }).await
+    }
+
+    /// Encodes a prompt.
+    ///
+    /// # Errors
+    /// As [`Backend::encode_text`].
+    pub async fn encode(&self, model: &Arc<LoadedModel>, chunks: Vec<Chunk>) -> Result<Arc<Conditioning>> {
+        let (model, back) = (model.clone(), self.calls.clone());
+        self.ask(|reply| Call::Encode { model, chunks, back, reply }).await
+    }
+
+    /// One evaluation: the raw answers for `rows`, one after the other.
+    ///
+    /// # Errors
+    /// As [`Backend::denoise`].
+    pub async fn denoise(&self, model: &Arc<LoadedModel>, shape: LatentShape, rows: Vec<Row>) -> Result<Vec<f32>> {
+        let model = model.clone();
+        self.ask(|reply| Call::Denoise(Evaluation { model, shape, rows, reply })).await
+    }
+
+    /// Decodes one latent into RGB, `[height, width, 3]`.
+    ///
+    /// # Errors
+    /// As [`Backend::decode`].
+    pub async fn decode(&self, model: &Arc<LoadedModel>, shape: LatentShape, latent: Vec<f32>) -> Result<Vec<u8>> {
+        let model = model.clone();
+        self.ask(|reply| Call::Decode { model, shape, latent, reply }).await
+    }
+
+    /// How many models are on the device.
+    pub fn models_loaded(&self) -> usize {
+        self.models.load(Ordering::Relaxed)
+    }
+
+    async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T> {
+        let gone = |_| Error::new(ErrorKind::DeviceLost, "the engine has ended");
+        let (reply, answer) = oneshot::channel();
+        self.calls.send(call(reply)).map_err(|_| gone(()))?;
+        answer.await.map_err(|_| gone(()))?
+    }
+}

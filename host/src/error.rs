@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! Everything that a request can fail of, and how it is said to a client. Status codes live here alone.
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tracing::error;
+
+/// What most functions behind a request give back.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a request failed. The text of each is fit for the client.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A parameter that cannot be used.
+    #[error("`{param}` {problem}")]
+    Invalid {
+        /// The parameter, as the client spells it.
+        param: String,
+        /// What it may be.
+        problem: String,
+    },
+    /// A number outside its range.
+    #[error("`{param}` must be {range}")]
+    OutOfRange {
+        /// The parameter, as the client spells it.
+        param: String,
+        /// From where to where.
+        range: String,
+    },
+    /// A body that is not what the route takes.
+    #[error("{0}")]
+    Malformed(String),
+    /// A body over the limit.
+    #[error("the request's body is larger than the {limit} bytes that this server accepts")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// No model of that name.
+    #[error("the model `{asked}` does not exist; available: {available}")]
+    NoModel {
+        /// The name that was asked for.
+        asked: String,
+        /// The ids there are.
+        available: String,
+    },
+    /// A model whose files cannot be used.
+    #[error("the model `{id}` cannot be used: {problem}")]
+    Model {
+        /// Its id.
+        id: String,
+        /// What is wrong with its files.
+        problem: String,
+    },
+    /// No page, picture or route of that name.
+    #[error("Not Found")]
+    NotFound,
+    /// A route that does not know the method.
+    #[error("Method Not Allowed")]
+    Method,
+    /// A host name that is not this server's.
+    #[error("this server does not answer to the name in the Host header; add it to `server.hostnames`")]
+    Host,
+    /// A request that another web site made.
+    #[error("requests from other web sites are refused")]
+    CrossSite,
+    /// The line is full.
+    #[error("too many requests are waiting; try again later")]
+    Busy {
+        /// When a place should be free.
+        retry_after_s: u64,
+    },
+    /// The daemon is on its way out.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// No step was finished for too long.
+    #[error("no step was finished within {limit_s} seconds (`generation.request_timeout`)")]
+    Timeout {
+        /// The limit.
+        limit_s: u32,
+    },
+    /// The backend refused or failed.
+    #[error("the backend failed: {0}")]
+    Backend(#[from] alice_plugin::Error),
+    /// A fault of the daemon or its disk; the cause goes to the log only.
+    #[error("Internal server error")]
+    Internal(#[from] anyhow::Error),
+}
+
+impl Error {
+    /// [`Error::Invalid`].
+    pub fn invalid(param: &str, problem: impl Into<String>) -> Self {
+        Self::Invalid { param: param.to_owned(), problem: problem.into() }
+    }
+
+    /// [`Error::OutOfRange`].
+    pub fn out_of_range(param: &str, range: impl Into<String>) -> Self {
+        Self::OutOfRange { param: param.to_owned(), range: range.into() }
+    }
+
+    /// The same error about a parameter that this client knows by another name.
+    #[must_use]
+    pub fn renamed(self, names: &[(&str, &str)]) -> Self {
+        let rename = |param: String| {
+            names.iter().find(|(ours, _)| *ours == param).map_or(param, |(_, theirs)| (*theirs).to_owned())
+        };
+        match self {
+            Self::Invalid { param, problem } => Self::Invalid { param: rename(param), problem },
+            Self::OutOfRange { param, range } => Self::OutOfRange { param: rename(param), range },
+            other => other,
+        }
+    }
+
+    /// The status that a page answers with; what is not the client's doing is logged.
+    pub fn answered_by_page(&self) -> StatusCode {
+        self.log();
+        self.status()
+    }
+
+    fn status(&self) -> StatusCode {
+        use alice_plugin::ErrorKind;
+        match self {
+            Self::Invalid { .. } | Self::OutOfRange { .. } | Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoModel { .. } | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Host => StatusCode::MISDIRECTED_REQUEST,
+            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::Busy { .. } | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Backend(error) if error.kind == ErrorKind::OutOfMemory => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Backend(_) | Self::Model { .. } | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// A word for programs.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "invalid_value",
+            Self::OutOfRange { .. } => "out_of_range",
+            Self::Malformed(_) => "invalid_json",
+            Self::TooLarge { .. } => "request_too_large",
+            Self::NoModel { .. } => "model_not_found",
+            Self::Model { .. } => "model_unusable",
+            Self::NotFound => "not_found",
+            Self::Method => "method_not_allowed",
+            Self::Host => "misdirected_request",
+            Self::CrossSite => "cross_site",
+            Self::Busy { .. } => "server_busy",
+            Self::ShuttingDown => "shutting_down",
+            Self::Timeout { .. } => "timeout",
+            Self::Backend(_) => "backend_error",
+            Self::Internal(_) => "internal_error",
+        }
+    }
+
+    fn param(&self) -> Option<&str> {
+        match self {
+            Self::Invalid { param, .. } | Self::OutOfRange { param, .. } => Some(param),
+            Self::NoModel { .. } => Some("model"),
+            _ => None,
+        }
+    }
+
+    /// Logs what is not the client's doing, once, where it is answered.
+    fn log(&self) {
+        match self {
+            Self::Internal(cause) => error!("A request failed: {cause:#}"),
+            Self::Backend(_) | Self::Model { .. } | Self::Timeout { .. } => error!("A request failed: {self}"),
+            _ => {}
+        }
+    }
+
+    fn respond(&self, status: StatusCode, kind: &str, code: String) -> Response {
+        self.log();
+        let message = self.to_string();
+        let body = Body {
+            detail: message.clone(),
+            error: Inner { message, r#type: kind.to_owned(), code, param: self.param().map(str::to_owned) },
+        };
+        let mut response = (status, Json(body)).into_response();
+        if let Self::Busy { retry_after_s } = self {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*retry_after_s));
+        }
+        // A retry of a request that is wrong, or that the device failed, only costs the caller time.
+        if !matches!(self, Self::Busy { .. } | Self::ShuttingDown) {
+            let name = HeaderName::from_static("x-should-retry");
+            response.headers_mut().insert(name, HeaderValue::from_static("false"));
+        }
+        response
+    }
+}
+
+/// The JSON of every error, in every dialect.
+#[derive(Serialize)]
+struct Body {
+    error: Inner,
+    /// The message again, where clients of the Python ALICE look for it.
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct Inner {
+    message: String,
+    r#type: String,
+    code: String,
+    param: Option<String>,
+}
+
+/// An [`Error`] in the words of OpenAI's API.
+#[derive(Debug)]
+pub struct OpenAi(pub Error);
+
+impl From<Error> for OpenAi {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for OpenAi {
+    fn into_response(self) -> Response {
+        let status = self.0.status();
+        let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
+        self.0.respond(status, kind, self.0.code().to_owned())
+    }
+}
+
+/// An [`Error`] in the words of the Python ALICE: the code is the status, and a body that does not fit the
+/// schema or a number outside its range is a 422.
+#[derive(Debug)]
+pub struct Alice(pub Error);
+
+impl From<Error> for Alice {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Alice {
+    fn into_response(self) -> Response {
+        let status = match self.0 {
+            Error::Malformed(_) | Error::OutOfRange { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => self.0.status(),
+        };
+        let kind = if matches!(self.0, Error::Internal(_)) { "internal_error" } else { "api_error" };
+        self.0.respond(status, kind, status.as_u16().to_string())
+    }
+}
