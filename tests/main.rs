@@ -1,4 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Placeholder.
-fn main() {}
+//! The integration tests: one program, because each further one costs its own linking.
+
+mod api;
+mod architecture;
+mod clients;
+mod contract;
+mod faults;
+mod harness;
+mod pages;
+mod parity;
+mod program;

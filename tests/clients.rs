@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! Real clients, unmodified, against the real program with the real model.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, ended, source};
+
+#[tokio::test]
+async fn the_built_in_model_paints_a_red_apple() {
+    let server = Server::with("").await;
+    let body = json!({"prompt": "a red apple", "seed": 7, "response_format": "url"});
+    let answer = server.post_json("/v1/images/generations", &body).await;
+    let file = server.client.get(answer["data"][0]["url"].as_str().unwrap()).send().await.unwrap();
+    let picture = image::load_from_memory(&file.bytes().await.unwrap()).unwrap().to_rgb8();
+    assert_eq!(picture.dimensions(), (128, 128));
+    let mean = |channel: usize, from: u32, to: u32| {
+        let pixels = (from..to).flat_map(|y| (from..to).map(move |x| (x, y)));
+        let sum: u32 = pixels.clone().map(|(x, y)| u32::from(picture.get_pixel(x, y).0[channel])).sum();
+        sum / pixels.count() as u32
+    };
+    let (red, green, blue) = (mean(0, 44, 84), mean(1, 44, 84), mean(2, 44, 84));
+    assert!(red > 150 && green < 100 && blue < 100, "the middle is red, not {red}, {green}, {blue}");
+    let corner = picture.get_pixel(2, 2).0;
+    assert!(corner.iter().all(|value| *value > 225), "the ground is white, not {corner:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs a Python with the openai package, named by ALICE_TEST_PYTHON: .ci/run installs it"]
+async fn the_openai_package_gets_its_pictures() {
+    let server = Server::with("").await;
+    let python = std::env::var_os("ALICE_TEST_PYTHON").expect("ALICE_TEST_PYTHON names a Python");
+    let script = source("tests/clients/openai_generate.py");
+    let ran = ended(Command::new(python).arg(script).arg(&server.base));
+    assert!(ran.status.success(), "{}{}", ran.stdout, ran.stderr);
+}
+
+/// A browser under the WebDriver protocol. It ends with this value.
+struct Browser {
+    driver: std::process::Child,
+    session: String,
+    client: reqwest::Client,
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // It may have ended with its session.
+        drop(self.driver.kill());
+        drop(self.driver.wait());
+    }
+}
+
+impl Browser {
+    /// Headless Chromium; `script` says whether pages may run any.
+    async fn start(script: bool) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let driver = Command::new("chromedriver").arg(format!("--port={port}")).spawn().unwrap();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let base = format!("http://127.0.0.1:{port}");
+        while client.get(format!("{base}/status")).send().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        let arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"];
+        let allowed = if script { 1 } else { 2 };
+        let preferences = json!({"profile.managed_default_content_settings.javascript": allowed});
+        let options = json!({"args": arguments, "prefs": preferences});
+        let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}});
+        let answer: Value =
+            client.post(format!("{base}/session")).json(&wanted).send().await.unwrap().json().await.unwrap();
+        let id = answer["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {answer}"));
+        Self { driver, session: format!("{base}/session/{id}"), client }
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        let answer = self.client.post(format!("{}{path}", self.session)).json(&body).send().await.unwrap();
+        let status = answer.status();
+        let body: Value = answer.json().await.unwrap();
+        assert!(status.is_success(), "{path}: {body}");
+        body["value"].clone()
+    }
+
+    async fn open(&self, url: &str) {
+        self.post("/url", json!({ "url": url })).await;
+    }
+
+    /// The path of the first element that `selector` finds.
+    async fn find(&self, selector: &str) -> String {
+        let found = self.post("/element", json!({"using": "css selector", "value": selector})).await;
+        let id = found.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned();
+        format!("/element/{id}")
+    }
+
+    async fn write(&self, selector: &str, text: &str) {
+        let element = self.find(selector).await;
+        self.post(&format!("{element}/value"), json!({ "text": text })).await;
+    }
+
+    async fn click(&self, selector: &str) {
+        let element = self.find(selector).await;
+        self.post(&format!("{element}/click"), json!({})).await;
+    }
+
+    /// A property of the first element that `selector` finds.
+    async fn property(&self, selector: &str, name: &str) -> Value {
+        let element = self.find(selector).await;
+        let url = format!("{}{element}/property/{name}", self.session);
+        self.client.get(url).send().await.unwrap().json::<Value>().await.unwrap()["value"].clone()
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's chromium and chromium-driver: .ci/run installs them"]
+async fn a_browser_paints_with_and_without_javascript() {
+    let server = Server::with("").await;
+    for script in [true, false] {
+        let browser = Browser::start(script).await;
+        browser.open(&server.base).await;
+        browser.write("#prompt", "a red apple").await;
+        browser.click("button.go").await;
+        // A click on a submit button returns when the next page is there.
+        assert_eq!(browser.property("figure img", "naturalWidth").await, 512, "with script: {script}");
+        assert_eq!(browser.property("#prompt", "value").await, "a red apple");
+    }
+}

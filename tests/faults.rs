@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! What happens when backends, models and clients misbehave: the server says what is wrong and goes on.
+
+use std::fs;
+use std::path::Path;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::harness::{Server, source};
+
+const IMAGES: &str = "/v1/images/generations";
+
+/// A configuration for the paint backend with one accident.
+fn fault(call: &str, at: u32, effect: &str) -> String {
+    let fault = format!("{{ call: {call}, at: {at}, do: {effect} }}");
+    format!("generation: {{ backend: paint, backend_options: {{ paint: {{ faults: [{fault}] }} }} }}")
+}
+
+/// The status and error of a generation.
+async fn generate(server: &Server, model: Option<&str>) -> (u16, Value) {
+    let answer = server.post(IMAGES, &json!({"prompt": "a red apple", "model": model, "steps": 4})).await;
+    let status = answer.status().as_u16();
+    (status, answer.json::<Value>().await.unwrap()["error"].clone())
+}
+
+#[tokio::test]
+async fn a_backend_that_panics_is_started_anew() {
+    // The second load panics: of the first instance's, since each instance counts its own.
+    for (call, at) in [("load", 1), ("encode_text", 2), ("denoise", 3), ("decode", 1)] {
+        let server = Server::with(&fault(call, at, "panic")).await;
+        let (status, error) = generate(&server, None).await;
+        assert_eq!((status, error["code"].as_str()), (500, Some("backend_error")), "{call}: {error}");
+        assert_eq!(server.get("/livez").await.status(), StatusCode::OK);
+        assert!(server.log().iter().any(|line| line.contains("started anew")), "{call}");
+        // The new instance counts from the beginning, so it meets the same accident and survives it too.
+        let (status, _) = generate(&server, None).await;
+        assert_eq!(status, 500, "{call}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_fails_once_serves_the_next_request() {
+    for (effect, expected) in [("internal", 500), ("out_of_memory", 503), ("bad_model", 500)] {
+        let server = Server::with(&fault("denoise", 2, effect)).await;
+        let (status, error) = generate(&server, None).await;
+        assert_eq!(status, expected, "{effect}: {error}");
+        assert_eq!(generate(&server, None).await.0, 200, "{effect}");
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_never_ends_is_given_up() {
+    let slow = "generation: { backend: paint, request_timeout: 1, backend_options: { paint: { step_ms: 60000 } } }";
+    let server = Server::with(slow).await;
+    let (status, error) = generate(&server, None).await;
+    assert_eq!((status, error["code"].as_str()), (504, Some("timeout")), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_line_is_answered_503_with_a_time_to_come_back() {
+    let slow = "generation: { backend: paint, backend_options: { paint: { step_ms: 50 } } }\nlimits: { waiting: 0 }";
+    let server = Server::with(slow).await;
+    let request = server.client.post(format!("{}{IMAGES}", server.base)).json(&json!({"prompt": "x", "steps": 150}));
+    let running = tokio::spawn(request.send());
+    while server.get_json("/health").await["modelsLoaded"] == 0 {
+        tokio::task::yield_now().await;
+    }
+    let refused = server.post(IMAGES, &json!({"prompt": "x"})).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+    assert_eq!(refused.json::<Value>().await.unwrap()["error"]["code"], "server_busy");
+    // The client goes away: its work stops and its place is free, long before its 150 steps would have ended.
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+    while server.post(IMAGES, &json!({"prompt": "x", "steps": 1})).await.status() != StatusCode::OK {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A copy of the built-in model under another name, in the server's own directory of models.
+fn copy_model(directory: &Path, name: &str) {
+    let (from, to) = (source("models/alice-emoji"), directory.join("models").join(name));
+    for part in ["", "scheduler", "text_encoder", "tokenizer", "unet", "vae"] {
+        fs::create_dir_all(to.join(part)).unwrap();
+        for entry in fs::read_dir(from.join(part)).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_file() {
+                fs::copy(&entry, to.join(part).join(entry.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn models_that_cannot_be_used_are_named_and_the_others_serve() {
+    let directory = tempfile::tempdir().unwrap();
+    let models = directory.path().join("models");
+    for name in ["hostile-header", "truncated", "wrong-shape", "no-tokenizer"] {
+        copy_model(directory.path(), name);
+    }
+    let weights = "unet/diffusion_pytorch_model.safetensors";
+    fs::write(models.join("hostile-header").join(weights), [0xff; 64]).unwrap();
+    let whole = fs::read(models.join("truncated").join(weights)).unwrap();
+    fs::write(models.join("truncated").join(weights), &whole[..whole.len() / 2]).unwrap();
+    let config = fs::read_to_string(models.join("wrong-shape/unet/config.json")).unwrap();
+    let wrong = config.replace("\"cross_attention_dim\": 128", "\"cross_attention_dim\": 768");
+    assert_ne!(config, wrong);
+    fs::write(models.join("wrong-shape/unet/config.json"), wrong).unwrap();
+    fs::remove_dir_all(models.join("no-tokenizer/tokenizer")).unwrap();
+    fs::create_dir_all(models.join("no-model")).unwrap();
+    fs::write(models.join("no-model/model_index.json"), "{}").unwrap();
+    fs::write(directory.path().join("config.yaml"), "server: { port: 0 }\nmodels: { default_model: alice-emoji }\n").unwrap();
+
+    let server = Server::start(directory, &[]);
+    assert!(server.early_log.iter().any(|line| line.contains("no-model")), "junk is named in the log");
+    let list = server.get_json("/v1/models").await;
+    let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert!(!ids.contains(&"sd/no-model") && ids.contains(&"sd/alice-emoji"), "{ids:?}");
+    for name in ["hostile-header", "truncated", "wrong-shape", "no-tokenizer"] {
+        let (status, error) = generate(&server, Some(name)).await;
+        // Either it was refused at the start (and is no model), or the request says what is wrong with it.
+        let listed = ids.contains(&format!("sd/{name}").as_str());
+        assert_eq!(status, if listed { 500 } else { 404 }, "{name}: {error}");
+    }
+    assert_eq!(generate(&server, None).await.0, 200);
+}
+
+#[tokio::test]
+async fn without_any_model_the_server_starts_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    // Away from the source tree the program finds no built-in model.
+    let program = directory.path().join("alice");
+    fs::copy(env!("CARGO_BIN_EXE_alice"), &program).unwrap();
+    let config = "server: { port: 0 }\nmodels: { directory: missing }\ngeneration: { backend: paint }\n";
+    fs::write(directory.path().join("config.yaml"), config).unwrap();
+    let server = Server::start_program(&program, directory, &[]);
+    assert_eq!(server.get_json("/v1/models").await["data"], json!([]));
+    let (status, error) = generate(&server, None).await;
+    assert_eq!((status, error["code"].as_str()), (404, Some("model_not_found")), "{error}");
+    let page = server.get("/").await;
+    assert_eq!(page.status(), StatusCode::OK);
+    assert!(page.text().await.unwrap().contains("No model"), "the page says what is missing");
+}
+
+#[tokio::test]
+async fn prompts_are_never_logged() {
+    let server = Server::with(&fault("denoise", 1, "internal")).await;
+    let secret = "a prompt that nobody else may read";
+    let body = json!({"prompt": secret, "negative_prompt": secret, "steps": 1});
+    assert_eq!(server.post(IMAGES, &body).await.status(), 500);
+    assert_eq!(server.post(IMAGES, &body).await.status(), 200);
+    let log = server.log().join("\n");
+    assert!(log.contains("backend failed") && !log.contains("nobody else"), "{log}");
+}
