@@ -18,10 +18,10 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 PROMPTS = [
-    "a red apple", "a slice of pizza", "a cupcake", "a strawberry", "a hot air balloon", "a rocket",
-    "a cute cat", "a fox", "a panda", "an owl", "a butterfly", "a turtle",
-    "a red heart", "a yellow star", "the sun with a face", "a rainbow", "a sunflower", "a cactus",
-    "a guitar", "a camera", "a flat emoji of a rocket", "a flat emoji of a cat", "a robot", "a wizard",
+    "a red apple", "a banana", "a strawberry", "a slice of pizza", "a donut", "a birthday cake",
+    "a fox", "a panda", "an owl", "a penguin", "a butterfly", "a turtle",
+    "a red heart", "a gold crown", "the sun", "a rainbow", "a sunflower", "a cactus",
+    "a guitar", "a camera", "a rocket", "a flat emoji of a rocket", "a robot", "a flat emoji of a fox",
 ]  # fmt: skip
 COLUMNS, SIDE, LABEL, GAP = 6, 192, 24, 10
 SEED = 1

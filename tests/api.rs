@@ -38,7 +38,10 @@ async fn openai_gets_a_png_that_tells_how_it_was_made() {
     let (width, height, text) = inspect(&png(&answer, 0));
     assert_eq!((width, height), (256, 192));
     assert!(text.starts_with("a red apple\nSteps: 20, Sampler: Euler, "), "{text}");
-    assert!(text.contains("CFG scale: 2.5, Seed: 7, Size: 128x128, Enlarged to: 256x192, Model: alice-emoji"), "{text}");
+    assert!(
+        text.contains("CFG scale: 2.5, Seed: 7, Size: 128x128, Enlarged to: 256x192, Model: alice-emoji"),
+        "{text}"
+    );
     assert_eq!(answer["size"], "256x192");
     assert_eq!(answer["output_format"], "png");
     assert_eq!(answer["data"][0]["seed"], 7);
@@ -59,8 +62,10 @@ async fn what_a_request_leaves_open_comes_from_the_model() {
 
 #[tokio::test]
 async fn the_configuration_comes_before_the_model() {
-    let server =
-        Server::with("generation: { backend: paint, default_steps: 3, default_scheduler: ddim, default_width: 64 }").await;
+    let server = Server::with(
+        "generation: { backend: paint, default_steps: 3, default_scheduler: ddim, default_width: 64 }",
+    )
+    .await;
     let answer = server.post_json(IMAGES, &json!({"prompt": "a red apple"})).await;
     let used = &answer["x_alice"];
     assert_eq!((used["steps"].as_u64(), used["scheduler"].as_str()), (Some(3), Some("ddim")));
@@ -71,7 +76,8 @@ async fn the_configuration_comes_before_the_model() {
 async fn a_seed_repeats_the_picture_and_each_picture_has_its_own() {
     let server = Server::paint().await;
     let three = server.post_json(IMAGES, &json!({"prompt": "a red apple", "seed": 7, "n": 3})).await;
-    let seeds: Vec<_> = three["data"].as_array().unwrap().iter().map(|picture| picture["seed"].as_u64()).collect();
+    let seeds: Vec<_> =
+        three["data"].as_array().unwrap().iter().map(|picture| picture["seed"].as_u64()).collect();
     assert_eq!(seeds, [Some(7), Some(8), Some(9)]);
     let second = server.post_json(IMAGES, &json!({"prompt": "a red apple", "seed": 8})).await;
     assert_eq!(png(&three, 1), png(&second, 0));
@@ -119,7 +125,8 @@ async fn every_scheduler_makes_its_own_picture() {
 async fn the_negative_prompt_counts_exactly_when_guidance_is_on() {
     let server = Server::paint().await;
     let picture = async |guidance: f64, negative: &str| {
-        let body = json!({"prompt": "apple", "seed": 7, "guidance_scale": guidance, "negative_prompt": negative});
+        let body =
+            json!({"prompt": "apple", "seed": 7, "guidance_scale": guidance, "negative_prompt": negative});
         let answer = server.post_json(IMAGES, &body).await;
         let file = png(&answer, 0);
         let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
@@ -168,12 +175,25 @@ async fn sam_gets_what_it_needs_from_what_it_sends() {
     let body = chat("a red apple", json!({ "metadata": metadata }));
     let request = server.client.post(format!("{}{CHAT}", server.base)).header("X-Api-Key", "").json(&body);
     let answer: Value = request.send().await.unwrap().json().await.unwrap();
-    assert_eq!((answer["object"].as_str(), answer["model"].as_str()), (Some("chat.completion"), Some("sd/alice-emoji")));
+    assert_eq!(
+        (answer["object"].as_str(), answer["model"].as_str()),
+        (Some("chat.completion"), Some("sd/alice-emoji"))
+    );
     assert!(answer["id"].as_str().unwrap().starts_with("chatcmpl-") && answer["created"].is_u64());
     let choice = &answer["choices"][0];
-    assert_eq!((choice["finishReason"].as_str(), choice["finish_reason"].as_str()), (Some("stop"), Some("stop")));
+    assert_eq!(
+        (choice["finishReason"].as_str(), choice["finish_reason"].as_str()),
+        (Some("stop"), Some("stop"))
+    );
     assert_eq!((choice["index"].as_u64(), choice["message"]["role"].as_str()), (Some(0), Some("assistant")));
-    for name in ["promptTokens", "completionTokens", "totalTokens", "prompt_tokens", "completion_tokens", "total_tokens"] {
+    for name in [
+        "promptTokens",
+        "completionTokens",
+        "totalTokens",
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+    ] {
         assert_eq!(answer["usage"][name], 0, "{name}");
     }
     let used = &choice["message"]["metadata"];
@@ -216,7 +236,10 @@ async fn the_chat_form_reads_the_last_user_message_in_text_or_parts() {
         {"role": "assistant", "content": "done"}, {"role": "user", "content": "a dog"}
     ]);
     assert_eq!(prompt(talk).await, "a dog");
-    assert_eq!(prompt(json!([{"role": "user", "content": [{"type": "text", "text": "a cow"}]}])).await, "a cow");
+    assert_eq!(
+        prompt(json!([{"role": "user", "content": [{"type": "text", "text": "a cow"}]}])).await,
+        "a cow"
+    );
 }
 
 /// What the OpenAI dialect answers to something that it cannot do.
@@ -277,7 +300,8 @@ async fn bad_parameters_are_named_in_openais_words_and_the_server_goes_on() {
 async fn bad_bodies_are_refused_in_the_callers_dialect() {
     let server = Server::paint().await;
     let post = async |path: &str, body: String| {
-        let request = server.client.post(format!("{}{path}", server.base)).header("content-type", "application/json");
+        let request =
+            server.client.post(format!("{}{path}", server.base)).header("content-type", "application/json");
         let answer = request.body(body).send().await.unwrap();
         let status = answer.status().as_u16();
         let body: Value = answer.json().await.unwrap();
@@ -297,10 +321,12 @@ async fn bad_bodies_are_refused_in_the_callers_dialect() {
     assert_eq!(post(CHAT, unknown).await, (400, "400".into()));
     let nothing = json!({"model": "sd/test-model", "messages": []}).to_string();
     assert_eq!(post(CHAT, nothing).await, (400, "400".into()), "checked before the model");
-    let no_model = json!({"model": "sd/test-model", "messages": [{"role": "user", "content": "x"}]}).to_string();
+    let no_model =
+        json!({"model": "sd/test-model", "messages": [{"role": "user", "content": "x"}]}).to_string();
     assert_eq!(post(CHAT, no_model).await, (404, "404".into()));
     let picture = json!([{"type": "image_url", "image_url": {"url": "data:,"}}]);
-    let with_picture = json!({"model": "alice-emoji", "messages": [{"role": "user", "content": picture}]}).to_string();
+    let with_picture =
+        json!({"model": "alice-emoji", "messages": [{"role": "user", "content": picture}]}).to_string();
     assert_eq!(post(CHAT, with_picture).await, (400, "400".into()));
     let with_lora = chat("x", json!({"sam_config": {"lora_paths": ["lora/x"]}})).to_string();
     assert_eq!(post(CHAT, with_lora).await, (400, "400".into()));
@@ -309,7 +335,9 @@ async fn bad_bodies_are_refused_in_the_callers_dialect() {
 #[tokio::test]
 async fn what_is_no_route_is_said_so() {
     let server = Server::paint().await;
-    for path in ["/nothing", "/v1/nothing", "/images/../config.yaml", "/images/nothing.png", "/static/nothing"] {
+    for path in
+        ["/nothing", "/v1/nothing", "/images/../config.yaml", "/images/nothing.png", "/static/nothing"]
+    {
         let answer = server.get(path).await;
         assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
         assert_eq!(answer.json::<Value>().await.unwrap()["detail"], "Not Found");
@@ -317,7 +345,9 @@ async fn what_is_no_route_is_said_so() {
     assert_eq!(server.get(IMAGES).await.status(), StatusCode::METHOD_NOT_ALLOWED);
     let options = server.client.request(reqwest::Method::OPTIONS, format!("{}{IMAGES}", server.base));
     assert!(options.send().await.unwrap().status().is_success());
-    assert!(server.client.head(format!("{}/v1/models", server.base)).send().await.unwrap().status().is_success());
+    assert!(
+        server.client.head(format!("{}/v1/models", server.base)).send().await.unwrap().status().is_success()
+    );
 }
 
 #[tokio::test]

@@ -14,7 +14,11 @@ struct Rule {
 }
 
 const RULES: &[Rule] = &[
-    Rule { name: "alice", directory: "host", may_use: &["alice-checkpoint", "alice-diffusion", "alice-plugin"] },
+    Rule {
+        name: "alice",
+        directory: "host",
+        may_use: &["alice-checkpoint", "alice-diffusion", "alice-plugin"],
+    },
     Rule { name: "alice-diffusion", directory: "host/diffusion", may_use: &[] },
     Rule { name: "alice-plugin", directory: "backends/plugin", may_use: &[] },
     Rule { name: "alice-checkpoint", directory: "backends/checkpoint", may_use: &[] },
@@ -33,7 +37,8 @@ const RULES: &[Rule] = &[
 ];
 
 /// Libraries that compute with tensors: the daemon and its pure part never link them.
-const TENSOR_LIBRARIES: &[&str] = &["candle-core", "candle-nn", "candle-transformers", "tch", "torch-sys", "gemm"];
+const TENSOR_LIBRARIES: &[&str] =
+    &["candle-core", "candle-nn", "candle-transformers", "tch", "torch-sys", "gemm"];
 
 /// What a pure crate has no business with.
 const IMPURE: &[&str] = &["std::fs", "std::net", "std::thread", "std::time", "std::env", "std::process"];
@@ -141,7 +146,8 @@ fn unsafe_code_stays_where_it_belongs() {
     for rule in RULES {
         for path in sources(&root.join(rule.directory).join("src")) {
             let inside = UNSAFE.iter().any(|place| path.starts_with(root.join(place)));
-            let found = code(&path).iter().any(|line| line.contains("unsafe {") || line.contains("unsafe fn"));
+            let found =
+                code(&path).iter().any(|line| line.contains("unsafe {") || line.contains("unsafe fn"));
             assert!(inside || !found, "{}: `unsafe` outside the files that may hold it", path.display());
         }
     }
@@ -150,7 +156,8 @@ fn unsafe_code_stays_where_it_belongs() {
 #[test]
 fn every_source_file_names_its_licence_and_says_what_it_is() {
     let root = root();
-    let mut files: Vec<_> = RULES.iter().flat_map(|rule| sources(&root.join(rule.directory).join("src"))).collect();
+    let mut files: Vec<_> =
+        RULES.iter().flat_map(|rule| sources(&root.join(rule.directory).join("src"))).collect();
     files.extend(sources(&root.join("tests")));
     for path in files {
         let text = fs::read_to_string(&path).unwrap();

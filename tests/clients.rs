@@ -62,7 +62,13 @@ impl Browser {
         while client.get(format!("{base}/status")).send().await.is_err() {
             tokio::task::yield_now().await;
         }
-        let arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"];
+        let arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+        ];
         let allowed = if script { 1 } else { 2 };
         let preferences = json!({"profile.managed_default_content_settings.javascript": allowed});
         let options = json!({"args": arguments, "prefs": preferences});

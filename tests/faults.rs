@@ -52,7 +52,8 @@ async fn a_backend_that_fails_once_serves_the_next_request() {
 
 #[tokio::test]
 async fn a_step_that_never_ends_is_given_up() {
-    let slow = "generation: { backend: paint, request_timeout: 1, backend_options: { paint: { step_ms: 60000 } } }";
+    let slow =
+        "generation: { backend: paint, request_timeout: 1, backend_options: { paint: { step_ms: 60000 } } }";
     let server = Server::with(slow).await;
     let (status, error) = generate(&server, None).await;
     assert_eq!((status, error["code"].as_str()), (504, Some("timeout")), "{error}");
@@ -60,9 +61,11 @@ async fn a_step_that_never_ends_is_given_up() {
 
 #[tokio::test]
 async fn a_full_line_is_answered_503_with_a_time_to_come_back() {
-    let slow = "generation: { backend: paint, backend_options: { paint: { step_ms: 50 } } }\nlimits: { waiting: 0 }";
+    let slow =
+        "generation: { backend: paint, backend_options: { paint: { step_ms: 50 } } }\nlimits: { waiting: 0 }";
     let server = Server::with(slow).await;
-    let request = server.client.post(format!("{}{IMAGES}", server.base)).json(&json!({"prompt": "x", "steps": 150}));
+    let request =
+        server.client.post(format!("{}{IMAGES}", server.base)).json(&json!({"prompt": "x", "steps": 150}));
     let running = tokio::spawn(request.send());
     while server.get_json("/health").await["modelsLoaded"] == 0 {
         tokio::task::yield_now().await;
@@ -110,12 +113,17 @@ async fn models_that_cannot_be_used_are_named_and_the_others_serve() {
     fs::remove_dir_all(models.join("no-tokenizer/tokenizer")).unwrap();
     fs::create_dir_all(models.join("no-model")).unwrap();
     fs::write(models.join("no-model/model_index.json"), "{}").unwrap();
-    fs::write(directory.path().join("config.yaml"), "server: { port: 0 }\nmodels: { default_model: alice-emoji }\n").unwrap();
+    fs::write(
+        directory.path().join("config.yaml"),
+        "server: { port: 0 }\nmodels: { default_model: alice-emoji }\n",
+    )
+    .unwrap();
 
     let server = Server::start(directory, &[]);
     assert!(server.early_log.iter().any(|line| line.contains("no-model")), "junk is named in the log");
     let list = server.get_json("/v1/models").await;
-    let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    let ids: Vec<_> =
+        list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
     assert!(!ids.contains(&"sd/no-model") && ids.contains(&"sd/alice-emoji"), "{ids:?}");
     for name in ["hostile-header", "truncated", "wrong-shape", "no-tokenizer"] {
         let (status, error) = generate(&server, Some(name)).await;

@@ -50,8 +50,8 @@ pub(crate) struct Server {
     pub(crate) early_log: Vec<String>,
     /// Its address, without a slash at the end.
     pub(crate) base: String,
-    /// Its working directory, with `images/` in it.
-    pub(crate) directory: TempDir,
+    /// Its working directory, which goes with it.
+    _directory: TempDir,
     /// A client without proxies.
     pub(crate) client: reqwest::Client,
 }
@@ -91,7 +91,7 @@ impl Server {
                 Ok(line) => match line.split_once("Ready at ") {
                     Some((_, base)) => {
                         let base = base.trim().to_owned();
-                        return Self { child, log, early_log, base, directory, client: client() };
+                        return Self { child, log, early_log, base, _directory: directory, client: client() };
                     }
                     None => early_log.push(line),
                 },

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
 //! The integration tests: one program, because each further one costs its own linking.
+// What goes wrong in a test must fail it.
+#![allow(clippy::unwrap_used)]
 
 mod api;
 mod architecture;

@@ -18,7 +18,8 @@ async fn the_form_leads_to_a_picture_and_its_parameters() {
     let form = server.get("/").await.text().await.unwrap();
     assert!(form.contains("<form") && form.contains("name=\"prompt\""));
     assert!(form.contains("sd/alice-emoji"));
-    let fields = [("prompt", "a red apple"), ("size", "256x256"), ("seed", "7"), ("steps", "3"), ("count", "2")];
+    let fields =
+        [("prompt", "a red apple"), ("size", "256x256"), ("seed", "7"), ("steps", "3"), ("count", "2")];
     let answer = server.submit(&fields).await;
     assert_eq!(answer.status(), StatusCode::OK);
     let page = answer.text().await.unwrap();
@@ -32,9 +33,12 @@ async fn the_form_leads_to_a_picture_and_its_parameters() {
 #[tokio::test]
 async fn a_problem_is_said_and_nothing_typed_is_lost() {
     let server = Server::paint().await;
-    for (field, value, named) in
-        [("steps", "900", "steps"), ("guidance_scale", "NaN", "guidance_scale"), ("seed", "x", "seed"), ("size", "0x0", "width")]
-    {
+    for (field, value, named) in [
+        ("steps", "900", "steps"),
+        ("guidance_scale", "NaN", "guidance_scale"),
+        ("seed", "x", "seed"),
+        ("size", "0x0", "width"),
+    ] {
         let answer = server.submit(&[("prompt", "a red apple"), (field, value)]).await;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{field}");
         let page = answer.text().await.unwrap();

@@ -1,196 +1,56 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
 //! Full runs, from prompt and seed to picture, against diffusers: through the plugin, the engine's mailbox and
-//! the samplers. The references are made by tests/fixtures/make.py.
+//! the samplers. `tests/fixtures/make.py` makes the references; docs/PARITY.md holds the numbers.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use alice::conformance::reference::{MODELS, Reference, Run};
 use alice::conformance::{Outcome, networks};
-use alice::denoiser::{Denoiser, Prompts};
-use alice::engine::{Chunk, Conditioning, Engine, LoadedModel};
-use alice::models::{read_scheduler, read_tokenizer};
-use alice_checkpoint::diffusers::Directory;
-use alice_diffusion::{ClipTokenizer, LatentShape, Noise, Sampler, Schedule, SchedulerConfig, guidance};
-use alice_plugin::load::Plugin;
-use alice_plugin::{Backend, LoadRequest, ModelFiles};
-use serde_json::json;
+use alice_diffusion::Sampler;
+use serde_json::{Value, json};
 
+use self::bench::{Bench, Distance, psnr};
 use crate::harness::{plugin, source};
+
+mod bench;
+mod company;
 
 /// The most that a value of a final latent may be away.
 const LATENT_TOLERANCE: f32 = 1e-3;
 /// The least that a picture must agree, in dB.
 const RIGHT_DB: f64 = 60.0;
-/// How much worse every wrong neighbour must be, in dB.
-const MARGIN_DB: f64 = 15.0;
+/// The most that the picture of a wrong neighbour may agree: 15 dB less.
+const WRONG_DB: f64 = RIGHT_DB - 15.0;
 
-/// Everything that a run needs: the model on the candle backend, and its files.
-struct Bench {
-    reference: Reference,
-    engine: Engine,
-    model: Arc<LoadedModel>,
-    tokenizer: ClipTokenizer,
-    scheduler: SchedulerConfig,
-}
-
-/// What a run gave, against what it should have given.
-struct Result {
-    worst_latent: f32,
-    picture_db: f64,
-}
-
-impl Bench {
-    /// `max_rows` rows may share a forward pass.
-    async fn new(name: &str, model: PathBuf, max_rows: usize) -> Self {
-        let library = Plugin::open(&plugin("candle_cpu")).unwrap();
-        let start = move || Ok(Box::new(library.start(&json!({}))?) as Box<dyn Backend>);
-        let engine = Engine::start(Box::new(start), max_rows).unwrap();
-        let files = ModelFiles::Diffusers { path: model.clone() };
-        let request = LoadRequest { files, family: "sd1".into(), dtype: "f32".into(), device: 0 };
-        let loaded = engine.load(request).await.unwrap();
-        let directory = Directory::open(&model).unwrap();
-        let context_length = loaded.info.text_encoders[0].context_length as usize;
-        let tokenizer = read_tokenizer(&directory, context_length).unwrap();
-        let scheduler = read_scheduler(&directory).unwrap();
-        let reference = Reference::open(&source("tests/fixtures"), name, model).unwrap();
-        Self { reference, engine, model: loaded, tokenizer, scheduler }
-    }
-
-    /// A small random model.
-    async fn tiny(name: &str, max_rows: usize) -> Self {
-        Self::new(name, source("tests/fixtures").join(name), max_rows).await
-    }
-
-    async fn encode(&self, text: &str) -> Arc<Conditioning> {
-        let ids = self.tokenizer.window(text).ids;
-        let chunk = Chunk { encoder: 0, weights: vec![1.0; ids.len()], ids };
-        self.engine.encode(&self.model, vec![chunk]).await.unwrap()
-    }
-
-    /// The final latent and the picture of `run`, with `sampler` for its own.
-    async fn paint(&self, run: &Run, sampler: Sampler) -> (Vec<f32>, Vec<u8>) {
-        let changed = run.scheduler.as_ref().map(|config| SchedulerConfig::from_json(&config.to_string()).unwrap());
-        let config = changed.map_or(self.scheduler.clone(), SchedulerConfig::for_stable_diffusion);
-        let unconditional = match guidance::is_used(run.guidance) {
-            true => Some(self.encode(run.negative_prompt.as_deref().unwrap_or("")).await),
-            false => None,
-        };
-        let prompts = Prompts { conditional: self.encode(&run.prompt).await, unconditional };
-        let (engine, model) = (&self.engine, &self.model);
-        let denoiser = Denoiser { engine, model, prompts: &prompts, guidance_scale: run.guidance, limit_s: 600 };
-        let scale = model.info.latent_scale;
-        let shape = LatentShape {
-            channels: model.info.latent_channels as usize,
-            height: (run.height / scale) as usize,
-            width: (run.width / scale) as usize,
-        };
-        let schedule = Schedule::new(sampler, &config, run.steps).unwrap();
-        let latent = schedule.sample(&denoiser, &mut Noise::new(run.seed), shape).await.unwrap();
-        let shape = alice::denoiser::contract_shape(latent.shape).unwrap();
-        let picture = engine.decode(model, shape, latent.values.clone()).await.unwrap();
-        (latent.values, picture)
-    }
-
-    async fn compare(&self, run: &Run) -> Result {
-        let (latent, picture) = self.paint(run, run.sampler.parse().unwrap()).await;
-        let expected = self.reference.numbers(&format!("run.{}.latents", run.name)).unwrap();
-        assert_eq!(latent.len(), expected.len(), "{}", run.name);
-        let worst = latent.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        Result { worst_latent: worst, picture_db: psnr(&picture, &self.pixels(run)) }
-    }
-
-    fn pixels(&self, run: &Run) -> Vec<u8> {
-        self.reference.pixels(&format!("run.{}.pixels", run.name)).unwrap()
-    }
-
-    /// Compares every run: one after the other, or all at once so that they meet in the mailbox.
-    async fn compare_all(&self, together: bool) -> Vec<(&Run, Result)> {
-        let runs = &self.reference.cases.runs;
-        let jobs = runs.iter().map(|run| async move { (run, self.compare(run).await) });
-        if together {
-            return futures::future::join_all(jobs).await;
-        }
-        let mut results = Vec::new();
-        for job in jobs {
-            results.push(job.await);
-        }
-        results
+#[track_caller]
+fn assert_right(model: &str, distances: &[(&Run, Distance)]) {
+    assert!(!distances.is_empty());
+    for (run, Distance { latents, picture_db }) in distances {
+        let right = *latents <= LATENT_TOLERANCE && *picture_db >= RIGHT_DB;
+        assert!(right, "{model} {}: latents {latents:.1e}, picture {picture_db:.1} dB", run.name);
     }
 }
 
-/// Peak signal-to-noise ratio of two pictures in dB; 120 stands for equality.
-fn psnr(one: &[u8], other: &[u8]) -> f64 {
-    assert_eq!(one.len(), other.len());
-    let squares: f64 = one.iter().zip(other).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
-    let mean = squares / one.len() as f64 / (255.0 * 255.0);
-    if mean == 0.0 { 120.0 } else { -10.0 * mean.log10() }
-}
-
-fn assert_right(model: &str, results: Vec<(&Run, Result)>) {
-    assert!(!results.is_empty());
-    for (run, Result { worst_latent, picture_db }) in results {
-        let right = worst_latent <= LATENT_TOLERANCE && picture_db >= RIGHT_DB;
-        assert!(right, "{model} {}: latents {worst_latent:.1e}, picture {picture_db:.1} dB", run.name);
-    }
+#[track_caller]
+fn assert_wrong(model: &str, run: &Run, what: &str, db: f64) {
+    assert!(db <= WRONG_DB, "{model} {}: {what} reaches {db:.1} dB", run.name);
 }
 
 #[tokio::test]
-async fn every_run_gives_diffusers_latents_and_pictures() {
-    for name in MODELS {
-        assert_right(name, Bench::tiny(name, 1).await.compare_all(false).await);
-    }
-}
-
-#[tokio::test]
-async fn runs_that_share_forward_passes_give_the_same() {
-    for name in MODELS {
-        assert_right(name, Bench::tiny(name, 16).await.compare_all(true).await);
-    }
-}
-
-#[tokio::test]
-async fn the_references_cover_every_sampler() {
-    for name in MODELS {
-        let reference = Reference::open(&source("tests/fixtures"), name, PathBuf::new()).unwrap();
-        for sampler in Sampler::ALL {
-            assert!(reference.cases.runs.iter().any(|run| run.sampler == sampler.name()), "{name}: {sampler}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn wrong_neighbours_would_be_found_out() {
+async fn tokens_are_those_of_transformers() {
     for name in MODELS {
         let bench = Bench::tiny(name, 1).await;
-        for run in &bench.reference.cases.runs {
-            let nearest = run.neighbours_db.values().copied().fold(0.0, f64::max);
-            assert!(nearest <= RIGHT_DB - MARGIN_DB, "{name} {}: a wrong picture reaches {nearest} dB", run.name);
-        }
-        // The distances above are diffusers' own; here our samplers take each other's place.
-        let run = &bench.reference.cases.runs[0];
-        let right: Sampler = run.sampler.parse().unwrap();
-        for &wrong in Sampler::ALL.iter().filter(|sampler| **sampler != right) {
-            // With the same timesteps, DDIM is Euler's method in other variables.
-            if [right, wrong] == [Sampler::Euler, Sampler::Ddim] {
-                continue;
-            }
-            let (_, picture) = bench.paint(run, wrong).await;
-            let db = psnr(&picture, &bench.pixels(run));
-            assert!(db <= RIGHT_DB - MARGIN_DB, "{name} {}: {wrong} reaches {db:.1} dB", run.name);
+        assert!(!bench.reference.cases.texts.is_empty());
+        for text in &bench.reference.cases.texts {
+            assert_eq!(bench.tokenizer.window(&text.prompt).ids, text.ids, "{name} {}", text.name);
         }
     }
-}
-
-#[tokio::test]
-async fn the_built_in_model_paints_what_diffusers_paints() {
-    let bench = Bench::new("alice-emoji", source("models/alice-emoji"), 1).await;
-    assert_right("alice-emoji", bench.compare_all(false).await);
 }
 
 #[test]
-fn candles_networks_are_diffusers_networks() {
+fn candles_networks_are_those_of_diffusers() {
     let checks = networks::run(&plugin("candle_cpu"), &json!({}), &source("tests/fixtures")).unwrap();
     assert!(checks.len() > 10);
     for check in checks {
@@ -198,21 +58,140 @@ fn candles_networks_are_diffusers_networks() {
     }
 }
 
+#[test]
+fn level_b_finds_out_a_backend_that_does_not_run_the_model() {
+    let checks = networks::run(&plugin("paint"), &json!({}), &source("tests/fixtures")).unwrap();
+    assert!(checks.len() > 10);
+    for check in checks {
+        assert!(matches!(check.outcome, Outcome::Failed(_)), "{check:?}");
+    }
+}
+
 #[tokio::test]
-#[ignore = "prints the table of docs/PARITY.md: --ignored --exact parity::table --nocapture"]
+async fn every_run_gives_the_latents_and_the_picture_of_diffusers() {
+    for name in MODELS {
+        assert_right(name, &Bench::tiny(name, 1).await.compare_all(false).await);
+    }
+}
+
+#[tokio::test]
+async fn the_built_in_model_paints_what_diffusers_paints() {
+    assert_right("alice-emoji", &Bench::emoji().await.compare_all(false).await);
+}
+
+#[tokio::test]
+async fn runs_at_different_timesteps_that_share_forward_passes_give_the_same() {
+    for name in MODELS {
+        let bench = Bench::tiny(name, 16).await;
+        assert_right(name, &bench.compare_all(true).await);
+        assert!(bench.most_timesteps() > 4, "at most {} met", bench.most_timesteps());
+    }
+}
+
+#[test]
+fn the_references_cover_every_sampler_and_tell_their_neighbours_apart() {
+    for name in MODELS {
+        let reference = Reference::open(&source("tests/fixtures"), name, PathBuf::new()).unwrap();
+        let runs = &reference.cases.runs;
+        for sampler in Sampler::ALL {
+            assert!(runs.iter().any(|run| run.sampler == sampler.name()), "{name}: {sampler}");
+        }
+        for run in runs {
+            assert!(run.neighbours_db.len() > 5);
+            for (what, db) in &run.neighbours_db {
+                assert_wrong(name, run, what, *db);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_sampler_or_spacing_or_activation_fails_by_15_db() {
+    for name in MODELS {
+        let bench = Bench::tiny(name, 1).await;
+        let run = &bench.reference.cases.runs[0];
+        let sampler: Sampler = run.sampler.parse().unwrap();
+        let own = bench.scheduler(run);
+        let (_, right) = bench.paint_with(run, sampler, &own).await;
+        assert!(bench.picture_db(run, &right) >= RIGHT_DB);
+
+        // Except Euler and DDIM: on the same timesteps they are one method in different variables.
+        for wrong in Sampler::ALL.into_iter().filter(|&wrong| wrong != sampler && wrong != Sampler::Ddim) {
+            let (_, picture) = bench.paint_with(run, wrong, &own).await;
+            assert_wrong(name, run, wrong.name(), bench.picture_db(run, &picture));
+        }
+        for wrong in ["leading", "linspace", "trailing"].map(Value::from) {
+            let scheduler = with(&own, "timestep_spacing", &wrong);
+            if scheduler != own {
+                let (_, picture) = bench.paint_with(run, sampler, &scheduler).await;
+                assert_wrong(name, run, "another spacing", bench.picture_db(run, &picture));
+            }
+        }
+        // What diffusers itself paints with the tanh approximation of GELU in the UNet.
+        let tanh = bench.reference.pixels(&format!("run.{}.tanh_gelu.pixels", run.name)).unwrap();
+        assert_wrong(name, run, "tanh GELU", psnr(&right, &tanh));
+
+        let copy = tempfile::tempdir().unwrap();
+        copy_with_other_text_activation(&source("tests/fixtures").join(name), copy.path());
+        let other = Bench::new(name, copy.path().to_owned(), 1).await;
+        let (_, picture) = other.paint_with(run, sampler, &own).await;
+        assert_wrong(name, run, "another activation in the text encoder", bench.picture_db(run, &picture));
+    }
+}
+
+/// `object` with another value for `key`.
+fn with(object: &Value, key: &str, value: &Value) -> Value {
+    let mut object = object.clone();
+    object[key] = value.clone();
+    object
+}
+
+/// Copies a model; its text encoder gets quick GELU for GELU or the other way round.
+fn copy_with_other_text_activation(from: &Path, to: &Path) {
+    copy(from, to);
+    let path = to.join("text_encoder/config.json");
+    let config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let other = match config["hidden_act"].as_str().unwrap() {
+        "gelu" => "quick_gelu",
+        _ => "gelu",
+    };
+    fs::write(path, with(&config, "hidden_act", &other.into()).to_string()).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(std::result::Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "prints the table of docs/PARITY.md"]
 #[allow(clippy::print_stdout)]
 async fn table() {
-    println!("| model | run | steps | guidance | latents, max abs | picture | nearest wrong neighbour |");
-    println!("|---|---|---|---|---|---|---|");
-    let emoji = Bench::new("alice-emoji", source("models/alice-emoji"), 1).await;
-    for bench in [Bench::tiny(MODELS[0], 1).await, Bench::tiny(MODELS[1], 1).await, emoji] {
-        for (run, Result { worst_latent, picture_db }) in bench.compare_all(false).await {
-            let (what, db) = run.neighbours_db.iter().max_by(|one, other| one.1.total_cmp(other.1)).unwrap();
-            let picture = if picture_db >= 120.0 { "equal".to_owned() } else { format!("{picture_db:.1} dB") };
+    println!(
+        "| model | sampler | steps | guidance | size | latents, max abs | picture, dB | nearest wrong neighbour, dB |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for bench in [Bench::tiny(MODELS[0], 1).await, Bench::tiny(MODELS[1], 1).await, Bench::emoji().await] {
+        for (run, Distance { latents, picture_db }) in bench.compare_all(false).await {
+            let picture =
+                if picture_db.is_finite() { format!("{picture_db:.1}") } else { "equal".to_owned() };
+            let nearest = run.neighbours_db.iter().max_by(|one, other| one.1.total_cmp(other.1));
+            let nearest = nearest.map_or("-".to_owned(), |(what, db)| format!("{db:.1} ({what})"));
+            let Run { sampler, steps, guidance, width, height, .. } = run;
+            let model = &bench.reference.name;
             println!(
-                "| {} | {} | {} | {} | {worst_latent:.1e} | {picture} | {what}, {db} dB |",
-                bench.reference.name, run.sampler, run.steps, run.guidance
+                "| {model} | {sampler} | {steps} | {guidance} | {width}x{height} | {latents:.1e} | {picture} | {nearest} |"
             );
         }
+    }
+    println!("\n| level B | |\n|---|---|");
+    for check in networks::run(&plugin("candle_cpu"), &json!({}), &source("tests/fixtures")).unwrap() {
+        println!("| {} | {} |", check.name, check.measured.unwrap_or_default());
     }
 }

@@ -13,7 +13,10 @@ fn an_invalid_configuration_refuses_to_start_and_names_file_line_and_key() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.yaml");
     for (text, named) in [
-        ("server:\n  port: 8080\ngeneration:\n  default_steps: 9999\n", "config.yaml:4: `generation.default_steps`"),
+        (
+            "server:\n  port: 8080\ngeneration:\n  default_steps: 9999\n",
+            "config.yaml:4: `generation.default_steps`",
+        ),
         ("server:\n  port: 99999\n", "config.yaml:2: `server.port`"),
         ("server:\n  host: everywhere\n", "config.yaml:2: `server.host`"),
         ("server:\n  host: 0.0.0.0\n", "config.yaml:2: `server.host`"),
@@ -79,7 +82,9 @@ fn backends_are_listed_with_their_devices_or_why_they_were_passed_over() {
     fs::copy(plugin("candle_cpu"), directory.path().join("libalice_backend_candle_cpu.so")).unwrap();
     let ran = ended(alice(directory.path()).arg("backends").env("ALICE_BACKEND_PATH", directory.path()));
     assert!(ran.status.success(), "{}", ran.stderr);
-    let entry = |name: &str| ran.stdout.split("\n\n").find(|entry| entry.contains(name)).unwrap_or_default().to_owned();
+    let entry = |name: &str| {
+        ran.stdout.split("\n\n").find(|entry| entry.contains(name)).unwrap_or_default().to_owned()
+    };
     assert!(entry("libalice_backend_bad.so").contains("passed over"), "{}", ran.stdout);
     assert!(entry("candle-cpu ").contains("device 0: "), "{}", ran.stdout);
     assert!(entry("paint ").contains("stand-in"), "{}", ran.stdout);

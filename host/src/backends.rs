@@ -105,7 +105,8 @@ fn options(path: &Path, config: &Generation) -> Value {
     if let Some(threads) = config.threads {
         options["threads"] = json!(threads);
     }
-    let own = load::backend_name(path).and_then(|name| config.backend_options.get(&name)?.as_object().cloned());
+    let own =
+        load::backend_name(path).and_then(|name| config.backend_options.get(&name)?.as_object().cloned());
     for (key, value) in own.into_iter().flatten() {
         options[key] = value;
     }

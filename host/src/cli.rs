@@ -69,7 +69,9 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Backends => Ok(backends::run(&config)),
-        Command::Healthcheck(arguments) => tokio::runtime::Runtime::new()?.block_on(healthcheck::run(&config, arguments)),
+        Command::Healthcheck(arguments) => {
+            tokio::runtime::Runtime::new()?.block_on(healthcheck::run(&config, arguments))
+        }
         Command::Conformance(arguments) => conformance::run(arguments),
     }
 }

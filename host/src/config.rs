@@ -217,7 +217,11 @@ impl Config {
         };
         let generation = &self.generation;
         let side = |value: Option<u32>| value.is_none_or(|side| (64..=2048).contains(&side));
-        check("generation.default_steps", generation.default_steps.is_none_or(|n| (1..=150).contains(&n)), "must be 1 to 150");
+        check(
+            "generation.default_steps",
+            generation.default_steps.is_none_or(|n| (1..=150).contains(&n)),
+            "must be 1 to 150",
+        );
         check(
             "generation.default_guidance_scale",
             generation.default_guidance_scale.is_none_or(|scale| (0.0..=20.0).contains(&scale)),
@@ -235,7 +239,11 @@ impl Config {
             !self.server.require_auth,
             "cannot be true yet: this version has no accounts and would serve everyone",
         );
-        check("server.api_key", self.server.api_key.is_none(), "cannot be set yet: this version checks no keys");
+        check(
+            "server.api_key",
+            self.server.api_key.is_none(),
+            "cannot be set yet: this version checks no keys",
+        );
         check(
             "server.host",
             self.server.host.is_loopback() || self.server.allow_anonymous_network,

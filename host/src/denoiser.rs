@@ -68,6 +68,11 @@ impl Denoise for Denoiser<'_> {
 /// # Errors
 /// For a side that no latent can have.
 pub fn contract_shape(shape: alice_diffusion::LatentShape) -> Result<LatentShape> {
-    let side = |value: usize| u32::try_from(value).map_err(|_| anyhow::anyhow!("a latent with a side of {value}"));
-    Ok(LatentShape { channels: side(shape.channels)?, height: side(shape.height)?, width: side(shape.width)? })
+    let side =
+        |value: usize| u32::try_from(value).map_err(|_| anyhow::anyhow!("a latent with a side of {value}"));
+    Ok(LatentShape {
+        channels: side(shape.channels)?,
+        height: side(shape.height)?,
+        width: side(shape.width)?,
+    })
 }

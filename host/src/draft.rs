@@ -105,11 +105,14 @@ impl Draft {
         if prompt.is_empty() {
             return Err(Error::invalid("prompt", "must not be empty"));
         }
-        let negative_prompt = self.negative_prompt.map(|negative| text("negative_prompt", negative, config)).transpose()?;
+        let negative_prompt =
+            self.negative_prompt.map(|negative| text("negative_prompt", negative, config)).transpose()?;
         let model = models.find(self.model.as_deref())?;
         let (generation, defaults) = (&config.generation, &model.sidecar.defaults);
         let sampler = match self.scheduler.as_deref().filter(|name| !name.is_empty()) {
-            Some(name) => name.parse().map_err(|error| Error::invalid("scheduler", format!("is not known: {error}")))?,
+            Some(name) => {
+                name.parse().map_err(|error| Error::invalid("scheduler", format!("is not known: {error}")))?
+            }
             None => default_sampler(&model, generation.default_scheduler.as_deref()),
         };
         let steps = in_range("steps", self.steps, 1, 150)?;

@@ -109,13 +109,29 @@ type Reply<T> = oneshot::Sender<Result<T>>;
 
 #[derive(Debug)]
 enum Call {
-    Load { request: LoadRequest, reply: Reply<Arc<LoadedModel>> },
+    Load {
+        request: LoadRequest,
+        reply: Reply<Arc<LoadedModel>>,
+    },
     /// `back` goes into the conditioning: the thread itself keeps no way to its own mailbox, or it would
     /// never see the last one close.
-    Encode { model: Arc<LoadedModel>, chunks: Vec<Chunk>, back: mpsc::Sender<Call>, reply: Reply<Arc<Conditioning>> },
+    Encode {
+        model: Arc<LoadedModel>,
+        chunks: Vec<Chunk>,
+        back: mpsc::Sender<Call>,
+        reply: Reply<Arc<Conditioning>>,
+    },
     Denoise(Evaluation),
-    Decode { model: Arc<LoadedModel>, shape: LatentShape, latent: Vec<f32>, reply: Reply<Vec<u8>> },
-    Release { handle: ConditioningHandle, life: u64 },
+    Decode {
+        model: Arc<LoadedModel>,
+        shape: LatentShape,
+        latent: Vec<f32>,
+        reply: Reply<Vec<u8>>,
+    },
+    Release {
+        handle: ConditioningHandle,
+        life: u64,
+    },
 }
 
 impl Engine {
@@ -156,7 +172,12 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Backend::denoise`].
-    pub async fn denoise(&self, model: &Arc<LoadedModel>, shape: LatentShape, rows: Vec<Row>) -> Result<Vec<f32>> {
+    pub async fn denoise(
+        &self,
+        model: &Arc<LoadedModel>,
+        shape: LatentShape,
+        rows: Vec<Row>,
+    ) -> Result<Vec<f32>> {
         let model = model.clone();
         self.ask(|reply| Call::Denoise(Evaluation { model, shape, rows, reply })).await
     }
@@ -165,7 +186,12 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Backend::decode`].
-    pub async fn decode(&self, model: &Arc<LoadedModel>, shape: LatentShape, latent: Vec<f32>) -> Result<Vec<u8>> {
+    pub async fn decode(
+        &self,
+        model: &Arc<LoadedModel>,
+        shape: LatentShape,
+        latent: Vec<f32>,
+    ) -> Result<Vec<u8>> {
         let model = model.clone();
         self.ask(|reply| Call::Decode { model, shape, latent, reply }).await
     }

@@ -169,7 +169,9 @@ impl Error {
     fn log(&self) {
         match self {
             Self::Internal(cause) => error!("A request failed: {cause:#}"),
-            Self::Backend(_) | Self::Model { .. } | Self::Timeout { .. } => error!("A request failed: {self}"),
+            Self::Backend(_) | Self::Model { .. } | Self::Timeout { .. } => {
+                error!("A request failed: {self}")
+            }
             _ => {}
         }
     }

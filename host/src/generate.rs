@@ -57,7 +57,7 @@ pub async fn run(app: &App, request: Request) -> Result<Outcome> {
     info!(
         model = %request.model.id, steps = parameters.steps, scheduler = %parameters.scheduler,
         width = parameters.rendered_width, height = parameters.rendered_height, took_s,
-        "Made {} pictures with `{}`", pictures.len(), request.model.id,
+        "Pictures made with `{}`: {}", request.model.id, pictures.len(),
     );
     Ok(Outcome { pictures, truncated, took_s })
 }
@@ -94,7 +94,13 @@ async fn encode(engine: &Engine, model: &Arc<LoadedModel>, request: &Request) ->
 }
 
 /// One picture: noise, sampling, decoding, enlarging, keeping.
-async fn make(app: &App, model: &Arc<LoadedModel>, request: &Request, prompts: &Prompts, seed: u64) -> Result<Picture> {
+async fn make(
+    app: &App,
+    model: &Arc<LoadedModel>,
+    request: &Request,
+    prompts: &Prompts,
+    seed: u64,
+) -> Result<Picture> {
     let parameters = Parameters { seed, ..request.parameters.clone() };
     let latent = sample(app, model, request, prompts, &parameters).await?;
     if !latent.values.iter().all(|value| value.is_finite()) {

@@ -31,7 +31,9 @@ pub async fn check(State(app): State<App>, request: Request, next: Next) -> Resp
 /// pointed its own name at this machine (DNS rebinding) is found out by that name.
 fn names_us(headers: &HeaderMap, hostnames: &[String]) -> bool {
     let Some(host) = headers.get(header::HOST) else { return false };
-    let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else { return false };
+    let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
     let name = authority.host().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
     name.parse::<IpAddr>().is_ok()
         || name == "localhost"
@@ -81,7 +83,9 @@ mod tests {
     #[test]
     fn addresses_and_known_names_are_ours_and_others_are_not() {
         let known = ["alice.lan".to_owned()];
-        for ours in ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:8080", "192.168.1.7:8080", "Alice.Lan:80"] {
+        for ours in
+            ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:8080", "192.168.1.7:8080", "Alice.Lan:80"]
+        {
             assert!(names_us(&headers(&[("host", ours)]), &known), "{ours}");
         }
         for foreign in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8080", "a b", ""] {

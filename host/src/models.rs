@@ -180,7 +180,9 @@ impl Registry {
                 match Model::open(&path) {
                     Ok(model) if models.iter().any(|known| known.id == model.id) => {}
                     Ok(model) => models.push(Arc::new(model)),
-                    Err(error) => warn!(path = %path.display(), "Passed over a directory that is no model: {error:#}"),
+                    Err(error) => {
+                        warn!(path = %path.display(), "Passed over a directory that is no model: {error:#}")
+                    }
                 }
             }
         }

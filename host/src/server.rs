@@ -27,9 +27,9 @@ const DRAIN_IDLE: Duration = Duration::from_secs(2);
 /// Whatever keeps the daemon from starting, in a sentence that says what to do.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let address = SocketAddr::new(config.server.host, config.server.port);
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}; is another server running there? (`server.port`)"))?;
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; is another server running there? (`server.port`)")
+    })?;
     let app = tokio::task::spawn_blocking(move || App::new(config)).await??;
     info!("Ready at http://{}", listener.local_addr()?);
     serve(listener, app, ordered_to_end()?).await
@@ -39,7 +39,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, app: App, end: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    app: App,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let (draining, mut drained) = tokio::sync::oneshot::channel::<()>();
     let present = app.clone();
     let server = axum::serve(listener, router::router(app)).with_graceful_shutdown(async move {

@@ -260,7 +260,7 @@ mod tests {
             (BetaSchedule::Linear, 1e-4, 0.02)
         );
         assert_eq!((config.train_timesteps(), config.steps_offset, config.spacing), (1000, 0, None));
-        assert_eq!(config.for_stable_diffusion().steps_offset, 1, "as its pipeline sets it");
+        assert_eq!(config.clone().for_stable_diffusion().steps_offset, 1, "as its pipeline sets it");
         assert!(config.alpha_ends_at_one && !config.karras && config.sampler.is_none());
         assert_eq!(with("prediction_type", "null").unwrap(), config);
     }

@@ -169,7 +169,9 @@ fn prompt(messages: Vec<Message>) -> Result<String> {
         Content::Parts(parts) if parts.iter().any(|part| part.r#type != "text") => {
             Err(Error::invalid("messages", "may hold text only: this version takes no input images"))
         }
-        Content::Parts(parts) => Ok(parts.into_iter().filter_map(|part| part.text).collect::<Vec<_>>().join("\n")),
+        Content::Parts(parts) => {
+            Ok(parts.into_iter().filter_map(|part| part.text).collect::<Vec<_>>().join("\n"))
+        }
     }
 }
 

@@ -19,7 +19,10 @@ pub async fn image(State(app): State<App>, Path(file): Path<String>) -> Result<R
     let bytes = read.map_err(anyhow::Error::from).and_then(|read| read).map_err(Error::from)?;
     let bytes = bytes.ok_or(Error::NotFound)?;
     // The name is the secret: no cache beside the reader's own may keep what it shows.
-    let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "private, max-age=31536000, immutable")];
+    let headers = [
+        (header::CONTENT_TYPE, "image/png"),
+        (header::CACHE_CONTROL, "private, max-age=31536000, immutable"),
+    ];
     Ok((headers, bytes).into_response())
 }
 

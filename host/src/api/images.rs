@@ -148,7 +148,8 @@ fn refuse(bad: bool, param: &str, problem: &str) -> Result<()> {
 
 /// Width and height of `WxH`.
 fn sides(size: &str) -> Result<(i64, i64)> {
-    let sides = size.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    let sides =
+        size.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     sides.ok_or_else(|| Error::invalid("size", "must be `auto` or `<width>x<height>` in pixels"))
 }
 

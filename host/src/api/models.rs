@@ -34,7 +34,10 @@ pub struct ModelEntry {
 
 /// All models, the default one first found.
 pub async fn list(State(app): State<App>) -> Json<ModelList> {
-    Json(ModelList { object: "list", data: app.models.all().iter().map(|model| ModelEntry::new(model)).collect() })
+    Json(ModelList {
+        object: "list",
+        data: app.models.all().iter().map(|model| ModelEntry::new(model)).collect(),
+    })
 }
 
 impl ModelEntry {

@@ -25,7 +25,10 @@ pub(super) fn run(config: &Config) -> ExitCode {
     }
     match backends::choose(&config.generation) {
         Ok(chosen) => {
-            println!("Chosen for `generation.backend: {}`: {}", config.generation.backend, chosen.description.name);
+            println!(
+                "Chosen for `generation.backend: {}`: {}",
+                config.generation.backend, chosen.description.name
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -39,7 +42,8 @@ fn print(Found { path, outcome }: &Found) {
     match outcome {
         Err(error) => println!("{}\n  passed over: {error}\n", path.display()),
         Ok(answer) => {
-            let Description { name, version, dtypes, families, score, reason, stand_in, devices, .. } = &answer.description;
+            let Description { name, version, dtypes, families, score, reason, stand_in, devices, .. } =
+                &answer.description;
             let (major, minor) = answer.plugin.abi();
             println!("{name} {version} (contract {major}.{minor})\n  {}", path.display());
             if *score == 0 {

@@ -24,7 +24,8 @@ pub(super) struct Arguments {
 pub(super) async fn run(config: &Config, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let url = arguments.url.unwrap_or_else(|| format!("http://{}/livez", reachable(config)));
     // The server is this machine's: a proxy of the environment has no business here.
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(arguments.timeout)).build()?;
+    let client =
+        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(arguments.timeout)).build()?;
     match client.get(&url).send().await {
         Ok(answer) if answer.status().is_success() => {
             println!("alive: {url}");

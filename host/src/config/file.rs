@@ -260,7 +260,10 @@ mod tests {
     #[test]
     fn a_key_of_the_predecessor_starts_and_says_that_it_does_nothing() {
         let loaded = read("generation:\n  sdcpp_threads: 8\n").unwrap();
-        assert_eq!(loaded.warnings, ["test.yaml:2: `generation.sdcpp_threads` has no effect in this version"]);
+        assert_eq!(
+            loaded.warnings,
+            ["test.yaml:2: `generation.sdcpp_threads` has no effect in this version"]
+        );
     }
 
     #[test]
@@ -278,7 +281,10 @@ mod tests {
 
     #[test]
     fn max_rows_is_auto_or_a_number() {
-        assert_eq!(read("engine:\n  max_rows: 8\n").unwrap().config.engine.max_rows, super::super::MaxRows::Rows(8));
+        assert_eq!(
+            read("engine:\n  max_rows: 8\n").unwrap().config.engine.max_rows,
+            super::super::MaxRows::Rows(8)
+        );
         assert_eq!(read("engine:\n  max_rows: auto\n").unwrap().config, Config::default());
         assert!(complaint("engine:\n  max_rows: 0\n").contains("at least 1"));
     }

@@ -11,8 +11,8 @@ use std::path::Path;
 
 use alice_plugin::load::{Plugin, PluginBackend};
 use alice_plugin::{
-    Backend, ConditioningHandle, DecodeOptions, DenoiseRow, LatentShape, LoadRequest, ModelFiles, ModelHandle,
-    ModelInfo, TextChunk, TextRequest, Uncontrolled,
+    Backend, ConditioningHandle, DecodeOptions, DenoiseRow, LatentShape, LoadRequest, ModelFiles,
+    ModelHandle, ModelInfo, TextChunk, TextRequest, Uncontrolled,
 };
 use serde_json::Value;
 
@@ -157,7 +157,8 @@ impl<'a> Subject<'a> {
     fn encode(&mut self, case: &Batch) -> anyhow::Result<Distance> {
         let shape = self.shape(case.height, case.width);
         let pixels = self.reference.pixels(&format!("encode.{}.pixels", case.name))?;
-        let (mut mean, mut deviation) = (vec![0.0; case.rows * shape.len()], vec![0.0; case.rows * shape.len()]);
+        let (mut mean, mut deviation) =
+            (vec![0.0; case.rows * shape.len()], vec![0.0; case.rows * shape.len()]);
         self.backend.encode_image(self.model, shape, &pixels, &mut mean, &mut deviation, &Uncontrolled)?;
         let mut expected = self.reference.numbers(&format!("encode.{}.mean", case.name))?;
         expected.extend(self.reference.numbers(&format!("encode.{}.deviation", case.name))?);
@@ -187,6 +188,7 @@ fn distance(answer: &[f32], expected: &[f32]) -> Distance {
 fn bytes(pictures: &[f32], rows: usize) -> Vec<f32> {
     let pixels = pictures.len() / rows / 3;
     let at = |row: usize, pixel: usize, channel: usize| pictures[(row * 3 + channel) * pixels + pixel];
-    let every = (0..rows).flat_map(|row| (0..pixels).flat_map(move |pixel| (0..3).map(move |c| (row, pixel, c))));
+    let every =
+        (0..rows).flat_map(|row| (0..pixels).flat_map(move |pixel| (0..3).map(move |c| (row, pixel, c))));
     every.map(|(row, pixel, channel)| (at(row, pixel, channel) * 255.0).round_ties_even()).collect()
 }

@@ -99,7 +99,9 @@ pub struct Run {
     pub height: u32,
     /// The scheduler configuration, where it differs from the model's own file.
     pub scheduler: Option<serde_json::Value>,
-    /// PSNR of what a wrong implementation would paint, by what is wrong with it.
+    /// PSNR of what a wrong implementation would paint, by what is wrong with it. Empty for a model that was
+    /// trained to be robust.
+    #[serde(default)]
     pub neighbours_db: BTreeMap<String, f64>,
 }
 
@@ -111,7 +113,8 @@ impl Reference {
     pub fn open(fixtures: &Path, name: &str, model: PathBuf) -> anyhow::Result<Self> {
         let path = fixtures.join(format!("{name}.json"));
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let cases = serde_json::from_slice(&text).with_context(|| format!("cannot use {}", path.display()))?;
+        let cases =
+            serde_json::from_slice(&text).with_context(|| format!("cannot use {}", path.display()))?;
         let tensors = TensorFile::open(&path.with_extension("safetensors"))?;
         Ok(Self { name: name.to_owned(), model, cases, tensors })
     }

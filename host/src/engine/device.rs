@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use alice_plugin::{
-    Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Error, ErrorKind, LatentShape, LoadRequest,
-    Result, TextChunk, TextRequest,
+    Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Error, ErrorKind, LatentShape,
+    LoadRequest, Result, TextChunk, TextRequest,
 };
 use tracing::{error, info, warn};
 

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use alice_plugin::{
     Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error, ErrorKind,
-    LatentShape, LoadRequest, Memory, ModelFiles, ModelHandle, ModelInfo, Result, TextEncoderInfo, TextRequest,
+    LatentShape, LoadRequest, Memory, ModelFiles, ModelHandle, ModelInfo, Result, TextEncoderInfo,
+    TextRequest,
 };
 use futures::FutureExt;
 
@@ -48,7 +49,12 @@ impl Backend for Gated {
         Ok(())
     }
 
-    fn encode_text(&mut self, _: ModelHandle, _: &TextRequest<'_>, _: &dyn Control) -> Result<ConditioningHandle> {
+    fn encode_text(
+        &mut self,
+        _: ModelHandle,
+        _: &TextRequest<'_>,
+        _: &dyn Control,
+    ) -> Result<ConditioningHandle> {
         self.handles += 1;
         Ok(ConditioningHandle(self.handles))
     }
@@ -163,7 +169,8 @@ fn waiting<T>(call: impl Future<Output = T>) -> Pin<Box<impl Future<Output = T>>
 async fn evaluations_that_wait_together_share_a_pass_and_get_their_own_rows() {
     let bench = Bench::new(3);
     let model = bench.model().await;
-    let (one, two, three) = (bench.row(&model, 1.0).await, bench.row(&model, 2.0).await, bench.row(&model, 3.0).await);
+    let (one, two, three) =
+        (bench.row(&model, 1.0).await, bench.row(&model, 2.0).await, bench.row(&model, 3.0).await);
     let evaluate = |rows| bench.engine.denoise(&model, SHAPE, rows);
     let first = bench.running(evaluate(vec![one.clone()])).await;
     let others = futures::future::join3(

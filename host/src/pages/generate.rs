@@ -21,7 +21,7 @@ const MAX_COUNT: u32 = 4;
 const ENLARGEMENT: u32 = 4;
 
 /// Prompts that the built-in model knows, for the first visit.
-const EXAMPLES: &[&str] = &["a red apple", "a cute cat", "a hot air balloon", "a flat emoji of a rocket"];
+const EXAMPLES: &[&str] = &["a red apple", "a fox", "a birthday cake", "a flat emoji of a rocket"];
 
 /// The page with everything that it shows.
 #[derive(Template)]
@@ -78,14 +78,20 @@ struct ShownPicture {
 }
 
 /// The form, filled in from the address.
-pub async fn show(State(app): State<App>, query: std::result::Result<Query<Fields>, QueryRejection>) -> Response {
+pub async fn show(
+    State(app): State<App>,
+    query: std::result::Result<Query<Fields>, QueryRejection>,
+) -> Response {
     let fields = query.map(|Query(fields)| fields).unwrap_or_default();
     render(&app, StatusCode::OK, fields, None, None)
 }
 
 /// Makes the pictures and shows them above the same form; a problem is said there too, and nothing typed is
 /// lost.
-pub async fn submit(State(app): State<App>, form: std::result::Result<Form<Fields>, FormRejection>) -> Response {
+pub async fn submit(
+    State(app): State<App>,
+    form: std::result::Result<Form<Fields>, FormRejection>,
+) -> Response {
     let Ok(Form(fields)) = form else {
         let message = "The form could not be read; the prompt may be too long.".to_owned();
         return render(&app, StatusCode::BAD_REQUEST, Fields::default(), Some(message), None);
@@ -144,7 +150,8 @@ impl Shown {
         shown.extend(parameters.negative_prompt.clone().map(|text| ("Negative prompt", text)));
         let mut size = format!("{} × {}", parameters.width, parameters.height);
         if parameters.enlarged() {
-            size += &format!(", enlarged from {} × {}", parameters.rendered_width, parameters.rendered_height);
+            size +=
+                &format!(", enlarged from {} × {}", parameters.rendered_width, parameters.rendered_height);
         }
         shown.extend([
             ("Model", parameters.model.clone()),
@@ -153,18 +160,30 @@ impl Shown {
             ("Guidance", parameters.guidance_scale.to_string()),
             ("Size", size),
         ]);
-        let note = outcome.truncated.then(|| "The end of the prompt is longer than this model reads.".to_owned());
+        let note =
+            outcome.truncated.then(|| "The end of the prompt is longer than this model reads.".to_owned());
         let pictures = outcome.pictures.iter().map(|picture| ShownPicture {
             url: format!("/images/{}", picture.kept.file),
             seed: picture.parameters.seed,
             width: picture.parameters.width,
             height: picture.parameters.height,
         });
-        Self { pictures: pictures.collect(), parameters: shown, note, took: format!("{:.1} s", outcome.took_s) }
+        Self {
+            pictures: pictures.collect(),
+            parameters: shown,
+            note,
+            took: format!("{:.1} s", outcome.took_s),
+        }
     }
 }
 
-fn render(app: &App, status: StatusCode, form: Fields, error: Option<String>, result: Option<Shown>) -> Response {
+fn render(
+    app: &App,
+    status: StatusCode,
+    form: Fields,
+    error: Option<String>,
+    result: Option<Shown>,
+) -> Response {
     let choice = |value: &str, label: String, chosen: &str| Choice {
         value: value.to_owned(),
         label,
@@ -210,7 +229,11 @@ fn sizes(app: &App, chosen: &str) -> Vec<Choice> {
         .into_iter()
         .map(|(width, height)| {
             let value = format!("{width}x{height}");
-            let label = if fixed && width == native { format!("{width} × {height}, as painted") } else { format!("{width} × {height}") };
+            let label = if fixed && width == native {
+                format!("{width} × {height}, as painted")
+            } else {
+                format!("{width} × {height}")
+            };
             Choice { selected: value == chosen, value, label }
         })
         .collect()

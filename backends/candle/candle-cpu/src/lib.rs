@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
 //! The plugin `candle-cpu`: networks on this machine's processor, by candle. All of it is in `alice-candle`.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
-#[allow(unsafe_code)]
-mod export {
-    alice_plugin::export_backend!(alice_candle::cpu_backend);
-}
+alice_plugin::export_backend!(alice_candle::cpu_backend);

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The contract, kept by a microscopic model on the plain operations.
 
+mod fixtures;
 mod micro;
 mod refusals;
 
@@ -12,7 +13,10 @@ use serde_json::json;
 
 use self::micro::{Micro, Tensors, answers};
 use super::*;
-use crate::testing::{Plain, numbers};
+use crate::{
+    progress::Progress,
+    testing::{Plain, numbers},
+};
 
 const FIRST: [u32; 5] = [9, 3, 1, 10, 10];
 const SECOND: [u32; 5] = [9, 10, 10, 10, 10];

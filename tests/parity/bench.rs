@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! A model on the candle backend behind the engine, and full runs on it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use alice::conformance::reference::{Reference, Run};
+use alice::denoiser::{Denoiser, Prompts, contract_shape};
+use alice::engine::{Chunk, Conditioning, Engine, LoadedModel};
+use alice::models::read_tokenizer;
+use alice_checkpoint::diffusers::Directory;
+use alice_diffusion::{ClipTokenizer, LatentShape, Noise, Sampler, Schedule, SchedulerConfig, guidance};
+use alice_plugin::load::Plugin;
+use alice_plugin::{Backend, LoadRequest, ModelFiles};
+use serde_json::{Value, json};
+
+use super::company::{MostTimesteps, Observed};
+use crate::harness::{plugin, source};
+
+/// Everything that a run needs: the model on the candle backend, and its files.
+pub(crate) struct Bench {
+    pub(crate) reference: Reference,
+    pub(crate) tokenizer: ClipTokenizer,
+    engine: Engine,
+    model: Arc<LoadedModel>,
+    /// The model's own scheduler file.
+    scheduler: Value,
+    most_timesteps: MostTimesteps,
+}
+
+/// How far a run is from its reference.
+pub(crate) struct Distance {
+    /// Largest absolute difference of the final latent's values.
+    pub(crate) latents: f32,
+    /// Peak signal-to-noise ratio of the picture in dB.
+    pub(crate) picture_db: f64,
+}
+
+impl Bench {
+    /// The model in the directory `model` with the references called `name`. A forward pass holds up to
+    /// `max_rows` rows, or one evaluation.
+    pub(crate) async fn new(name: &str, model: PathBuf, max_rows: usize) -> Self {
+        let library = Plugin::open(&plugin("candle_cpu")).unwrap();
+        let most_timesteps = MostTimesteps::default();
+        let observer = most_timesteps.clone();
+        let start = move || {
+            let (inner, most_timesteps) = (library.start(&json!({}))?, observer.clone());
+            Ok(Box::new(Observed { inner, most_timesteps }) as Box<dyn Backend>)
+        };
+        let engine = Engine::start(Box::new(start), max_rows).unwrap();
+        let directory = Directory::open(&model).unwrap();
+        let scheduler = serde_json::from_slice(&directory.scheduler_config().unwrap()).unwrap();
+        let reference = Reference::open(&source("tests/fixtures"), name, model.clone()).unwrap();
+        let files = ModelFiles::Diffusers { path: model };
+        let request = LoadRequest { files, family: "sd1".into(), dtype: "f32".into(), device: 0 };
+        let model = engine.load(request).await.unwrap();
+        let context_length = model.info.text_encoders[0].context_length as usize;
+        let tokenizer = read_tokenizer(&directory, context_length).unwrap();
+        Self { reference, tokenizer, engine, model, scheduler, most_timesteps }
+    }
+
+    /// One of the small random models.
+    pub(crate) async fn tiny(name: &str, max_rows: usize) -> Self {
+        Self::new(name, source("tests/fixtures").join(name), max_rows).await
+    }
+
+    /// The model that comes with the program.
+    pub(crate) async fn emoji() -> Self {
+        Self::new("alice-emoji", source("models/alice-emoji"), 1).await
+    }
+
+    /// The scheduler file of `run`: the model's own, unless the run has another.
+    pub(crate) fn scheduler(&self, run: &Run) -> Value {
+        run.scheduler.clone().unwrap_or_else(|| self.scheduler.clone())
+    }
+
+    /// The final latent and the picture of `run` with this sampler and this scheduler file.
+    pub(crate) async fn paint_with(
+        &self,
+        run: &Run,
+        sampler: Sampler,
+        scheduler: &Value,
+    ) -> (Vec<f32>, Vec<u8>) {
+        let config = SchedulerConfig::from_json(&scheduler.to_string()).unwrap().for_stable_diffusion();
+        let unconditional = match guidance::is_used(run.guidance) {
+            true => Some(self.encode(run.negative_prompt.as_deref().unwrap_or("")).await),
+            false => None,
+        };
+        let prompts = Prompts { conditional: self.encode(&run.prompt).await, unconditional };
+        let (engine, model) = (&self.engine, &self.model);
+        let denoiser =
+            Denoiser { engine, model, prompts: &prompts, guidance_scale: run.guidance, limit_s: 600 };
+        let scale = model.info.latent_scale;
+        let shape = LatentShape {
+            channels: model.info.latent_channels as usize,
+            height: (run.height / scale) as usize,
+            width: (run.width / scale) as usize,
+        };
+        let schedule = Schedule::new(sampler, &config, run.steps).unwrap();
+        let latent = schedule.sample(&denoiser, &mut Noise::new(run.seed), shape).await.unwrap();
+        let shape = contract_shape(latent.shape).unwrap();
+        let picture = engine.decode(model, shape, latent.values.clone()).await.unwrap();
+        (latent.values, picture)
+    }
+
+    /// How far `run` is from its reference.
+    pub(crate) async fn compare(&self, run: &Run) -> Distance {
+        let sampler = run.sampler.parse().unwrap();
+        let (latent, picture) = self.paint_with(run, sampler, &self.scheduler(run)).await;
+        let expected = self.reference.numbers(&format!("run.{}.latents", run.name)).unwrap();
+        Distance {
+            latents: largest_difference(&latent, &expected),
+            picture_db: self.picture_db(run, &picture),
+        }
+    }
+
+    /// How far every run is: one after the other, or all at once so that they meet in the engine's mailbox.
+    pub(crate) async fn compare_all(&self, together: bool) -> Vec<(&Run, Distance)> {
+        let jobs = self.reference.cases.runs.iter().map(async |run| (run, self.compare(run).await));
+        if together {
+            return futures::future::join_all(jobs).await;
+        }
+        let mut distances = Vec::new();
+        for job in jobs {
+            distances.push(job.await);
+        }
+        distances
+    }
+
+    /// How near `picture` comes to the reference of `run`, in dB.
+    pub(crate) fn picture_db(&self, run: &Run, picture: &[u8]) -> f64 {
+        psnr(picture, &self.reference.pixels(&format!("run.{}.pixels", run.name)).unwrap())
+    }
+
+    /// The most different timesteps that have shared a forward pass.
+    pub(crate) fn most_timesteps(&self) -> usize {
+        self.most_timesteps.load(Ordering::Relaxed)
+    }
+
+    async fn encode(&self, text: &str) -> Arc<Conditioning> {
+        let ids = self.tokenizer.window(text).ids;
+        let chunk = Chunk { encoder: 0, weights: vec![1.0; ids.len()], ids };
+        self.engine.encode(&self.model, vec![chunk]).await.unwrap()
+    }
+}
+
+/// The largest absolute difference; infinite if a value is no number.
+fn largest_difference(one: &[f32], other: &[f32]) -> f32 {
+    assert_eq!(one.len(), other.len());
+    let differences = one.iter().zip(other).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, |worst, next| if next.is_nan() { f32::INFINITY } else { worst.max(next) })
+}
+
+/// Peak signal-to-noise ratio of two pictures in dB; infinite if they are equal.
+pub(crate) fn psnr(one: &[u8], other: &[u8]) -> f64 {
+    assert_eq!(one.len(), other.len());
+    let squares: f64 = one.iter().zip(other).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
+    -10.0 * (squares / one.len() as f64 / (255.0 * 255.0)).log10()
+}
