@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! What the operator may set: one documented field per key, nested by topic as in `config.yaml`.
 //!
-//! Key names and meanings are those of the Python ALICE where it had the key. [`file`] reads them.
+//! Key names and meanings are those of the Python ALICE where it had the key. [`mod@file`] reads them.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

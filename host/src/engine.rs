@@ -3,7 +3,7 @@
 //! The engine: one plain thread that owns a backend and serves everybody's calls from one mailbox.
 //!
 //! Samplers run elsewhere, as tasks; each awaits one evaluation at a time. Evaluations that lie in the
-//! mailbox together and fit together share a forward pass ([`mailbox`]). Dropping a future takes its call
+//! mailbox together and fit together share a forward pass (`engine/mailbox.rs`). Dropping a future takes its call
 //! back: a call that nobody waits for is skipped, or stopped at its next sign of life.
 
 use std::sync::Arc;
