@@ -328,16 +328,26 @@ async fn bad_bodies_are_refused_in_the_callers_dialect() {
     let with_picture =
         json!({"model": "alice-emoji", "messages": [{"role": "user", "content": picture}]}).to_string();
     assert_eq!(post(CHAT, with_picture).await, (400, "400".into()));
-    let with_lora = chat("x", json!({"sam_config": {"lora_paths": ["lora/x"]}})).to_string();
-    assert_eq!(post(CHAT, with_lora).await, (400, "400".into()));
+    for place in ["sam_config", "metadata"] {
+        for field in ["lora_paths", "input_images", "input_image_urls"] {
+            let body = chat("x", json!({ place: { field: ["something"] } })).to_string();
+            assert_eq!(post(CHAT, body).await, (400, "400".into()), "{place} {field}");
+        }
+    }
+    assert_eq!(post(IMAGES, "[\"a list\"]".into()).await, (400, "invalid_json".into()));
 }
 
 #[tokio::test]
 async fn what_is_no_route_is_said_so() {
     let server = Server::paint().await;
-    for path in
-        ["/nothing", "/v1/nothing", "/images/../config.yaml", "/images/nothing.png", "/static/nothing"]
-    {
+    for path in [
+        "/nothing",
+        "/v1/nothing",
+        "/images/../config.yaml",
+        "/images/nothing.png",
+        "/static/nothing",
+        "/images/%ff.png",
+    ] {
         let answer = server.get(path).await;
         assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
         assert_eq!(answer.json::<Value>().await.unwrap()["detail"], "Not Found");

@@ -33,7 +33,7 @@ async fn a_backend_that_panics_is_started_anew() {
         let (status, error) = generate(&server, None).await;
         assert_eq!((status, error["code"].as_str()), (500, Some("backend_error")), "{call}: {error}");
         assert_eq!(server.get("/livez").await.status(), StatusCode::OK);
-        assert!(server.log().iter().any(|line| line.contains("started anew")), "{call}");
+        server.wait_for_log("started anew");
         // The new instance counts from the beginning, so it meets the same accident and survives it too.
         let (status, _) = generate(&server, None).await;
         assert_eq!(status, 500, "{call}");
@@ -57,6 +57,46 @@ async fn a_step_that_never_ends_is_given_up() {
     let server = Server::with(slow).await;
     let (status, error) = generate(&server, None).await;
     assert_eq!((status, error["code"].as_str()), (504, Some("timeout")), "{error}");
+}
+
+#[tokio::test]
+async fn a_backend_that_hangs_costs_nobody_more_than_the_limit() {
+    for call in ["load", "encode_text", "decode"] {
+        let fault = format!("{{ call: {call}, do: hang }}");
+        let paint = format!("backend_options: {{ paint: {{ faults: [{fault}] }} }}");
+        let server =
+            Server::with(&format!("generation: {{ backend: paint, request_timeout: 1, {paint} }}")).await;
+        for _ in 0..2 {
+            let (status, error) = generate(&server, None).await;
+            assert_eq!((status, error["code"].as_str()), (504, Some("timeout")), "{call}: {error}");
+        }
+        assert_eq!(server.get("/livez").await.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn pictures_of_one_request_do_not_run_into_each_others_limit() {
+    let slow =
+        "generation: { backend: paint, request_timeout: 1, backend_options: { paint: { step_ms: 200 } } }";
+    let server = Server::with(slow).await;
+    let body = json!({"prompt": "x", "n": 10, "steps": 1});
+    assert_eq!(server.post(IMAGES, &body).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_sidecar_with_values_out_of_range_is_no_model() {
+    let bad = ["width: 4294967288", "steps: 0", "guidance_scale: .nan", "scheduler: quantum"];
+    let directory = tempfile::tempdir().unwrap();
+    for (index, line) in bad.iter().enumerate() {
+        copy_model(directory.path(), &format!("bad-{index}"));
+        let sidecar = directory.path().join(format!("models/bad-{index}/model_config.yaml"));
+        fs::write(sidecar, format!("fixed_size: true\ndefaults:\n  {line}\n")).unwrap();
+    }
+    fs::write(directory.path().join("config.yaml"), "server: { port: 0 }\ngeneration: { backend: paint }\n")
+        .unwrap();
+    let server = Server::start(directory, &[]);
+    let list = server.get_json("/v1/models").await;
+    assert_eq!(list["data"].as_array().unwrap().len(), 1, "only the built-in model: {list}");
 }
 
 #[tokio::test]

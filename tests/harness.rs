@@ -105,6 +105,18 @@ impl Server {
         self.log.try_iter().collect()
     }
 
+    /// Waits until a line of the log contains `text`.
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        let mut seen = Vec::new();
+        while let Ok(line) = self.log.recv_timeout(PATIENCE) {
+            if line.contains(text) {
+                return;
+            }
+            seen.push(line);
+        }
+        panic!("no line with `{text}`; the log was:\n{}", seen.join("\n"));
+    }
+
     /// A GET of `path`.
     pub(crate) async fn get(&self, path: &str) -> Response {
         send(self.client.get(format!("{}{path}", self.base))).await

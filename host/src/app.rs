@@ -11,7 +11,7 @@ use anyhow::Context;
 use tracing::info;
 
 use crate::backends;
-use crate::config::{Config, MaxRows};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::gallery::Gallery;
 use crate::models::Registry;
@@ -62,11 +62,8 @@ impl App {
             "Serving with the backend `{}`", chosen.description.name,
         );
         let start = move || Ok(Box::new(plugin.start(&options)?) as Box<dyn Backend>);
-        let max_rows = match config.engine.max_rows {
-            MaxRows::Auto => 1,
-            MaxRows::Rows(rows) => rows as usize,
-        };
-        let engine = Engine::start(Box::new(start), max_rows).context("the backend does not start")?;
+        let engine = Engine::start(Box::new(start), config.engine.max_rows.rows())
+            .context("the backend does not start")?;
         Ok(Self(Arc::new(Parts {
             models,
             engine,

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::draft::{GUIDANCE, SIDES, STEPS};
+
 pub mod file;
 
 /// The whole configuration.
@@ -147,6 +149,16 @@ pub enum MaxRows {
     Rows(u32),
 }
 
+impl MaxRows {
+    /// The number of rows; [`MaxRows::Auto`] is 1, and one evaluation is never split.
+    pub fn rows(self) -> usize {
+        match self {
+            Self::Auto => 1,
+            Self::Rows(rows) => rows as usize,
+        }
+    }
+}
+
 /// What one caller may ask for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -216,23 +228,22 @@ impl Config {
             }
         };
         let generation = &self.generation;
-        let side = |value: Option<u32>| value.is_none_or(|side| (64..=2048).contains(&side));
-        check(
-            "generation.default_steps",
-            generation.default_steps.is_none_or(|n| (1..=150).contains(&n)),
-            "must be 1 to 150",
-        );
-        check(
-            "generation.default_guidance_scale",
-            generation.default_guidance_scale.is_none_or(|scale| (0.0..=20.0).contains(&scale)),
-            "must be 0 to 20",
-        );
+        let side = |value: Option<u32>| value.is_none_or(|side| SIDES.contains(&side));
+        let steps = generation.default_steps.is_none_or(|steps| STEPS.contains(&steps));
+        let guidance = generation.default_guidance_scale.is_none_or(|scale| GUIDANCE.contains(&scale));
+        check("generation.default_steps", steps, "must be 1 to 150");
+        check("generation.default_guidance_scale", guidance, "must be 0 to 20");
         check("generation.default_width", side(generation.default_width), "must be 64 to 2048");
         check("generation.default_height", side(generation.default_height), "must be 64 to 2048");
         check("generation.request_timeout", generation.request_timeout >= 1, "must be at least 1 second");
-        check("generation.threads", generation.threads != Some(0), "must be at least 1");
+        check(
+            "generation.threads",
+            generation.threads.is_none_or(|threads| (1..=1024).contains(&threads)),
+            "must be 1 to 1024",
+        );
         check("engine.max_rows", self.engine.max_rows != MaxRows::Rows(0), "must be `auto` or at least 1");
         check("limits.body_bytes", self.limits.body_bytes >= 1024, "must be at least 1024");
+        check("limits.waiting", self.limits.waiting <= 100_000, "must be at most 100000");
         check("limits.prompt_bytes", self.limits.prompt_bytes >= 1, "must be at least 1");
         check(
             "server.require_auth",

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The network as a sampler sees it: one evaluation in the engine, with guidance.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,9 +49,7 @@ impl Denoise for Denoiser<'_> {
         let mut rows = vec![row(&self.prompts.conditional)];
         rows.extend(self.prompts.unconditional.as_ref().map(row));
         let shape = contract_shape(x.shape)?;
-        let limit = Duration::from_secs(u64::from(self.limit_s));
-        let answer = tokio::time::timeout(limit, self.engine.denoise(self.model, shape, rows)).await;
-        let mut values = answer.map_err(|_| Error::Timeout { limit_s: self.limit_s })??;
+        let mut values = limited(self.limit_s, self.engine.denoise(self.model, shape, rows)).await?;
         if self.prompts.unconditional.is_some() {
             let (conditional, unconditional) = values.split_at(values.len() / 2);
             values = guidance::guide(conditional, unconditional, self.guidance_scale);
@@ -61,6 +60,17 @@ impl Denoise for Denoiser<'_> {
     fn stepped(&self, _step: usize, _steps: usize, _denoised: &Latent) -> Result<()> {
         Ok(())
     }
+}
+
+/// One call of the engine that is given up after `limit_s` seconds: a backend that hangs must not hold its
+/// caller's turn for ever.
+pub(crate) async fn limited<T>(
+    limit_s: u32,
+    call: impl Future<Output = alice_plugin::Result<T>>,
+) -> Result<T> {
+    let limit = Duration::from_secs(u64::from(limit_s));
+    let answer = tokio::time::timeout(limit, call).await;
+    Ok(answer.map_err(|_| Error::Timeout { limit_s })??)
 }
 
 /// The sampler's shape in the contract's numbers.

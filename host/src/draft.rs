@@ -5,6 +5,8 @@
 //! Each dialect and the web form writes a [`Draft`]; [`Draft::resolve`] is the one place where it becomes a
 //! [`Request`].
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use alice_diffusion::Sampler;
@@ -14,12 +16,18 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::models::{Model, Registry};
 
+/// Steps that may be asked for.
+pub(crate) const STEPS: RangeInclusive<u32> = 1..=150;
+/// Guidance scales that may be asked for; up to 1 means no guidance.
+pub(crate) const GUIDANCE: RangeInclusive<f32> = 0.0..=20.0;
+/// Pixels that a side may have.
+pub(crate) const SIDES: RangeInclusive<u32> = 64..=2048;
 /// Steps when neither request, configuration nor model says anything: the Python ALICE's default.
-const STEPS: u32 = 25;
+const DEFAULT_STEPS: u32 = 25;
 /// Guidance scale when nobody says anything.
-const GUIDANCE_SCALE: f32 = 7.5;
+const DEFAULT_GUIDANCE_SCALE: f32 = 7.5;
 /// Sampler when nobody says anything.
-const SAMPLER: Sampler = Sampler::DpmppSdeKarras;
+const DEFAULT_SAMPLER: Sampler = Sampler::DpmppSdeKarras;
 /// Sides are a multiple of this many pixels: one latent cell.
 const CELL: u32 = 8;
 
@@ -115,10 +123,11 @@ impl Draft {
             }
             None => default_sampler(&model, generation.default_scheduler.as_deref()),
         };
-        let steps = in_range("steps", self.steps, 1, 150)?;
-        let guidance_scale = guidance(self.guidance_scale)?;
-        let width = side("width", self.width)?.or(generation.default_width).or(defaults.width);
-        let height = side("height", self.height)?.or(generation.default_height).or(defaults.height);
+        let steps = whole("steps", self.steps, STEPS)?;
+        let guidance_scale =
+            within("guidance_scale", self.guidance_scale.map(|scale| scale as f32), GUIDANCE)?;
+        let width = whole("width", self.width, SIDES)?.or(generation.default_width).or(defaults.width);
+        let height = whole("height", self.height, SIDES)?.or(generation.default_height).or(defaults.height);
         let (width, height) = (width.unwrap_or(model.native_size), height.unwrap_or(model.native_size));
         let (width, height) = (width.next_multiple_of(CELL), height.next_multiple_of(CELL));
         let native = (model.native_size, model.native_size);
@@ -126,11 +135,11 @@ impl Draft {
         let parameters = Parameters {
             prompt,
             negative_prompt,
-            steps: steps.or(generation.default_steps).or(defaults.steps).unwrap_or(STEPS),
+            steps: steps.or(generation.default_steps).or(defaults.steps).unwrap_or(DEFAULT_STEPS),
             guidance_scale: guidance_scale
                 .or(generation.default_guidance_scale)
                 .or(defaults.guidance_scale)
-                .unwrap_or(GUIDANCE_SCALE),
+                .unwrap_or(DEFAULT_GUIDANCE_SCALE),
             seed: seed(self.seed)?,
             model: model.name.clone(),
             scheduler: sampler.name().to_owned(),
@@ -139,7 +148,7 @@ impl Draft {
             rendered_width: rendered.0,
             rendered_height: rendered.1,
         };
-        let count = in_range("num_images", self.count, 1, max_count)?.unwrap_or(1);
+        let count = whole("num_images", self.count, 1..=max_count)?.unwrap_or(1);
         Ok(Request { model, parameters, sampler, count })
     }
 }
@@ -157,33 +166,31 @@ fn text(param: &str, text: String, config: &Config) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// The operator's, else the model's own, else the daemon's. A sidecar's name was not checked by anyone, so
-/// one that is not known counts as absent.
+/// The operator's, else the model's own, else the daemon's. Names were checked where they were read.
 fn default_sampler(model: &Model, configured: Option<&str>) -> Sampler {
     let named = configured.or(model.sidecar.defaults.scheduler.as_deref());
-    named.and_then(|name| name.parse().ok()).or_else(|| model.scheduler.sampler()).unwrap_or(SAMPLER)
+    named.and_then(|name| name.parse().ok()).or_else(|| model.scheduler.sampler()).unwrap_or(DEFAULT_SAMPLER)
 }
 
-fn in_range(param: &str, value: Option<i64>, least: u32, most: u32) -> Result<Option<u32>> {
-    let Some(value) = value else { return Ok(None) };
-    match u32::try_from(value) {
-        Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
-        _ => Err(Error::out_of_range(param, format!("{least} to {most}, not {value}"))),
-    }
-}
-
-fn side(param: &str, value: Option<i64>) -> Result<Option<u32>> {
-    in_range(param, value, 64, 2048)
-}
-
-/// 0 to 20; 0 and 1 both mean no guidance.
-fn guidance(value: Option<f64>) -> Result<Option<f32>> {
+/// A value inside its range, if there is one. NaN is in no range.
+pub(crate) fn within<T: PartialOrd + Display>(
+    param: &str,
+    value: Option<T>,
+    range: RangeInclusive<T>,
+) -> Result<Option<T>> {
     match value {
-        Some(scale) if !(0.0..=20.0).contains(&scale) => {
-            Err(Error::out_of_range("guidance_scale", format!("0 to 20, not {scale}")))
+        Some(value) if !range.contains(&value) => {
+            let (least, most) = range.into_inner();
+            Err(Error::out_of_range(param, format!("{least} to {most}, not {value}")))
         }
-        scale => Ok(scale.map(|scale| scale as f32)),
+        value => Ok(value),
     }
+}
+
+/// As [`within`], for a whole number as wide as clients may send it.
+fn whole(param: &str, value: Option<i64>, range: RangeInclusive<u32>) -> Result<Option<u32>> {
+    let wide = i64::from(*range.start())..=i64::from(*range.end());
+    Ok(within(param, value, wide)?.and_then(|value| u32::try_from(value).ok()))
 }
 
 /// The given seed, or a random one below 2^32, which every program can repeat.

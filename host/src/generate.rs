@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use alice_diffusion::{Latent, Noise, Schedule, guidance};
-use alice_plugin::{LoadRequest, ModelFiles};
+use alice_plugin::{ErrorKind, LoadRequest, ModelFiles};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use tracing::info;
 
 use crate::app::App;
-use crate::denoiser::{Denoiser, Prompts, contract_shape};
+use crate::denoiser::{Denoiser, Prompts, contract_shape, limited};
 use crate::draft::{Parameters, Request};
-use crate::engine::{Chunk, Engine, LoadedModel};
+use crate::engine::{Chunk, LoadedModel};
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
 use crate::models::Model;
@@ -47,11 +48,14 @@ pub struct Outcome {
 pub async fn run(app: &App, request: Request) -> Result<Outcome> {
     let _turn = app.queue.turn().await?;
     let began = Instant::now();
-    let model = load(&app.engine, &request.model).await?;
-    let (prompts, truncated) = encode(&app.engine, &model, &request).await?;
+    let model = load(app, &request.model).await?;
+    let (prompts, truncated) = encode(app, &model, &request).await?;
     let seeds = (0..u64::from(request.count)).map(|i| request.parameters.seed.wrapping_add(i));
     let jobs = seeds.map(|seed| make(app, &model, &request, &prompts, seed));
-    let pictures = futures::future::try_join_all(jobs).await?;
+    // Side by side only as many as share forward passes: more would wait for each other at every step.
+    let rows = 1 + usize::from(prompts.unconditional.is_some());
+    let together = (app.config.engine.max_rows.rows() / rows).max(1);
+    let pictures = stream::iter(jobs).buffered(together).try_collect::<Vec<_>>().await?;
     let took_s = began.elapsed().as_secs_f64();
     let parameters = &request.parameters;
     info!(
@@ -62,14 +66,21 @@ pub async fn run(app: &App, request: Request) -> Result<Outcome> {
     Ok(Outcome { pictures, truncated, took_s })
 }
 
-async fn load(engine: &Engine, model: &Model) -> Result<Arc<LoadedModel>> {
+async fn load(app: &App, model: &Model) -> Result<Arc<LoadedModel>> {
     let files = ModelFiles::Diffusers { path: model.path.clone() };
     let family = model.family.as_str().to_owned();
-    Ok(engine.load(LoadRequest { files, family, dtype: "auto".into(), device: 0 }).await?)
+    let request = LoadRequest { files, family, dtype: "auto".into(), device: 0 };
+    let loaded = limited(app.config.generation.request_timeout, app.engine.load(request)).await;
+    loaded.map_err(|error| match error {
+        Error::Backend(error) if matches!(error.kind, ErrorKind::BadModel | ErrorKind::Unsupported) => {
+            Error::Model { id: model.id.clone(), problem: error.message }
+        }
+        other => other,
+    })
 }
 
 /// The encoded prompts, and whether the prompt was cut.
-async fn encode(engine: &Engine, model: &Arc<LoadedModel>, request: &Request) -> Result<(Prompts, bool)> {
+async fn encode(app: &App, model: &Arc<LoadedModel>, request: &Request) -> Result<(Prompts, bool)> {
     let parameters = &request.parameters;
     let unusable = |problem: &str| Error::Model { id: request.model.id.clone(), problem: problem.to_owned() };
     let encoder = model.info.text_encoders.first().ok_or_else(|| unusable("it has no text encoder"))?;
@@ -77,10 +88,11 @@ async fn encode(engine: &Engine, model: &Arc<LoadedModel>, request: &Request) ->
     if tokenizer.vocab_size() > encoder.vocab_size as usize {
         return Err(unusable("its tokenizer has more tokens than its text encoder"));
     }
+    let limit_s = app.config.generation.request_timeout;
     let encode = async |text: &str| {
         let window = tokenizer.window(text);
-        let weights = vec![1.0; window.ids.len()];
-        let conditioning = engine.encode(model, vec![Chunk { encoder: 0, ids: window.ids, weights }]).await?;
+        let chunk = Chunk { encoder: 0, weights: vec![1.0; window.ids.len()], ids: window.ids };
+        let conditioning = limited(limit_s, app.engine.encode(model, vec![chunk])).await?;
         Result::Ok((conditioning, window.truncated))
     };
     let (conditional, truncated) = encode(&parameters.prompt).await?;
@@ -109,7 +121,8 @@ async fn make(
     }
     let shape = contract_shape(latent.shape)?;
     let scale = model.info.latent_scale;
-    let rgb = app.engine.decode(model, shape, latent.values).await?;
+    let rgb = limited(app.config.generation.request_timeout, app.engine.decode(model, shape, latent.values))
+        .await?;
     let text = infotext::write(&parameters, request.sampler);
     let finish = {
         let (app, parameters) = (app.clone(), parameters.clone());

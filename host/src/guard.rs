@@ -34,6 +34,9 @@ fn names_us(headers: &HeaderMap, hostnames: &[String]) -> bool {
     let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else {
         return false;
     };
+    if authority.as_str().contains('@') {
+        return false;
+    }
     let name = authority.host().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
     name.parse::<IpAddr>().is_ok()
         || name == "localhost"
@@ -88,7 +91,14 @@ mod tests {
         {
             assert!(names_us(&headers(&[("host", ours)]), &known), "{ours}");
         }
-        for foreign in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8080", "a b", ""] {
+        for foreign in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:8080",
+            "user@localhost",
+            "a b",
+            "",
+        ] {
             assert!(!names_us(&headers(&[("host", foreign)]), &known), "{foreign}");
         }
         assert!(!names_us(&headers(&[]), &known));

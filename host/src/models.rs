@@ -8,7 +8,8 @@ use std::time::UNIX_EPOCH;
 
 use alice_checkpoint::Family;
 use alice_checkpoint::diffusers::{Directory, Vocabulary};
-use alice_diffusion::{ClipTokenizer, SchedulerConfig, TokenizerFiles};
+use alice_diffusion::{ClipTokenizer, Sampler, SchedulerConfig, TokenizerFiles};
+use anyhow::Context;
 use serde::Deserialize;
 use tracing::{info, warn};
 
@@ -68,6 +69,21 @@ pub struct Defaults {
     pub height: Option<u32>,
 }
 
+impl Defaults {
+    /// The same rules as for what a request says.
+    fn check(&self) -> Result<()> {
+        use crate::draft::{GUIDANCE, SIDES, STEPS, within};
+        within("steps", self.steps, STEPS)?;
+        within("guidance_scale", self.guidance_scale, GUIDANCE)?;
+        within("width", self.width, SIDES)?;
+        within("height", self.height, SIDES)?;
+        match self.scheduler.as_ref().map(|name| name.parse::<Sampler>()) {
+            Some(Err(error)) => Err(Error::invalid("scheduler", error.to_string())),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Model {
     /// Reads what the daemon must know of the model at `path`; weights stay on disk.
     ///
@@ -77,6 +93,10 @@ impl Model {
         let directory = Directory::open(path)?;
         let unet: UnetSize = directory.config("unet")?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let cells = match unet.sample_size {
+            Side::Square(side) => side,
+            Side::Pair([height, width]) => height.max(width),
+        };
         let modified = path.metadata()?.modified()?;
         Ok(Self {
             id: format!("sd/{name}"),
@@ -85,7 +105,7 @@ impl Model {
             family: directory.family()?,
             created: modified.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             scheduler: read_scheduler(&directory)?,
-            native_size: unet.sample_size.saturating_mul(PIXELS_PER_CELL).clamp(64, 2048),
+            native_size: cells.saturating_mul(PIXELS_PER_CELL).clamp(64, 2048),
             sidecar: sidecar(path)?,
             tokenizer: OnceLock::new(),
         })
@@ -141,18 +161,30 @@ pub fn read_tokenizer(directory: &Directory, context_length: usize) -> anyhow::R
 #[derive(Deserialize)]
 struct UnetSize {
     #[serde(default = "sd1_sample_size")]
-    sample_size: u32,
+    sample_size: Side,
+}
+
+/// One side of a square, or height and width of which the larger counts.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Side {
+    Square(u32),
+    Pair([u32; 2]),
 }
 
 /// Side of a latent of SD 1.x, which the first published configs leave out.
-fn sd1_sample_size() -> u32 {
-    64
+fn sd1_sample_size() -> Side {
+    Side::Square(64)
 }
 
 fn sidecar(path: &Path) -> anyhow::Result<Sidecar> {
     for name in ["model_config.yaml", "model_config.yml"] {
         match std::fs::read_to_string(path.join(name)) {
-            Ok(text) => return Ok(serde_yaml::from_str(&text)?),
+            Ok(text) => {
+                let sidecar: Sidecar = serde_yaml::from_str(&text)?;
+                sidecar.defaults.check().with_context(|| format!("`{name}` cannot be used"))?;
+                return Ok(sidecar);
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }

@@ -71,13 +71,14 @@ impl Queue {
     }
 
     fn place(&self) -> Result<Place<'_>> {
-        let places = self.limit + 1;
+        let places = self.limit.saturating_add(1);
         let take = |present| (present < places).then_some(present + 1);
         match self.present.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
             Ok(_) => Ok(Place(self)),
             Err(_) => {
                 let last = *self.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                Err(Error::Busy { retry_after_s: last.as_secs().max(1) })
+                let waiting = u64::try_from(self.present()).unwrap_or(u64::MAX);
+                Err(Error::Busy { retry_after_s: last.as_secs().max(1).saturating_mul(waiting) })
             }
         }
     }

@@ -18,7 +18,9 @@ use crate::router;
 /// How long requests that are running may take to finish after the order to end. The pictures of those that
 /// do not are lost, as the client is told by its closed connection.
 const DRAIN: Duration = Duration::from_secs(60);
-/// How long idle connections may take to close.
+/// How often it is looked whether requests are still running.
+const GLANCE: Duration = Duration::from_millis(50);
+/// How long idle connections, and the last answers, may take after that.
 const DRAIN_IDLE: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or SIGINT.
@@ -57,10 +59,18 @@ pub async fn serve(
         ended = &mut server => return ended.context("the listener failed"),
         _ = &mut drained => {}
     }
-    let limit = if present.queue.present() == 0 { DRAIN_IDLE } else { DRAIN };
     info!(running = present.queue.present(), "Draining");
-    if tokio::time::timeout(limit, &mut server).await.is_err() {
-        warn!("Some connections did not close in time");
+    let drained = async {
+        while present.queue.present() > 0 {
+            tokio::time::sleep(GLANCE).await;
+        }
+        tokio::time::sleep(DRAIN_IDLE).await;
+    };
+    tokio::select! {
+        ended = &mut server => ended.context("the listener failed")?,
+        // What is still open now is idle or never finished its request.
+        () = drained => {}
+        () = tokio::time::sleep(DRAIN) => warn!("Some requests did not finish in time"),
     }
     info!("Ended");
     Ok(())

@@ -165,7 +165,8 @@ pub fn find(directories: &[PathBuf]) -> Vec<PathBuf> {
             }
         };
         for path in entries.flatten().map(|entry| entry.path()) {
-            if let Some(name) = backend_name(&path) {
+            // Opening a pipe or a device of such a name could wait for ever.
+            if let Some(name) = backend_name(&path).filter(|_| path.is_file()) {
                 found.entry(name).or_insert(path);
             }
         }

@@ -26,6 +26,7 @@ const MAX_COUNT: u32 = 100;
 pub struct ChatRequest {
     model: String,
     messages: Vec<Message>,
+    stream: Option<bool>,
     #[serde(alias = "samConfig")]
     sam_config: Option<SamConfig>,
     /// OpenAI defines this as free text pairs, so nothing in it is ever an error.
@@ -142,6 +143,9 @@ pub async fn create(
 impl ChatRequest {
     fn into_draft(self) -> Result<Draft> {
         let prompt = prompt(self.messages)?;
+        if self.stream == Some(true) {
+            return Err(Error::invalid("stream", "is not offered by this version: leave it out"));
+        }
         let from_metadata = self.metadata.map(SamConfig::lenient).unwrap_or_default();
         let config = self.sam_config.unwrap_or_default().or(from_metadata);
         config.refuse_what_is_missing()?;
@@ -181,6 +185,10 @@ impl SamConfig {
     fn lenient(metadata: Value) -> Self {
         let Value::Object(fields) = metadata else { return Self::default() };
         let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+        // Its presence is all that counts, since none of them can be used yet.
+        let list = |name: &str| {
+            fields.get(name).and_then(Value::as_array).map(|list| vec![String::new(); list.len()])
+        };
         Self {
             negative_prompt: text("negative_prompt"),
             steps: number(&fields, "steps"),
@@ -190,7 +198,9 @@ impl SamConfig {
             height: number(&fields, "height"),
             seed: number(&fields, "seed"),
             num_images: number(&fields, "num_images"),
-            ..Self::default()
+            lora_paths: list("lora_paths"),
+            input_images: list("input_images"),
+            input_image_urls: list("input_image_urls"),
         }
     }
 
@@ -205,7 +215,9 @@ impl SamConfig {
             height: self.height.or(other.height),
             seed: self.seed.or(other.seed),
             num_images: self.num_images.or(other.num_images),
-            ..self
+            lora_paths: self.lora_paths.or(other.lora_paths),
+            input_images: self.input_images.or(other.input_images),
+            input_image_urls: self.input_image_urls.or(other.input_image_urls),
         }
     }
 
@@ -227,7 +239,7 @@ impl SamConfig {
 /// A number, written as a number or as text.
 fn number<T: std::str::FromStr>(fields: &Map<String, Value>, name: &str) -> Option<T> {
     match fields.get(name)? {
-        Value::Number(number) => number.to_string().parse().ok(),
+        Value::Number(number) => number.to_string().trim_end_matches(".0").parse().ok(),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     }

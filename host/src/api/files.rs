@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +14,11 @@ use crate::error::{Alice, Error};
 use crate::gallery::Kept;
 
 /// The picture, or 404.
-pub async fn image(State(app): State<App>, Path(file): Path<String>) -> Result<Response, Alice> {
+pub async fn image(
+    State(app): State<App>,
+    file: Result<Path<String>, PathRejection>,
+) -> Result<Response, Alice> {
+    let Path(file) = file.map_err(|_| Error::NotFound)?;
     let gallery = app.gallery.clone();
     let read = tokio::task::spawn_blocking(move || gallery.read(&file)).await;
     let bytes = read.map_err(anyhow::Error::from).and_then(|read| read).map_err(Error::from)?;

@@ -23,6 +23,10 @@ pub fn parse<T: DeserializeOwned>(app: &App, body: Body) -> Result<T> {
         }
         _ => Error::Malformed("the request's body ended early".into()),
     })?;
+    // Read as a structure, a list of the right length would pass as an object.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Error::Malformed("the body is not a JSON object".into()));
+    }
     let mut parser = serde_json::Deserializer::from_slice(&bytes);
     let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| {
         let (path, cause) = (error.path().to_string(), error.into_inner());

@@ -3,6 +3,7 @@
 //! `GET /static/{file}`: the style sheet, the script and the logo, built into the program.
 
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
@@ -16,7 +17,8 @@ const ASSETS: &[(&str, &str, &str)] = &[
 ];
 
 /// The file, or 404.
-pub async fn get(Path(file): Path<String>) -> Result<Response, Alice> {
+pub async fn get(file: Result<Path<String>, PathRejection>) -> Result<Response, Alice> {
+    let Path(file) = file.map_err(|_| Error::NotFound)?;
     let (_, kind, content) = ASSETS.iter().find(|(name, ..)| *name == file).ok_or(Error::NotFound)?;
     // Asked for anew each time, so that a page never meets the script of another version.
     Ok(([(header::CONTENT_TYPE, *kind), (header::CACHE_CONTROL, "no-cache")], *content).into_response())
