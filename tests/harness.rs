@@ -100,21 +100,16 @@ impl Server {
         }
     }
 
-    /// The lines of the log that have come since the last look.
-    pub(crate) fn log(&self) -> Vec<String> {
-        self.log.try_iter().collect()
-    }
-
-    /// Waits until a line of the log contains `text`.
-    pub(crate) fn wait_for_log(&self, text: &str) {
-        let mut seen = Vec::new();
+    /// Waits until a line of the log contains `text`; gives the lines up to it.
+    pub(crate) fn wait_for_log(&self, text: &str) -> String {
+        let mut seen = String::new();
         while let Ok(line) = self.log.recv_timeout(PATIENCE) {
+            seen += &format!("{line}\n");
             if line.contains(text) {
-                return;
+                return seen;
             }
-            seen.push(line);
         }
-        panic!("no line with `{text}`; the log was:\n{}", seen.join("\n"));
+        panic!("no line with `{text}`; the log was:\n{seen}");
     }
 
     /// A GET of `path`.

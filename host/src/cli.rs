@@ -59,12 +59,15 @@ pub fn run() -> ExitCode {
 
 fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let file::Loaded { config, warnings } = file::load(arguments.config.as_deref())?;
-    match arguments.command.unwrap_or(Command::Serve) {
+    let command = arguments.command.unwrap_or(Command::Serve);
+    if matches!(command, Command::Serve) {
+        start_log(&config.logging)?;
+        warnings.iter().for_each(|warning| warn!("{warning}"));
+    } else {
+        warnings.iter().for_each(|warning| eprintln!("alice: {warning}"));
+    }
+    match command {
         Command::Serve => {
-            start_log(&config.logging)?;
-            for warning in warnings {
-                warn!("{warning}");
-            }
             tokio::runtime::Runtime::new()?.block_on(server::run(config))?;
             Ok(ExitCode::SUCCESS)
         }

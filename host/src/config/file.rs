@@ -65,7 +65,7 @@ const WITHOUT_EFFECT: &[&str] = &[
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file was named and cannot be read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
+    #[error("cannot read the configuration {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
