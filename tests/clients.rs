@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Real clients, unmodified, against the real program with the real model.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -56,7 +56,10 @@ impl Browser {
     /// Headless Chromium; `script` says whether pages may run any.
     async fn start(script: bool) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let driver = Command::new("chromedriver").arg(format!("--port={port}")).spawn().unwrap();
+        // Chromium inherits these: whoever waits for the end of this program's output must not wait for it.
+        let mut driver = Command::new("chromedriver");
+        driver.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
+        let driver = driver.spawn().unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let base = format!("http://127.0.0.1:{port}");
         while client.get(format!("{base}/status")).send().await.is_err() {
@@ -108,6 +111,11 @@ impl Browser {
         self.post(&format!("{element}/click"), json!({})).await;
     }
 
+    /// Closes the browser: killing its driver would leave it behind.
+    async fn close(self) {
+        self.client.delete(&self.session).send().await.unwrap();
+    }
+
     /// A property of the first element that `selector` finds.
     async fn property(&self, selector: &str, name: &str) -> Value {
         let element = self.find(selector).await;
@@ -128,5 +136,6 @@ async fn a_browser_paints_with_and_without_javascript() {
         // A click on a submit button returns when the next page is there.
         assert_eq!(browser.property("figure img", "naturalWidth").await, 512, "with script: {script}");
         assert_eq!(browser.property("#prompt", "value").await, "a red apple");
+        browser.close().await;
     }
 }
