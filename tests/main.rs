@@ -13,3 +13,4 @@ mod harness;
 mod pages;
 mod parity;
 mod program;
+mod strangers;

@@ -65,7 +65,7 @@ const AliceTable *alice_backend_entry(void) {
         .release = handle,
         .unload = handle,
         .memory = text,
-    };
+    }; /* what is missing may be missing */
     if (BROKEN == NULL_TABLE) return NULL;
     if (BROKEN == WRONG_MAJOR) table.abi_major = 99;
     if (BROKEN == CUT_SHORT) table.struct_size = offsetof(AliceTable, memory);

@@ -1,20 +1,29 @@
 /* SPDX-License-Identifier: GPL-3.0-only
  * SPDX-FileCopyrightText: ALICE contributors
  *
- * A whole plugin in C: it answers every latent with itself and paints every picture in one colour. A real one
- * would read its JSON with a parser; here a search in the daemon's compact JSON must do. */
+ * A whole plugin in C: it answers every latent with itself, moved by the prompt and the timestep, and paints every
+ * picture in one colour. A real one would read its JSON with a parser; here a search in the daemon's compact JSON
+ * must do. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "alice_backend.h"
 
-enum { MODELS = 8, CONDITIONINGS = 64, CHANNELS = 4, SCALE = 8, CONTEXT = 8, VOCABULARY = 100, MOST_CELLS = 4096 };
+enum { MODELS = 8, CONDITIONINGS = 64, CHANNELS = 4, SCALE = 8, MOST_CELLS = 4096 };
+enum { CONTEXT = 8, VOCABULARY = 100, MOST_CHUNKS = 4 };
+
+/* A prompt is encoded by its token ids times their weights: one value per token. */
+typedef struct {
+    uint64_t handle, model;
+    size_t len;
+    float values[MOST_CHUNKS * CONTEXT];
+} Conditioning;
 
 struct AliceInstance {
     uint64_t last_handle; /* handles are counted, so none comes back */
     uint64_t models[MODELS];
-    struct { uint64_t handle, model; } conditionings[CONDITIONINGS];
+    Conditioning conditionings[CONDITIONINGS];
 };
 
 static AliceStatus fail(AliceError *error, AliceStatus status, const char *message) {
@@ -37,6 +46,13 @@ static int stopped(const AliceControl *control) { return control && control->pro
 static uint64_t *model_slot(AliceInstance *self, uint64_t handle) {
     for (int i = 0; i < MODELS; i++)
         if (self->models[i] == handle) return &self->models[i];
+    return NULL;
+}
+
+/* The slot of this handle; the slots that are free have the handle 0. */
+static Conditioning *conditioning_slot(AliceInstance *self, uint64_t handle) {
+    for (int i = 0; i < CONDITIONINGS; i++)
+        if (self->conditionings[i].handle == handle) return &self->conditionings[i];
     return NULL;
 }
 
@@ -92,6 +108,7 @@ static AliceStatus encode_text(AliceInstance *self, const AliceTextCall *call, c
                                uint64_t *conditioning, AliceError *error) {
     if (!call->model || !model_slot(self, call->model)) return fail(error, ALICE_STALE_HANDLE, "unknown model");
     if (call->chunk_count == 0) return fail(error, ALICE_INVALID, "no chunks");
+    if (call->chunk_count > MOST_CHUNKS) return fail(error, ALICE_UNSUPPORTED, "more chunks than it can take");
     for (size_t i = 0; i < call->chunk_count; i++) {
         const AliceTextChunk *chunk = ALICE_AT(AliceTextChunk, call->chunks, i);
         if (chunk->encoder != 0) return fail(error, ALICE_INVALID, "there is only encoder 0");
@@ -101,14 +118,30 @@ static AliceStatus encode_text(AliceInstance *self, const AliceTextCall *call, c
             if (chunk->ids[j] >= VOCABULARY) return fail(error, ALICE_INVALID, "a token outside the vocabulary");
     }
     if (stopped(control)) return fail(error, ALICE_CANCELLED, "cancelled");
-    for (int i = 0; i < CONDITIONINGS; i++)
-        if (self->conditionings[i].handle == 0) {
-            self->conditionings[i].model = call->model;
-            self->conditionings[i].handle = *conditioning = ++self->last_handle;
-            return ALICE_OK;
-        }
-    return fail(error, ALICE_OUT_OF_MEMORY, "no room for a conditioning");
+    Conditioning *slot = conditioning_slot(self, 0);
+    if (!slot) return fail(error, ALICE_OUT_OF_MEMORY, "no room for a conditioning");
+    slot->model = call->model;
+    slot->handle = *conditioning = ++self->last_handle;
+    slot->len = call->chunk_count * CONTEXT;
+    for (size_t i = 0; i < slot->len; i++) {
+        const AliceTextChunk *chunk = ALICE_AT(AliceTextChunk, call->chunks, i / CONTEXT);
+        slot->values[i] = (float)chunk->ids[i % CONTEXT] * chunk->weights[i % CONTEXT];
+    }
+    return ALICE_OK;
 }
+
+#if ALICE_ABI_MINOR >= 1
+static AliceStatus read_text(AliceInstance *self, const AliceReadTextCall *call, size_t *values, AliceError *error) {
+    const Conditioning *slot = call->conditioning ? conditioning_slot(self, call->conditioning) : NULL;
+    if (!slot) return fail(error, ALICE_STALE_HANDLE, "unknown conditioning");
+    if (call->part_len != 6 || memcmp(call->part, "tokens", 6) != 0)
+        return fail(error, ALICE_UNSUPPORTED, "a prompt has nothing but tokens");
+    if (call->out_len != 0 && call->out_len != slot->len) return fail(error, ALICE_INVALID, "another room");
+    if (call->out_len != 0) memcpy(call->out, slot->values, slot->len * sizeof(float));
+    *values = slot->len;
+    return ALICE_OK;
+}
+#endif
 
 /* Values in one latent, 0 for a shape that no latent has. */
 static size_t latent_len(uint32_t channels, uint32_t height, uint32_t width) {
@@ -124,14 +157,13 @@ static AliceStatus denoise(AliceInstance *self, const AliceDenoiseCall *call, co
         return fail(error, ALICE_INVALID, "shape, rows and room do not fit");
     for (size_t i = 0; i < call->row_count; i++) {
         const AliceDenoiseRow *row = ALICE_AT(AliceDenoiseRow, call->rows, i);
-        int known = 0;
-        for (int j = 0; j < CONDITIONINGS; j++)
-            known |= row->conditioning && self->conditionings[j].handle == row->conditioning &&
-                     self->conditionings[j].model == call->model;
-        if (!known) return fail(error, ALICE_STALE_HANDLE, "unknown conditioning");
+        const Conditioning *prompt = row->conditioning ? conditioning_slot(self, row->conditioning) : NULL;
+        if (!prompt || prompt->model != call->model) return fail(error, ALICE_STALE_HANDLE, "unknown conditioning");
         if (row->latent_len != len) return fail(error, ALICE_INVALID, "a latent of another length");
         if (stopped(control)) return fail(error, ALICE_CANCELLED, "cancelled");
-        memcpy(call->out + i * len, row->latent, len * sizeof(float));
+        float shift = row->timestep / 1000;
+        for (size_t j = 0; j < prompt->len; j++) shift += prompt->values[j] / VOCABULARY;
+        for (size_t j = 0; j < len; j++) call->out[i * len + j] = row->latent[j] + shift;
     }
     return ALICE_OK;
 }
@@ -150,12 +182,10 @@ static AliceStatus decode(AliceInstance *self, const AliceDecodeCall *call, cons
 }
 
 static AliceStatus release(AliceInstance *self, uint64_t conditioning, AliceError *error) {
-    for (int i = 0; conditioning && i < CONDITIONINGS; i++)
-        if (self->conditionings[i].handle == conditioning) {
-            self->conditionings[i].handle = 0;
-            return ALICE_OK;
-        }
-    return fail(error, ALICE_STALE_HANDLE, "unknown conditioning");
+    Conditioning *slot = conditioning ? conditioning_slot(self, conditioning) : NULL;
+    if (!slot) return fail(error, ALICE_STALE_HANDLE, "unknown conditioning");
+    slot->handle = 0;
+    return ALICE_OK;
 }
 
 static AliceStatus unload(AliceInstance *self, uint64_t model, AliceError *error) {
@@ -191,6 +221,9 @@ const AliceTable *alice_backend_entry(void) {
         .release = release,
         .unload = unload,
         .memory = memory,
+#if ALICE_ABI_MINOR >= 1
+        .read_text = read_text,
+#endif
     };
     return &table;
 }

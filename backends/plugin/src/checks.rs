@@ -5,7 +5,9 @@
 //! The contract demands [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for all of this, before any work.
 //! A backend calls one of these functions first and can then index its slices without a thought.
 
-use crate::{DenoiseRow, Error, LatentShape, ModelInfo, NamedTensor, Result, TextChunk, TextRequest};
+use crate::{
+    DenoiseRow, Error, InputInfo, LatentShape, ModelInfo, NamedTensor, Result, TextChunk, TextRequest,
+};
 
 /// Chunks of the right length for encoders that exist, with one weight per token, and token ids inside the
 /// vocabulary or among the extra rows.
@@ -65,6 +67,7 @@ pub fn denoise(info: &ModelInfo, shape: LatentShape, rows: &[DenoiseRow<'_>], ou
         for extra in row.extras {
             same("values in an extra tensor", extra.data.len(), product(extra.shape))?;
         }
+        info.inputs.iter().try_for_each(|input| has_input(input, shape, row.extras))?;
     }
     let answer = product(&[info.output_channels, shape.height, shape.width]);
     same(
@@ -72,6 +75,21 @@ pub fn denoise(info: &ModelInfo, shape: LatentShape, rows: &[DenoiseRow<'_>], ou
         out.len(),
         answer.and_then(|answer| answer.checked_mul(rows.len())),
     )
+}
+
+/// Passes when the row carries the input that the model needs, in the right shape.
+fn has_input(input: &InputInfo, latent: LatentShape, extras: &[NamedTensor<'_>]) -> Result<()> {
+    let (name, expected) = (&input.name, input.shape_for(latent));
+    let Some(extra) = extras.iter().find(|extra| extra.name == name) else {
+        return Err(Error::invalid(format!("a row lacks the input `{name}`, which the model needs")));
+    };
+    match extra.shape == expected {
+        true => Ok(()),
+        false => {
+            let found = extra.shape;
+            Err(Error::invalid(format!("the input `{name}` has the shape {found:?}, {expected:?} expected")))
+        }
+    }
 }
 
 /// Whole latents and room for as many pictures; returns how many there are.
@@ -153,6 +171,7 @@ mod tests {
             output_channels: 8,
             latent_scale: 8,
             text_encoders: vec![TextEncoderInfo { context_length: 2, vocab_size: 10, hidden_size: 3 }],
+            inputs: Vec::new(),
             dtype: "f32".into(),
             memory_bytes: 0,
         }
@@ -203,6 +222,22 @@ mod tests {
         let extras = [NamedTensor { name: "mask", shape: &[1, 2, 3], data: &[0.0; 5] }];
         let row = DenoiseRow { extras: &extras, ..row(&latent) };
         assert_invalid(denoise(&info(), SHAPE, &[row], &[0.0; 48]));
+    }
+
+    #[test]
+    fn a_row_carries_every_input_that_the_model_needs_in_its_shape() {
+        let input = InputInfo { name: "concat".into(), shape: vec![5, 0, 0] };
+        let info = ModelInfo { inputs: vec![input], ..info() };
+        let latent = [0.0; 24];
+        let check = |extras: &[NamedTensor<'_>]| {
+            denoise(&info, SHAPE, &[DenoiseRow { extras, ..row(&latent) }], &[0.0; 48])
+        };
+        let mask = NamedTensor { name: "concat", shape: &[5, 2, 3], data: &[0.0; 30] };
+        assert_eq!(check(&[mask]), Ok(()));
+        assert_invalid(check(&[]));
+        assert_invalid(check(&[NamedTensor { name: "mask", ..mask }]));
+        assert_invalid(check(&[NamedTensor { shape: &[5, 3, 2], ..mask }]));
+        assert_invalid(check(&[NamedTensor { data: &[0.0; 29], ..mask }]));
     }
 
     #[test]

@@ -6,79 +6,16 @@
 //! that the caller has allocated. Latents are in the sampler's space: the backend applies the
 //! autoencoder's own scaling and shift.
 
+mod error;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::error::{Error, ErrorKind};
+
 /// What a call of the contract gives back.
 pub type Result<T> = std::result::Result<T, Error>;
-
-/// Why a call failed, in the terms on which the daemon can act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// The arguments make no sense: a wrong length, an unknown option, a token outside the vocabulary.
-    Invalid,
-    /// The arguments make sense, this backend does not offer it.
-    Unsupported,
-    /// The model's files are missing, damaged or of another kind than stated.
-    BadModel,
-    /// The device has not enough memory; a smaller batch may succeed.
-    OutOfMemory,
-    /// The caller's [`Control`] said stop.
-    Cancelled,
-    /// The device is gone; only a new instance can help.
-    DeviceLost,
-    /// A handle that was never given out, or that has been released.
-    StaleHandle,
-    /// The backend panicked; the instance refuses everything from here on.
-    Panic,
-    /// The library does not keep the contract.
-    Contract,
-    /// Anything else.
-    Internal,
-}
-
-/// A failed call: what kind, and a sentence for a person.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Error {
-    /// What the daemon can do about it.
-    pub kind: ErrorKind,
-    /// What happened to which thing and, when known, what to do. Never a prompt or a picture.
-    pub message: String,
-}
-
-impl Error {
-    /// An error of `kind` with `message`.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
-    }
-
-    /// [`ErrorKind::Invalid`] with `message`.
-    pub fn invalid(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Invalid, message)
-    }
-
-    /// [`ErrorKind::Unsupported`] with `message`.
-    pub fn unsupported(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Unsupported, message)
-    }
-
-    /// [`ErrorKind::BadModel`] with `message`.
-    pub fn bad_model(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::BadModel, message)
-    }
-
-    /// [`ErrorKind::Internal`] with `message`.
-    pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Internal, message)
-    }
-
-    /// [`ErrorKind::Cancelled`].
-    pub fn cancelled() -> Self {
-        Self::new(ErrorKind::Cancelled, "cancelled")
-    }
-}
 
 /// The caller's side of a running call: it hears that work goes on, and may stop it.
 ///
@@ -188,10 +125,37 @@ pub struct ModelInfo {
     pub latent_scale: u32,
     /// The text encoders, in the order of [`TextChunk::encoder`].
     pub text_encoders: Vec<TextEncoderInfo>,
+    /// The further inputs that every row of [`Backend::denoise`] must carry in its [`DenoiseRow::extras`].
+    #[serde(default)]
+    pub inputs: Vec<InputInfo>,
     /// The number format that was chosen.
     pub dtype: String,
     /// Bytes that the weights hold on the device.
     pub memory_bytes: u64,
+}
+
+/// A further input of a loaded model's denoiser. Two are known:
+///
+/// - `time_ids`, the sizes that SDXL hears: `[6]` original height and width, top and left of the crop, target
+///   height and width; `[5]` (its refiner) the first four and an aesthetic score;
+/// - `concat`, `[channels, 0, 0]`: channels that are joined behind the latent's. For inpainting 5: the mask,
+///   and the latent of the picture without what is to be painted; for a model that changes a picture as it is
+///   told 4: that picture's latent, without the autoencoder's scaling.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputInfo {
+    /// The [`NamedTensor::name`].
+    pub name: String,
+    /// Its sizes, outermost first. Zeros stand for the latent's height and width, in that order.
+    pub shape: Vec<u32>,
+}
+
+impl InputInfo {
+    /// The sizes for a latent of `latent`'s height and width.
+    pub fn shape_for(&self, latent: LatentShape) -> Vec<u32> {
+        let mut sides = [latent.height, latent.width].into_iter();
+        let size = |size: &u32| if *size == 0 { sides.next().unwrap_or(0) } else { *size };
+        self.shape.iter().map(size).collect()
+    }
 }
 
 /// One text encoder of a loaded model.
@@ -221,14 +185,17 @@ pub struct TextChunk<'a> {
     pub encoder: u32,
     /// Exactly `context_length` token ids.
     pub ids: &'a [u32],
-    /// One attention weight per id; 1 leaves a token as it is.
+    /// One attention weight per id; 1 leaves a token as it is. A chunk whose weights are all 0 is encoded as
+    /// zeros, tokens and pooled vector alike: that is what SDXL was trained to hear for an absent prompt.
     pub weights: &'a [f32],
 }
 
 /// A prompt to encode.
 #[derive(Clone, Copy, Debug)]
 pub struct TextRequest<'a> {
-    /// The chunks of every encoder; the encodings of one encoder's chunks are joined along the tokens.
+    /// The chunks of every encoder, the same number of each. The encodings of one encoder's chunks are joined
+    /// along the tokens, those of the encoders along the width. A model that hears a pooled vector gets that of
+    /// the first chunk of the encoder with a projection.
     pub chunks: &'a [TextChunk<'a>],
     /// Extra embedding rows (textual inversion), named `rows.<encoder>`: `[count, hidden_size]`. Row `i`
     /// has the token id `vocab_size + i`.
@@ -246,6 +213,30 @@ pub struct NamedTensor<'a> {
     pub shape: &'a [u32],
     /// Row-major values; as many as the shape says.
     pub data: &'a [f32],
+}
+
+/// A part of an encoded prompt, for [`Backend::read_text`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextPart {
+    /// What the denoiser attends to: the encodings of all chunks and encoders, `[tokens, width]`.
+    Tokens,
+    /// The one vector that stands for the whole prompt, `[width]`, of models that have it.
+    Pooled,
+}
+
+impl TextPart {
+    /// Its name in the C contract.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::Pooled => "pooled",
+        }
+    }
+
+    /// The part of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Tokens, Self::Pooled].into_iter().find(|part| part.name() == name)
+    }
 }
 
 /// The size of one latent.
@@ -336,6 +327,16 @@ pub trait Backend: Send {
         request: &TextRequest<'_>,
         control: &dyn Control,
     ) -> Result<ConditioningHandle>;
+
+    /// Reads a part of an encoded prompt back from the device, row-major, for tests and diagnosis. Nothing
+    /// that makes a picture asks for it, so it may be slow, and a backend may leave it out.
+    ///
+    /// # Errors
+    /// `StaleHandle`; `Unsupported` when the model has no such part, or the backend does not offer this.
+    fn read_text(&mut self, conditioning: ConditioningHandle, part: TextPart) -> Result<Vec<f32>> {
+        let _ = conditioning;
+        Err(Error::unsupported(format!("this backend does not read the {} of a prompt back", part.name())))
+    }
 
     /// Evaluates the denoiser once for every row and writes its raw answers, row after row, into `out`:
     /// `[rows, output_channels, height, width]`.

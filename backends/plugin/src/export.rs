@@ -112,8 +112,17 @@ fn panicked(payload: &(dyn Any + Send)) -> Error {
     Error::new(ErrorKind::Panic, format!("the backend panicked: {text}"))
 }
 
+/// A plugin's `create`, see [`abi::Table::create`].
+pub type CreateFn = unsafe extern "C" fn(
+    host: *const abi::Host,
+    options: *const u8,
+    options_len: usize,
+    instance: *mut *mut abi::Instance,
+    error: *mut abi::Error,
+) -> Status;
+
 /// A complete table whose `create` is the plugin's own.
-pub const fn table(create: abi::CreateFn) -> Table {
+pub const fn table(create: CreateFn) -> Table {
     Table {
         struct_size: size_of::<Table>() as u32,
         abi_major: ABI_MAJOR,
@@ -130,6 +139,7 @@ pub const fn table(create: abi::CreateFn) -> Table {
         release: Some(entries::release),
         unload: Some(entries::unload),
         memory: Some(entries::memory),
+        read_text: Some(entries::read_text),
     }
 }
 

@@ -33,28 +33,8 @@ const PREFIX: &str = "libalice_backend_";
 #[derive(Clone, Debug)]
 pub struct Plugin {
     path: PathBuf,
-    abi: (u16, u16),
-    functions: Functions,
+    table: Table,
 }
-
-/// The table's functions, after it is known which of them exist.
-#[derive(Clone, Copy, Debug)]
-struct Functions {
-    create: abi::CreateFn,
-    destroy: unsafe extern "C" fn(*mut abi::Instance),
-    describe: TextFn,
-    load: abi::LoadFn,
-    adapt: Option<abi::AdaptFn>,
-    encode_text: abi::EncodeTextFn,
-    denoise: abi::WorkFn<abi::DenoiseCall>,
-    decode: abi::WorkFn<abi::DecodeCall>,
-    encode_image: Option<abi::WorkFn<abi::EncodeImageCall>>,
-    release: abi::HandleFn,
-    unload: abi::HandleFn,
-    memory: TextFn,
-}
-
-type TextFn = unsafe extern "C" fn(*mut abi::Instance, *const abi::Sink, *mut abi::Error) -> abi::Status;
 
 impl Plugin {
     /// Opens the library at `path` and checks its table.
@@ -87,9 +67,10 @@ impl Plugin {
         }
         // SAFETY: the caller's promise.
         let table = unsafe { read(table) }.map_err(|error| refused(&path, error))?;
-        let functions = Functions::new(&table)
-            .map_err(|missing| refused(&path, format!("its table lacks `{missing}`")))?;
-        Ok(Self { path, abi: (major, minor), functions })
+        if let Some(name) = missing(&table) {
+            return Err(refused(&path, format!("its table lacks `{name}`")));
+        }
+        Ok(Self { path, table })
     }
 
     /// The library's absolute path.
@@ -99,7 +80,7 @@ impl Plugin {
 
     /// Major and minor version of the contract that the plugin speaks.
     pub fn abi(&self) -> (u16, u16) {
-        self.abi
+        (self.table.abi_major, self.table.abi_minor)
     }
 
     /// Starts an instance with `options`, a JSON object of the backend's own making.
@@ -107,28 +88,25 @@ impl Plugin {
     /// # Errors
     /// What the plugin answers; `Contract` when it says that it works and gives no instance.
     pub fn start(&self, options: &Value) -> Result<PluginBackend> {
-        PluginBackend::start(self.functions, options)
+        PluginBackend::start(self.table, options)
     }
 }
 
-impl Functions {
-    /// The table's functions, or the name of a required one that is missing.
-    fn new(table: &Table) -> std::result::Result<Self, &'static str> {
-        Ok(Self {
-            create: table.create.ok_or("create")?,
-            destroy: table.destroy.ok_or("destroy")?,
-            describe: table.describe.ok_or("describe")?,
-            load: table.load.ok_or("load")?,
-            adapt: table.adapt,
-            encode_text: table.encode_text.ok_or("encode_text")?,
-            denoise: table.denoise.ok_or("denoise")?,
-            decode: table.decode.ok_or("decode")?,
-            encode_image: table.encode_image,
-            release: table.release.ok_or("release")?,
-            unload: table.unload.ok_or("unload")?,
-            memory: table.memory.ok_or("memory")?,
-        })
-    }
+/// The name of a required function that the table lacks.
+fn missing(table: &Table) -> Option<&'static str> {
+    let required = [
+        ("create", table.create.is_some()),
+        ("destroy", table.destroy.is_some()),
+        ("describe", table.describe.is_some()),
+        ("load", table.load.is_some()),
+        ("encode_text", table.encode_text.is_some()),
+        ("denoise", table.denoise.is_some()),
+        ("decode", table.decode.is_some()),
+        ("release", table.release.is_some()),
+        ("unload", table.unload.is_some()),
+        ("memory", table.memory.is_some()),
+    ];
+    required.into_iter().find(|(_, present)| !present).map(|(name, _)| name)
 }
 
 /// Loads the library for the rest of the process and looks its entry up.

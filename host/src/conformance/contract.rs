@@ -6,6 +6,7 @@ mod arguments;
 mod control;
 mod description;
 mod handles;
+mod reading;
 mod results;
 
 use alice_plugin::{ErrorKind, Result};
@@ -17,7 +18,14 @@ type Named = (&'static str, fn(&Subject<'_>) -> Verdict);
 
 /// Runs every check of level A.
 pub fn run(subject: &Subject<'_>) -> Vec<Check> {
-    let groups = [description::CHECKS, handles::CHECKS, arguments::CHECKS, control::CHECKS, results::CHECKS];
+    let groups = [
+        description::CHECKS,
+        handles::CHECKS,
+        arguments::CHECKS,
+        reading::CHECKS,
+        control::CHECKS,
+        results::CHECKS,
+    ];
     let checks = groups.into_iter().flatten();
     checks
         .map(|&(name, check)| Check {

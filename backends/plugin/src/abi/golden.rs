@@ -30,13 +30,14 @@ macro_rules! layouts {
     };
 }
 
-/// Version 1.0, counted by hand from the header on a 64-bit machine.
+/// Version 1.1, counted by hand from the header on a 64-bit machine.
 #[rustfmt::skip]
 fn layouts() -> Vec<Layout> {
     layouts! {
-        Table = 104 {
+        Table = 112 {
             struct_size: 0, abi_major: 4, abi_minor: 6, create: 8, destroy: 16, describe: 24, load: 32, adapt: 40,
             encode_text: 48, denoise: 56, decode: 64, encode_image: 72, release: 80, unload: 88, memory: 96,
+            read_text: 104,
         }
         Host = 32 { struct_size: 0, abi_major: 4, abi_minor: 6, user: 8, log: 16, log_enabled: 24 }
         Control = 24 { struct_size: 0, user: 8, progress: 16 }
@@ -47,6 +48,7 @@ fn layouts() -> Vec<Layout> {
         TextCall = 48 {
             struct_size: 0, clip_skip: 4, model: 8, chunks: 16, chunk_count: 24, extra_rows: 32, extra_row_count: 40,
         }
+        ReadTextCall = 48 { struct_size: 0, conditioning: 8, part: 16, part_len: 24, out: 32, out_len: 40 }
         DenoiseRow = 48 {
             struct_size: 0, timestep: 4, conditioning: 8, latent: 16, latent_len: 24, extras: 32, extra_count: 40,
         }

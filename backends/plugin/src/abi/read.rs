@@ -42,6 +42,7 @@ growing! {
     Tensor: data_len,
     TextChunk: weight_count,
     TextCall: extra_row_count,
+    ReadTextCall: out_len,
     DenoiseRow: extra_count,
     DenoiseCall: out_len,
     DecodeCall: out_len,

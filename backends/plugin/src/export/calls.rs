@@ -118,12 +118,24 @@ pub(super) unsafe fn tensors<'a>(first: *const abi::Tensor, count: usize) -> Res
     tensors.iter().map(|tensor| unsafe { named_tensor(tensor) }).collect()
 }
 
+/// The text of a name.
+///
+/// # Errors
+/// `Invalid` when it is not UTF-8 or cannot be.
+///
+/// # Safety
+/// As [`slice()`].
+pub(super) unsafe fn text<'a>(data: *const u8, length: usize, what: &str) -> Result<&'a str> {
+    // SAFETY: the caller's promise.
+    let bytes = unsafe { slice(data, length, what) }?;
+    std::str::from_utf8(bytes).map_err(|_| Error::invalid(format!("{what} is not UTF-8")))
+}
+
 /// # Safety
 /// The pointers are as [`abi::Tensor`] says.
 unsafe fn named_tensor<'a>(tensor: &abi::Tensor) -> Result<NamedTensor<'a>> {
     // SAFETY: the caller's promise.
-    let name = unsafe { slice(tensor.name, tensor.name_len, "a tensor's name") }?;
-    let name = std::str::from_utf8(name).map_err(|_| Error::invalid("a tensor's name is not UTF-8"))?;
+    let name = unsafe { text(tensor.name, tensor.name_len, "a tensor's name") }?;
     // SAFETY: the caller's promise.
     let shape = unsafe { slice(tensor.shape, tensor.rank as usize, "a tensor's shape") }?;
     // SAFETY: the caller's promise.

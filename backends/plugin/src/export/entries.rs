@@ -5,7 +5,7 @@
 //! All of them share one safety condition: pointers that are not null point to what the table's
 //! documentation says, and `instance` came from `create` and has not been destroyed.
 
-use super::calls::{Progress, Rows, apart, chunks, json, slice_mut, tensors};
+use super::calls::{Progress, Rows, apart, chunks, json, slice_mut, tensors, text};
 use super::out::{emit, present, put, report};
 use super::{Instance, guarded};
 use crate::abi::read::{read, slice};
@@ -13,7 +13,7 @@ use crate::abi::{self, Status};
 use crate::{
     Adapter, Backend, ConditioningHandle, DecodeOptions, Error, ErrorKind, LatentShape, LoadRequest,
 };
-use crate::{ModelHandle, Result, TextRequest};
+use crate::{ModelHandle, Result, TextPart, TextRequest};
 
 /// Runs one call of an entry.
 ///
@@ -241,6 +241,37 @@ pub(super) unsafe extern "C" fn memory(
         let answer = backend.memory()?;
         // SAFETY: the shared condition.
         unsafe { emit(sink, &answer) }
+    };
+    // SAFETY: the shared condition.
+    unsafe { call(instance, error, work) }
+}
+
+pub(super) unsafe extern "C" fn read_text(
+    instance: *mut abi::Instance,
+    part: *const abi::ReadTextCall,
+    values: *mut usize,
+    error: *mut abi::Error,
+) -> Status {
+    let work = |backend: &mut dyn Backend| {
+        present(values, "number of values")?;
+        // SAFETY: the shared condition.
+        let part = unsafe { read(part) }?;
+        apart((part.part, part.part_len), (part.out.cast_const(), part.out_len))?;
+        // SAFETY: the shared condition.
+        let name = unsafe { text(part.part, part.part_len, "the part's name") }?;
+        // SAFETY: the shared condition, and the name does not overlap with it.
+        let out = unsafe { slice_mut(part.out, part.out_len, "the part's values") }?;
+        let unknown = || Error::unsupported("an encoded prompt has no part of this name");
+        let name = TextPart::named(name).ok_or_else(unknown)?;
+        let found = backend.read_text(ConditioningHandle(part.conditioning), name)?;
+        if out.len() == found.len() {
+            out.copy_from_slice(&found);
+        } else if !out.is_empty() {
+            let (room, needed) = (out.len(), found.len());
+            return Err(Error::invalid(format!("room for {room} values, the part has {needed}")));
+        }
+        // SAFETY: the shared condition.
+        unsafe { put(values, found.len(), "number of values") }
     };
     // SAFETY: the shared condition.
     unsafe { call(instance, error, work) }

@@ -5,7 +5,6 @@
 //! A library has its own copy of `tracing`, which nobody would hear. This subscriber hands every event on as
 //! a level, a target and one line of text. Spans are dropped: the daemon has its own around each call.
 
-use std::ffi::c_void;
 use std::fmt::{Debug, Write as _};
 use std::panic;
 
@@ -19,20 +18,17 @@ use crate::abi;
 /// Sends this library's events and the reports of its panics to `host` from now on. The first host stays:
 /// its functions are valid until the process ends, and another one could only be the same daemon again.
 pub(super) fn install(host: abi::Host) {
-    let Some(log) = host.log else { return };
-    let forwarder = Forwarder { user: host.user, log, log_enabled: host.log_enabled };
+    if host.log.is_none() {
+        return;
+    }
     // Refused when one is installed already: ours, or that of a program which links the plugin in.
-    if tracing::subscriber::set_global_default(forwarder).is_ok() {
+    if tracing::subscriber::set_global_default(Forwarder(host)).is_ok() {
         // The library's own copy of the standard library would print them, where the daemon's log is not.
         panic::set_hook(Box::new(|panic| tracing::error!("A thread of the plugin {panic}")));
     }
 }
 
-struct Forwarder {
-    user: *mut c_void,
-    log: abi::LogFn,
-    log_enabled: Option<unsafe extern "C" fn(*mut c_void, u32) -> i32>,
-}
+struct Forwarder(abi::Host);
 
 // SAFETY: the contract lets every thread use the host's functions with its `user`.
 unsafe impl Send for Forwarder {}
@@ -46,18 +42,19 @@ impl Subscriber for Forwarder {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let Some(log_enabled) = self.log_enabled else { return metadata.is_event() };
+        let Some(log_enabled) = self.0.log_enabled else { return metadata.is_event() };
         // SAFETY: the host's function with the host's `user`.
-        metadata.is_event() && unsafe { log_enabled(self.user, number(metadata.level())) } != 0
+        metadata.is_event() && unsafe { log_enabled(self.0.user, number(metadata.level())) } != 0
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
         let (target, text) = (event.metadata().target(), line.finish());
+        let Some(log) = self.0.log else { return };
         let level = number(event.metadata().level());
         // SAFETY: the host's function with the host's `user`; both texts live until it returns.
-        unsafe { (self.log)(self.user, level, target.as_ptr(), target.len(), text.as_ptr(), text.len()) };
+        unsafe { log(self.0.user, level, target.as_ptr(), target.len(), text.as_ptr(), text.len()) };
     }
 
     fn new_span(&self, _span: &Attributes<'_>) -> Id {
@@ -76,11 +73,11 @@ impl Subscriber for Forwarder {
 /// The level's number in the contract.
 fn number(level: &Level) -> u32 {
     match *level {
-        Level::ERROR => 1,
-        Level::WARN => 2,
-        Level::INFO => 3,
-        Level::DEBUG => 4,
-        Level::TRACE => 5,
+        Level::ERROR => abi::LOG_ERROR,
+        Level::WARN => abi::LOG_WARN,
+        Level::INFO => abi::LOG_INFO,
+        Level::DEBUG => abi::LOG_DEBUG,
+        Level::TRACE => abi::LOG_TRACE,
     }
 }
 

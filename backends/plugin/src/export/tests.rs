@@ -163,7 +163,7 @@ fn the_table_is_complete_and_says_its_version() {
     let table = table();
     assert_eq!(table.struct_size as usize, size_of::<Table>());
     assert_eq!((table.abi_major, table.abi_minor), (abi::ABI_MAJOR, abi::ABI_MINOR));
-    assert!(table.adapt.is_some() && table.encode_image.is_some());
+    assert!(table.adapt.is_some() && table.encode_image.is_some() && table.read_text.is_some());
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn create_refuses_what_makes_no_sense() {
             options,
             options.as_ptr(),
             ErrorKind::Contract,
-            "2.0 of the plugin contract",
+            "2.1 of the plugin contract",
         ),
         (&raw const good, null_mut(), options, options.as_ptr(), ErrorKind::Invalid, "instance"),
         (&raw const good, place, options, null(), ErrorKind::Invalid, "options: null"),
@@ -233,6 +233,9 @@ fn every_call_refuses_a_null_instance_and_null_structs() {
     refused(&|error| unsafe { table.load.unwrap()(null_mut(), null(), 0, null(), place, &sink, error) });
     refused(&|error| unsafe { table.adapt.unwrap()(null_mut(), 0, null(), 0, null(), error) });
     refused(&|error| unsafe { table.encode_text.unwrap()(null_mut(), null(), null(), place, error) });
+    let mut values = 0;
+    let number = &raw mut values;
+    refused(&|error| unsafe { table.read_text.unwrap()(null_mut(), null(), number, error) });
     refused(&|error| unsafe { table.denoise.unwrap()(null_mut(), null(), null(), error) });
     refused(&|error| unsafe { table.decode.unwrap()(null_mut(), null(), null(), error) });
     refused(&|error| unsafe { table.encode_image.unwrap()(null_mut(), null(), null(), error) });
@@ -244,6 +247,7 @@ fn every_call_refuses_a_null_instance_and_null_structs() {
     let refused = |call: &dyn Fn(*mut abi::Error) -> Status| assert_refused(ErrorKind::Contract, word, call);
     refused(&|error| unsafe { table.describe.unwrap()(running.0, null(), error) });
     refused(&|error| unsafe { table.encode_text.unwrap()(running.0, null(), null(), place, error) });
+    refused(&|error| unsafe { table.read_text.unwrap()(running.0, null(), number, error) });
     refused(&|error| denoise(&running, null(), error));
     refused(&|error| unsafe { table.decode.unwrap()(running.0, null(), null(), error) });
     refused(&|error| unsafe { table.encode_image.unwrap()(running.0, null(), null(), error) });
@@ -334,6 +338,52 @@ fn tensors_with_names_that_are_no_text_are_refused() {
     let rows = [abi::DenoiseRow { extras: &raw const extra, extra_count: 1, ..row(conditioning, &latent) }];
     let call = denoise_call(model, &rows, &mut out);
     assert_refused(ErrorKind::Invalid, "not UTF-8", |error| denoise(&running, &call, error));
+}
+
+#[test]
+fn a_part_of_a_prompt_is_written_into_exactly_as_much_room_as_it_needs() {
+    let (running, _, conditioning) = Running::ready();
+    let (mut out, mut values) = ([7.0_f32; 3], 0_usize);
+    let part = |name: &[u8], out: &mut [f32]| abi::ReadTextCall {
+        struct_size: size_of::<abi::ReadTextCall>() as u32,
+        conditioning,
+        part: name.as_ptr(),
+        part_len: name.len(),
+        out: out.as_mut_ptr(),
+        out_len: out.len(),
+    };
+    let mut read = |call: abi::ReadTextCall| {
+        let outcome =
+            said(|error| unsafe { table().read_text.unwrap()(running.0, &call, &mut values, error) });
+        (abi::kind_of(outcome.0), outcome.1, std::mem::take(&mut values))
+    };
+    let nowhere = abi::ReadTextCall { out: null_mut(), ..part(b"tokens", &mut []) };
+    assert_eq!((read(nowhere).1, read(nowhere).2), (String::new(), 2));
+    assert_eq!(read(part(b"tokens", &mut out[..2])).2, 2);
+    assert_eq!(out, [5.0, -5.0, 7.0]);
+    for (kind, word, call) in [
+        (ErrorKind::Invalid, "room for 3 values, the part has 2", part(b"tokens", &mut out)),
+        (ErrorKind::Invalid, "room for 1 values, the part has 2", part(b"tokens", &mut out[..1])),
+        (ErrorKind::Unsupported, "no part of this name", part(b"token", &mut out[..2])),
+        (ErrorKind::Unsupported, "nothing to pool", part(b"pooled", &mut out[..2])),
+        (ErrorKind::Invalid, "not UTF-8", part(b"\xff", &mut out[..2])),
+        (ErrorKind::Invalid, "null", abi::ReadTextCall { part: null(), ..part(b"tokens", &mut out[..2]) }),
+        (ErrorKind::Invalid, "null", abi::ReadTextCall { out: null_mut(), ..part(b"tokens", &mut out[..2]) }),
+        (ErrorKind::StaleHandle, "", abi::ReadTextCall { conditioning: 0, ..part(b"tokens", &mut []) }),
+    ] {
+        let (found, message, values) = read(call);
+        assert_eq!((found, values), (kind, 0), "{message}");
+        assert!(message.contains(word), "{message}");
+    }
+    let mut shared = [0.0_f32; 2];
+    let own = abi::ReadTextCall { part: shared.as_ptr().cast(), ..part(b"tokens", &mut shared) };
+    assert!(read(own).1.contains("overlaps"));
+    let word = "no room for the number of values";
+    let call = part(b"tokens", &mut out[..2]);
+    let read_text = table().read_text.unwrap();
+    assert_refused(ErrorKind::Invalid, word, |error| unsafe {
+        read_text(running.0, &call, null_mut(), error)
+    });
 }
 
 #[test]

@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::slots::Slots;
 use crate::{
     Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error,
-    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextEncoderInfo, TextRequest, checks,
+    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextEncoderInfo, TextPart, TextRequest,
+    checks,
 };
 
 /// Its answers are sums of what it got. `{"panic": "<call>"}` makes that call panic, `drop` its end.
@@ -63,6 +64,7 @@ impl Backend for Tiny {
             output_channels: 1,
             latent_scale: 2,
             text_encoders: vec![encoder],
+            inputs: Vec::new(),
             dtype: format!("{} {} {:?}", request.dtype, request.device, request.files),
             memory_bytes: 1,
         };
@@ -88,6 +90,14 @@ impl Backend for Tiny {
         let rows = request.extra_rows.iter().flat_map(|rows| rows.data).sum::<f32>();
         let sum = ids + weights + rows + request.clip_skip as f32;
         Ok(ConditioningHandle(self.conditionings.insert(sum)))
+    }
+
+    fn read_text(&mut self, conditioning: ConditioningHandle, part: TextPart) -> Result<Vec<f32>> {
+        let sum = *self.conditionings.get(conditioning.0)?;
+        match part {
+            TextPart::Tokens => Ok(vec![sum, -sum]),
+            TextPart::Pooled => Err(Error::unsupported("there is nothing to pool")),
+        }
     }
 
     fn denoise(

@@ -8,22 +8,26 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Functions;
 use super::callbacks::{Listener, Reply, host};
 use crate::abi::read::text;
-use crate::abi::{self, Status};
+use crate::abi::{self, Status, Table};
 use crate::{
     Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error, ErrorKind,
-    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk, TextRequest,
+    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk, TextPart,
+    TextRequest,
 };
 
 /// Room for the message of a failed call.
 const MESSAGE_CAPACITY: usize = 2048;
 
+/// The most values that a part of an encoded prompt may have; more is taken for a broken count. The longest
+/// prompts of today have some ten thousand tokens of a few thousand values each.
+const PART_LIMIT: usize = 1 << 27;
+
 /// A running instance of a plugin. Dropping it ends the instance and everything in it.
 #[derive(Debug)]
 pub struct PluginBackend {
-    functions: Functions,
+    table: Table,
     instance: NonNull<abi::Instance>,
 }
 
@@ -32,14 +36,38 @@ pub struct PluginBackend {
 unsafe impl Send for PluginBackend {}
 
 impl PluginBackend {
-    pub(super) fn start(functions: Functions, options: &Value) -> Result<Self> {
-        let (host, options, mut instance) = (host(), json(options)?, null_mut());
+    pub(super) fn start(table: Table, options: &Value) -> Result<Self> {
+        let (create, host, options) = (offered(table.create)?, host(), json(options)?);
+        let mut instance = null_mut();
         // SAFETY: every pointer is to a local variable and says its length.
-        catch(|error| unsafe {
-            (functions.create)(&host, options.as_ptr(), options.len(), &mut instance, error)
-        })?;
+        catch(|error| unsafe { create(&host, options.as_ptr(), options.len(), &mut instance, error) })?;
         let instance = NonNull::new(instance).ok_or_else(|| broken("it gave no instance"))?;
-        Ok(Self { functions, instance })
+        Ok(Self { table, instance })
+    }
+
+    /// [`Backend::read_text`] as the C call has it: says how many values the part of this name has, and
+    /// writes them into `out`, which has room for exactly as many or none at all.
+    ///
+    /// # Errors
+    /// As [`Backend::read_text`], and `Invalid` when `out` is of another length.
+    pub fn read_text_into(
+        &mut self,
+        conditioning: ConditioningHandle,
+        part: &str,
+        out: &mut [f32],
+    ) -> Result<usize> {
+        let (instance, read_text, mut values) = (self.instance(), offered(self.table.read_text)?, 0);
+        let call = abi::ReadTextCall {
+            struct_size: size_of::<abi::ReadTextCall>() as u32,
+            conditioning: conditioning.0,
+            part: part.as_ptr(),
+            part_len: part.len(),
+            out: out.as_mut_ptr(),
+            out_len: out.len(),
+        };
+        // SAFETY: the instance lives, and every pointer is to something that outlives the call.
+        catch(|error| unsafe { read_text(instance, &call, &mut values, error) })?;
+        Ok(values)
     }
 
     fn instance(&mut self) -> *mut abi::Instance {
@@ -49,14 +77,17 @@ impl PluginBackend {
 
 impl Drop for PluginBackend {
     fn drop(&mut self) {
-        // SAFETY: the instance came from this plugin's `create` and is not used again.
-        unsafe { (self.functions.destroy)(self.instance.as_ptr()) }
+        if let Some(destroy) = self.table.destroy {
+            // SAFETY: the instance came from this plugin's `create` and is not used again.
+            unsafe { destroy(self.instance.as_ptr()) }
+        }
     }
 }
 
 impl Backend for PluginBackend {
     fn describe(&mut self) -> Result<Description> {
-        let (instance, describe, mut reply) = (self.instance(), self.functions.describe, Reply::default());
+        let (instance, describe, mut reply) =
+            (self.instance(), offered(self.table.describe)?, Reply::default());
         let sink = reply.sink();
         // SAFETY: the instance lives, and the sink's reply outlives the call.
         catch(|error| unsafe { describe(instance, &sink, error) })?;
@@ -64,7 +95,7 @@ impl Backend for PluginBackend {
     }
 
     fn load(&mut self, request: &LoadRequest, control: &dyn Control) -> Result<(ModelHandle, ModelInfo)> {
-        let (instance, load, request) = (self.instance(), self.functions.load, json(request)?);
+        let (instance, load, request) = (self.instance(), offered(self.table.load)?, json(request)?);
         let (mut model, mut reply) = (0, Reply::default());
         let sink = reply.sink();
         controlled(control, |control, error| {
@@ -83,8 +114,7 @@ impl Backend for PluginBackend {
     }
 
     fn adapt(&mut self, model: ModelHandle, adapters: &[Adapter], control: &dyn Control) -> Result<()> {
-        let adapt = self.functions.adapt.ok_or_else(|| Error::unsupported("the plugin knows no adapters"))?;
-        let (instance, adapters) = (self.instance(), json(&adapters)?);
+        let (instance, adapt, adapters) = (self.instance(), offered(self.table.adapt)?, json(&adapters)?);
         controlled(control, |control, error| {
             // SAFETY: the instance lives, and every pointer is to something that outlives the call.
             unsafe { adapt(instance, model.0, adapters.as_ptr(), adapters.len(), control, error) }
@@ -97,7 +127,7 @@ impl Backend for PluginBackend {
         request: &TextRequest<'_>,
         control: &dyn Control,
     ) -> Result<ConditioningHandle> {
-        let (instance, encode_text) = (self.instance(), self.functions.encode_text);
+        let (instance, encode_text) = (self.instance(), offered(self.table.encode_text)?);
         let chunks = request.chunks.iter().map(raw_chunk).collect::<Vec<_>>();
         let extra_rows = request.extra_rows.iter().map(raw_tensor).collect::<Vec<_>>();
         let call = abi::TextCall {
@@ -117,6 +147,19 @@ impl Backend for PluginBackend {
         Ok(ConditioningHandle(conditioning))
     }
 
+    fn read_text(&mut self, conditioning: ConditioningHandle, part: TextPart) -> Result<Vec<f32>> {
+        let length = self.read_text_into(conditioning, part.name(), &mut [])?;
+        if length > PART_LIMIT {
+            return Err(broken(format!("{length} values in the {} of a prompt", part.name())));
+        }
+        let mut values = vec![0.0; length];
+        let written = self.read_text_into(conditioning, part.name(), &mut values)?;
+        match written == length {
+            true => Ok(values),
+            false => Err(broken(format!("a part of a prompt had {length} values, then {written}"))),
+        }
+    }
+
     fn denoise(
         &mut self,
         model: ModelHandle,
@@ -125,7 +168,7 @@ impl Backend for PluginBackend {
         out: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
-        let (instance, denoise) = (self.instance(), self.functions.denoise);
+        let (instance, denoise) = (self.instance(), offered(self.table.denoise)?);
         let extras = rows.iter().map(|row| row.extras.iter().map(raw_tensor).collect::<Vec<_>>());
         let extras = extras.collect::<Vec<_>>();
         let rows = rows.iter().zip(&extras).map(|(row, extras)| raw_row(row, extras)).collect::<Vec<_>>();
@@ -153,7 +196,7 @@ impl Backend for PluginBackend {
         out: &mut [u8],
         control: &dyn Control,
     ) -> Result<()> {
-        let (instance, decode, options) = (self.instance(), self.functions.decode, json(options)?);
+        let (instance, decode, options) = (self.instance(), offered(self.table.decode)?, json(options)?);
         let call = abi::DecodeCall {
             struct_size: size_of::<abi::DecodeCall>() as u32,
             channels: shape.channels,
@@ -180,10 +223,7 @@ impl Backend for PluginBackend {
         deviation: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
-        let Some(encode_image) = self.functions.encode_image else {
-            return Err(Error::unsupported("the plugin encodes no pictures"));
-        };
-        let instance = self.instance();
+        let (instance, encode_image) = (self.instance(), offered(self.table.encode_image)?);
         let call = abi::EncodeImageCall {
             struct_size: size_of::<abi::EncodeImageCall>() as u32,
             channels: shape.channels,
@@ -202,24 +242,29 @@ impl Backend for PluginBackend {
     }
 
     fn release(&mut self, conditioning: ConditioningHandle) -> Result<()> {
-        let (instance, release) = (self.instance(), self.functions.release);
+        let (instance, release) = (self.instance(), offered(self.table.release)?);
         // SAFETY: the instance lives; the plugin checks the handle.
         catch(|error| unsafe { release(instance, conditioning.0, error) })
     }
 
     fn unload(&mut self, model: ModelHandle) -> Result<()> {
-        let (instance, unload) = (self.instance(), self.functions.unload);
+        let (instance, unload) = (self.instance(), offered(self.table.unload)?);
         // SAFETY: the instance lives; the plugin checks the handle.
         catch(|error| unsafe { unload(instance, model.0, error) })
     }
 
     fn memory(&mut self) -> Result<Memory> {
-        let (instance, memory, mut reply) = (self.instance(), self.functions.memory, Reply::default());
+        let (instance, memory, mut reply) = (self.instance(), offered(self.table.memory)?, Reply::default());
         let sink = reply.sink();
         // SAFETY: the instance lives, and the sink's reply outlives the call.
         catch(|error| unsafe { memory(instance, &sink, error) })?;
         parse(reply, "its memory")
     }
+}
+
+/// A function of the table; those that are required are there, or the library would not have been opened.
+fn offered<F>(function: Option<F>) -> Result<F> {
+    function.ok_or_else(|| Error::unsupported("the plugin does not offer this call"))
 }
 
 fn raw_chunk(chunk: &TextChunk<'_>) -> abi::TextChunk {

@@ -16,7 +16,7 @@ use tracing_core::metadata::Kind;
 use tracing_core::subscriber::Interest;
 use tracing_core::{dispatcher, identify_callsite};
 
-use crate::abi::read::text;
+use crate::abi::{self, read::text};
 
 /// Most call sites that plugins may cause; later targets appear under [`OVERFLOW_TARGET`].
 const SITE_LIMIT: usize = 1000;
@@ -47,10 +47,10 @@ pub(super) fn emit(level: u32, target: &[u8], message: &[u8]) {
 /// The level behind its number in the contract; a number of the future is the least important level.
 fn level_of(number: u32) -> Level {
     match number {
-        1 => Level::ERROR,
-        2 => Level::WARN,
-        3 => Level::INFO,
-        4 => Level::DEBUG,
+        abi::LOG_ERROR => Level::ERROR,
+        abi::LOG_WARN => Level::WARN,
+        abi::LOG_INFO => Level::INFO,
+        abi::LOG_DEBUG => Level::DEBUG,
         _ => Level::TRACE,
     }
 }

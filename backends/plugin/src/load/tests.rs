@@ -12,8 +12,8 @@ use serde_json::json;
 use super::*;
 use crate::export::tiny::tiny;
 use crate::{
-    Adapter, Backend, Control, DecodeOptions, DenoiseRow, LatentShape, LoadRequest, ModelFiles, ModelHandle,
-    NamedTensor, TextChunk, TextRequest, Uncontrolled,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, LatentShape, LoadRequest,
+    ModelFiles, ModelHandle, NamedTensor, TextChunk, TextPart, TextRequest, Uncontrolled,
 };
 
 const SHAPE: LatentShape = LatentShape { channels: 1, height: 1, width: 2 };
@@ -75,13 +75,17 @@ fn every_argument_and_every_answer_arrives() {
     let request = TextRequest { chunks: &chunks, extra_rows: &extra_rows, clip_skip: 1000 };
     let conditioning = backend.encode_text(model, &request, &Uncontrolled).unwrap();
 
+    // Token ids, weights, extra rows and the layers to skip.
+    let prompt = 16.0 + 1.5 + 600.0 + 1000.0;
+    assert_eq!(backend.read_text(conditioning, TextPart::Tokens), Ok(vec![prompt, -prompt]));
+    let error = backend.read_text(conditioning, TextPart::Pooled).unwrap_err();
+    assert_eq!(error, Error::unsupported("there is nothing to pool"));
+
     let mask = [NamedTensor { name: "mask", shape: &[2], data: &[0.125; 2] }];
     let row = |timestep, latent, extras| DenoiseRow { latent, timestep, conditioning, extras };
     let rows = [row(10_000.0, &[1.0, 2.0], &[]), row(20_000.0, &[3.0, 4.0], &mask)];
     let mut out = [0.0; 4];
     backend.denoise(model, SHAPE, &rows, &mut out, &Uncontrolled).unwrap();
-    // Token ids, weights, extra rows and the layers to skip.
-    let prompt = 16.0 + 1.5 + 600.0 + 1000.0;
     assert_eq!(out, [prompt + 10_001.0, prompt + 10_002.0, prompt + 20_003.25, prompt + 20_004.25]);
 
     let mut pixels = [0; 24];
@@ -111,7 +115,7 @@ fn a_table_that_does_not_fit_is_named_with_both_versions_or_sizes() {
             assert!(error.message.contains(word), "{error}");
         }
     };
-    refused(Table { abi_major: 7, abi_minor: 3, ..table() }, &["version 7.3", "this program 1.0"]);
+    refused(Table { abi_major: 7, abi_minor: 3, ..table() }, &["version 7.3", "this program 1.1"]);
     refused(Table { struct_size: 96, ..table() }, &["96 bytes", "104"]);
     refused(Table { denoise: None, ..table() }, &["lacks `denoise`"]);
     // SAFETY: null is what is tested.
@@ -134,12 +138,26 @@ fn a_newer_minor_version_works_and_its_additions_are_not_read() {
 }
 
 #[test]
+fn a_table_of_version_1_0_ends_before_the_additions_and_works_without_them() {
+    let whole = table();
+    let first = std::mem::offset_of!(Table, read_text);
+    // What lies behind the table is the plugin's own memory, here a call that must not be made.
+    assert!(whole.read_text.is_some());
+    let mut backend = started(Table { struct_size: first as u32, abi_minor: 0, ..whole });
+    assert_eq!(backend.describe().unwrap().name, "tiny");
+    let error = backend.read_text(ConditioningHandle(1), TextPart::Tokens).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unsupported);
+}
+
+#[test]
 fn entries_that_are_not_offered_answer_unsupported() {
-    let mut backend = started(Table { adapt: None, encode_image: None, ..table() });
+    let mut backend = started(Table { adapt: None, encode_image: None, read_text: None, ..table() });
     let model = load(&mut backend, &Uncontrolled).unwrap();
     let error = backend.adapt(model, &[], &Uncontrolled).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
     let error = backend.encode_image(model, SHAPE, &[], &mut [], &mut [], &Uncontrolled).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unsupported);
+    let error = backend.read_text(ConditioningHandle(1), TextPart::Pooled).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
 }
 
@@ -255,6 +273,22 @@ mod dishonest {
         unsafe { (sink.emit.unwrap())(null_mut::<c_void>(), null(), 0) };
         abi::OK
     }
+
+    pub(super) unsafe extern "C" fn endless(
+        _instance: *mut abi::Instance,
+        call: *const abi::ReadTextCall,
+        values: *mut usize,
+        _error: *mut abi::Error,
+    ) -> abi::Status {
+        // SAFETY: the loader always gives a call.
+        let call = unsafe { *call };
+        // SAFETY: the first call's name tells which lie is wanted.
+        let name = unsafe { std::slice::from_raw_parts(call.part, call.part_len) };
+        let count = if name == b"pooled" { usize::MAX } else { 3 + call.out_len };
+        // SAFETY: the loader always gives a place for the number.
+        unsafe { values.write(count) };
+        abi::OK
+    }
 }
 
 #[test]
@@ -268,12 +302,18 @@ fn answers_that_break_the_contract_are_errors() {
         memory: Some(dishonest::nonsense),
         unload: Some(dishonest::unheard_of),
         release: Some(dishonest::silent),
+        read_text: Some(dishonest::endless),
         ..table()
     });
+    for (part, word) in [(TextPart::Pooled, "18446744073709551615"), (TextPart::Tokens, "3 values, then 6")] {
+        let error = backend.read_text(ConditioningHandle(1), part).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Contract);
+        assert!(error.message.contains(word), "{error}");
+    }
     assert_eq!(backend.describe().unwrap_err().kind, ErrorKind::Contract);
     assert_eq!(backend.memory().unwrap_err().kind, ErrorKind::Contract);
     assert_eq!(backend.unload(ModelHandle(1)).unwrap_err().kind, ErrorKind::Internal);
-    let error = backend.release(crate::ConditioningHandle(1)).unwrap_err();
+    let error = backend.release(ConditioningHandle(1)).unwrap_err();
     assert_eq!(error, Error::internal("the plugin gave the status -1 and no reason"));
 }
 

@@ -3,16 +3,18 @@
 //! Arguments that do not fit: each is refused as invalid, and the instance goes on.
 
 use alice_plugin::{
-    Backend, DecodeOptions, DenoiseRow, ErrorKind, LatentShape, Result, TextChunk, TextRequest, Uncontrolled,
+    Backend, DecodeOptions, DenoiseRow, ErrorKind, LatentShape, NamedTensor, Result, TextChunk, TextRequest,
+    Uncontrolled,
 };
 
 use super::{Named, not_offered, refused};
-use crate::conformance::bench::{Bench, Row};
+use crate::conformance::bench::{Bench, Input, Row};
 use crate::conformance::{Stop, Subject, Verdict};
 
 pub(super) const CHECKS: &[Named] = &[
     ("prompts with wrong chunks, encoders, weights or tokens are invalid", prompts),
     ("denoising refuses slices and shapes that do not fit as invalid", denoising),
+    ("a row without an input that the model demands, or with another shape, is invalid", further_inputs),
     ("decoding refuses slices and shapes that do not fit as invalid", decoding),
     ("encoding pictures refuses slices and shapes that do not fit as invalid", encoding_pictures),
 ];
@@ -43,6 +45,9 @@ fn prompts(subject: &Subject<'_>) -> Verdict {
         ids[length - 1] = stranger;
         encode("a token outside the vocabulary", 0, &ids, &weights)?;
     }
+    if encoders > 1 {
+        encode("a chunk for one of several encoders", 0, &ids, &weights)?;
+    }
     let nothing = TextRequest { chunks: &[], extra_rows: &[], clip_skip: 0 };
     let result = bench.backend.encode_text(bench.model, &nothing, &Uncontrolled);
     refused("a prompt without chunks", result, INVALID)?;
@@ -69,9 +74,10 @@ fn impossible(shape: LatentShape) -> [LatentShape; 5] {
 fn denoising(subject: &Subject<'_>) -> Verdict {
     let mut bench = Bench::new(subject)?;
     let (conditioning, shape, answer) = (bench.encode(1)?, bench.shape(), bench.answer_len());
-    let good = bench.latent(1);
+    let (good, inputs) = (bench.latent(1), bench.inputs());
+    let extras = inputs.iter().map(Input::as_tensor).collect::<Vec<_>>();
     let mut denoise = |what: &str, shape, latents: &[&[f32]], room: usize| {
-        let row = |latent| DenoiseRow { latent, timestep: 500.0, conditioning, extras: &[] };
+        let row = |latent| DenoiseRow { latent, timestep: 500.0, conditioning, extras: &extras };
         let rows = latents.iter().copied().map(row).collect::<Vec<_>>();
         let mut out = vec![0.0; room];
         let result = bench.backend.denoise(bench.model, shape, &rows, &mut out, &Uncontrolled);
@@ -90,6 +96,31 @@ fn denoising(subject: &Subject<'_>) -> Verdict {
     denoise("no rows, but room for an answer", shape, &[], answer)?;
     for shape in impossible(shape) {
         denoise("a shape", shape, &[&good], answer)?;
+    }
+    bench.denoise(&[Row { latent: 1, timestep: 500.0, conditioning }])?;
+    Ok(())
+}
+
+fn further_inputs(subject: &Subject<'_>) -> Verdict {
+    let mut bench = Bench::new(subject)?;
+    if bench.info.inputs.is_empty() {
+        return Err(Stop::Skipped("the model demands no further inputs".into()));
+    }
+    let (conditioning, shape, latent) = (bench.encode(1)?, bench.shape(), bench.latent(1));
+    let mut out = vec![0.0; bench.answer_len()];
+    for left_out in bench.info.inputs.clone() {
+        let mut inputs = bench.inputs();
+        inputs.retain(|input| input.name != left_out.name);
+        let mut denoise = |what: &str, extras: &[NamedTensor<'_>]| {
+            let row = DenoiseRow { latent: &latent, timestep: 500.0, conditioning, extras };
+            refused(what, bench.backend.denoise(bench.model, shape, &[row], &mut out, &Uncontrolled), INVALID)
+        };
+        let mut extras = inputs.iter().map(Input::as_tensor).collect::<Vec<_>>();
+        denoise(&format!("no `{}`", left_out.name), &extras)?;
+        let longer = [left_out.shape_for(shape), vec![2]].concat();
+        let values = vec![0.5; longer.iter().product::<u32>() as usize];
+        extras.push(NamedTensor { name: &left_out.name, shape: &longer, data: &values });
+        denoise(&format!("`{}` of another shape", left_out.name), &extras)?;
     }
     bench.denoise(&[Row { latent: 1, timestep: 500.0, conditioning }])?;
     Ok(())

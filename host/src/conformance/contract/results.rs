@@ -8,7 +8,7 @@ use std::thread;
 use alice_plugin::{Adapter, Backend, DecodeOptions, DenoiseRow, ErrorKind, Memory, Result, Uncontrolled};
 
 use super::{Named, not_offered, refused};
-use crate::conformance::bench::{Bench, Row};
+use crate::conformance::bench::{Bench, Input, Row};
 use crate::conformance::{Stop, Subject, Verdict, ensure};
 
 pub(super) const CHECKS: &[Named] = &[
@@ -74,7 +74,9 @@ fn survives_what_is_no_number(subject: &Subject<'_>) -> Verdict {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
         let latent = vec![value; bench.shape().len()];
         let (shape, conditioning) = (bench.shape(), row.conditioning);
-        let rows = [DenoiseRow { latent: &latent, timestep: 500.0, conditioning, extras: &[] }];
+        let inputs = bench.inputs();
+        let extras = inputs.iter().map(Input::as_tensor).collect::<Vec<_>>();
+        let rows = [DenoiseRow { latent: &latent, timestep: 500.0, conditioning, extras: &extras }];
         let (mut out, mut pixels) = (vec![0.0; bench.answer_len()], vec![0; bench.picture_len()]);
         // Either answer is right: an error, or values that are worth as little as the question.
         let errors = [
