@@ -15,6 +15,7 @@ pub(crate) fn activate(activation: Activation, values: &mut [f32]) {
         Activation::Silu => values.iter_mut().for_each(|x| *x = silu(*x)),
         Activation::QuickGelu => values.iter_mut().for_each(|x| *x /= 1.0 + exp(-1.702 * *x)),
         Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
+        Activation::Relu => values.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
     }
 }
 

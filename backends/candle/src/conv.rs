@@ -13,7 +13,10 @@ use alice_nets::{ConvAdd, ConvSpec, Padding};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use crate::values::{values, write_in_place};
+use crate::{
+    activation::activate,
+    values::{values, write_in_place},
+};
 
 /// Pixels of a band, to the next full line. Half of it spends more time on reading weights, the double falls
 /// out of the cache; both are slower on the layers of Stable Diffusion.
@@ -29,7 +32,7 @@ pub struct Conv {
 }
 
 impl Conv {
-    /// `conv(image) + bias + per_channel + residual`.
+    /// `activation(conv(image) + bias + per_channel + residual)`.
     pub(crate) fn apply(&self, image: &Tensor, add: &ConvAdd<'_, Tensor>) -> Result<Tensor> {
         let (rows, _, height, width) = image.dims4()?;
         let (height_out, width_out) = (self.side_out(height), self.side_out(width));
@@ -51,6 +54,7 @@ impl Conv {
                             let residual = &residual[plane * area + first..];
                             out.iter_mut().zip(residual).for_each(|(out, x)| *out += x);
                         }
+                        activate(add.activation, out);
                     },
                 );
             })?;

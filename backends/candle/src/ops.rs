@@ -14,11 +14,12 @@ use candle_core::{DType, Device, Tensor};
 use rayon::ThreadPool;
 
 use crate::{
+    activation::activate,
     attention::attention,
     conv::{Conv, enlarge},
     linear::Linear,
     norm::{GroupNorm, LayerNorm},
-    values::{failed, values},
+    values::{failed, values, write_in_place},
 };
 
 /// [`Ops`] on one device of candle's, in one number format.
@@ -179,7 +180,13 @@ impl Ops for CandleOps {
         ids.and_then(|ids| table.index_select(&ids, 0)?.unsqueeze(0)).map_err(failed)
     }
 
-    fn add(&self, first: &Tensor, second: &Tensor) -> Result<Tensor> {
-        (first + second).map_err(failed)
+    fn add(&self, first: &Tensor, second: &Tensor, activation: Activation) -> Result<Tensor> {
+        self.on_threads(|| {
+            let sum = (first + second)?;
+            if activation != Activation::None {
+                write_in_place(&sum, |values| activate(activation, values))?;
+            }
+            Ok(sum)
+        })
     }
 }

@@ -63,7 +63,7 @@ fn first_rows(ops: &CandleOps, rows: usize, size: Size) -> Vec<Vec<u32>> {
     let layer_norm = weight(&[channels], 9, |w| ops.layer_norm(1e-5, w, w)).unwrap();
 
     let three = conv(spec(3, 1, Padding::Around(1)));
-    let add = ConvAdd { per_channel: Some(&vector), residual: Some(&image) };
+    let add = ConvAdd { per_channel: Some(&vector), residual: Some(&image), activation: Activation::Silu };
     let results = [
         ops.apply_conv(&three, &image, add),
         ops.apply_conv(&conv(spec(3, 2, Padding::Around(1))), &image, ConvAdd::default()),
@@ -146,7 +146,8 @@ fn the_backend_describes_this_machine_and_takes_its_number_of_threads() {
     for options in [json!(null), json!({}), json!({"threads": 1}), json!({"threads": null, "other": 7})] {
         let description = cpu_backend(&options).unwrap().describe().unwrap();
         assert_eq!((description.name.as_str(), description.score > 0), ("candle-cpu", true));
-        assert_eq!((description.dtypes, description.families), (vec!["f32".into()], vec!["sd1".into()]));
+        assert_eq!(description.dtypes, ["f32"]);
+        assert!(description.families.contains(&"sd1".to_owned()));
         let device = &description.devices[0];
         assert!(device.kind == "cpu" && !device.name.is_empty());
         assert!(!cfg!(target_os = "linux") || device.memory_total > device.memory_free, "{device:?}");

@@ -11,10 +11,12 @@ use std::{
 
 use serde::{Deserialize, de::DeserializeOwned};
 
+use self::index::Index;
+pub use self::index::{Settings, TextEncoder};
 use crate::{Error, Family, TensorFile};
 
-/// The pipelines whose directories can be loaded; both keep the same networks.
-const PIPELINES: [&str; 2] = ["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"];
+mod index;
+
 /// The weights of one network, the preferred file first: full precision before half.
 const WEIGHTS: [&str; 4] = [
     "diffusion_pytorch_model.safetensors",
@@ -60,15 +62,6 @@ pub enum Vocabulary {
     Tokenizer(Vec<u8>),
 }
 
-#[derive(Deserialize)]
-struct Index {
-    #[serde(rename = "_class_name")]
-    class_name: String,
-    /// Library and class, or nulls or nothing when the pipeline has no such part.
-    #[serde(default)]
-    text_encoder_2: Option<(Option<String>, Option<String>)>,
-}
-
 /// What of the UNet's configuration tells the family.
 #[derive(Deserialize)]
 struct UNet {
@@ -77,9 +70,30 @@ struct UNet {
     addition_embed_type: Option<String>,
     class_embed_type: Option<String>,
     encoder_hid_dim_type: Option<String>,
-    cross_attention_dim: usize,
+    cross_attention_dim: Widths,
     in_channels: usize,
 }
+
+/// The width of one token of the prompt, said once or for each level.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a whole number or a list with one for each level")]
+enum Widths {
+    Same(usize),
+    Each(Vec<usize>),
+}
+
+/// What of the UNet's tensors tells the family.
+struct UNetTensors {
+    /// Width of the tokens that the first attention to the prompt takes; none without one.
+    context: Option<usize>,
+    /// Whether transformers are entered through a matrix; a convolution otherwise.
+    linear_projections: bool,
+}
+
+/// Width of a token that Stable Diffusion 1's text encoder makes.
+const SD1_CONTEXT: usize = 768;
+/// Width of a token that Stable Diffusion 2's text encoder makes.
+const SD2_CONTEXT: usize = 1024;
 
 impl Directory {
     /// The model directory at `path`.
@@ -88,16 +102,33 @@ impl Directory {
     /// [`Error::Missing`] without a `model_index.json`, [`Error::UnknownFamily`] for another pipeline.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let directory = Self { path: path.as_ref().to_owned() };
-        let class = directory.index()?.class_name;
-        if !PIPELINES.contains(&class.as_str()) {
-            return Err(directory.unknown(format!("its pipeline is {class:?}")));
+        let index = directory.index()?;
+        match index.is_known() {
+            true => Ok(directory),
+            false => Err(directory.unknown(format!("its pipeline is {:?}", index.class_name))),
         }
-        Ok(directory)
     }
 
     /// The directory's path, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The text encoders that the model has, in the order in which they are used.
+    ///
+    /// # Errors
+    /// [`Error::UnknownFamily`] for an encoder of another kind than CLIP's, [`Error::Json`].
+    pub fn text_encoders(&self) -> Result<Vec<TextEncoder>, Error> {
+        let index = self.index()?;
+        index.text_encoders().map_err(|class| self.unknown(format!("its text encoder is {class:?}")))
+    }
+
+    /// What the model's pipeline does beside its networks.
+    ///
+    /// # Errors
+    /// [`Error::Json`].
+    pub fn settings(&self) -> Result<Settings, Error> {
+        Ok(self.index()?.settings())
     }
 
     /// The configuration of a network (`unet`, `vae`, `text_encoder`), from its `config.json`.
@@ -134,12 +165,12 @@ impl Directory {
         }
     }
 
-    /// The tokenizer's files.
+    /// The files of the tokenizer in the directory `component`, a [`TextEncoder::tokenizer`].
     ///
     /// # Errors
     /// [`Error::Missing`] when there is no vocabulary, [`Error::TooLarge`], [`Error::Io`].
-    pub fn tokenizer(&self) -> Result<TokenizerFiles, Error> {
-        let directory = self.path.join("tokenizer");
+    pub fn tokenizer(&self, component: &str) -> Result<TokenizerFiles, Error> {
+        let directory = self.path.join(component);
         let read = |name: &str| read_if_there(&directory.join(name), MAX_TOKENIZER_BYTES);
         let vocabulary = match (read("vocab.json")?, read("merges.txt")?) {
             (Some(vocab), Some(merges)) => Some(Vocabulary::Merges { vocab, merges }),
@@ -156,41 +187,66 @@ impl Directory {
     /// # Errors
     /// [`Error::UnknownFamily`] with what was seen; those of reading the UNet's files.
     pub fn family(&self) -> Result<Family, Error> {
-        if let Some((_, Some(class))) = self.index()?.text_encoder_2 {
-            return Err(self.unknown(format!("it has a second text encoder, {class:?}")));
-        }
+        let index = self.index()?;
         let unet: UNet = self.config("unet")?;
         if unet.class_name != "UNet2DConditionModel" {
             return Err(self.unknown(format!("its denoiser is {:?}", unet.class_name)));
         }
-        let added = [unet.addition_embed_type, unet.class_embed_type, unet.encoder_hid_dim_type];
-        if let Some(kind) = added.into_iter().flatten().next() {
+        if let Some(kind) = unet.class_embed_type.as_ref().or(unet.encoder_hid_dim_type.as_ref()) {
             return Err(self.unknown(format!("its UNet wants added conditioning of the kind {kind:?}")));
         }
-        self.check_unet_tensors(unet.in_channels, unet.cross_attention_dim)?;
-        Ok(Family::Sd1)
+        match (unet.addition_embed_type.as_deref(), index.is_xl()) {
+            (Some("text_time"), true) | (None, false) => {}
+            (kind, _) => {
+                let (kind, class) = (kind.unwrap_or("none"), &index.class_name);
+                return Err(self.unknown(format!(
+                    "its UNet wants added conditioning of the kind {kind:?}, its pipeline is {class:?}"
+                )));
+            }
+        }
+        let tensors = self.unet_tensors(&unet)?;
+        let encoders: Vec<&str> = self.text_encoders()?.iter().map(|encoder| encoder.component).collect();
+        match (&encoders[..], index.is_xl()) {
+            (["text_encoder"], false) => Ok(tensors.first_or_second()),
+            (["text_encoder", "text_encoder_2"], true) => Ok(Family::Sdxl),
+            (["text_encoder_2"], true) => Ok(Family::SdxlRefiner),
+            _ => {
+                let class = &index.class_name;
+                Err(self.unknown(format!("its pipeline is {class:?}, its text encoders are {encoders:?}")))
+            }
+        }
     }
 
-    /// The tensors must tell the same story as the configuration.
-    fn check_unet_tensors(&self, in_channels: usize, context: usize) -> Result<(), Error> {
+    /// The UNet's tensors, which must tell the same story as its configuration.
+    fn unet_tensors(&self, unet: &UNet) -> Result<UNetTensors, Error> {
         let weights = self.weights("unet")?;
         let input = weights.tensor("conv_in.weight")?.shape;
-        if input.get(1) != Some(&in_channels) {
+        if input.get(1) != Some(&unet.in_channels) {
             return Err(self.unknown(format!(
-                "its UNet's first convolution has the shape {input:?}, the configuration says {in_channels} channels"
+                "its UNet's first convolution has the shape {input:?}, the configuration says {} channels",
+                unet.in_channels
             )));
         }
+        let mut found = UNetTensors { context: None, linear_projections: false };
         for name in weights.names() {
-            if name.starts_with("add_embedding.") || name.starts_with("class_embedding.") {
+            let added = name.starts_with("add_embedding.") && unet.addition_embed_type.is_none();
+            if added || name.starts_with("class_embedding.") {
                 return Err(self.unknown(format!("its UNet has added conditioning, {name:?}")));
             }
-            if name.ends_with(".attn2.to_k.weight") && weights.tensor(name)?.shape.get(1) != Some(&context) {
-                return Err(
-                    self.unknown(format!("{name:?} does not take the configured {context} values a token"))
-                );
+            if name.ends_with(".proj_in.weight") {
+                found.linear_projections |= weights.tensor(name)?.shape.len() == 2;
+            }
+            if name.ends_with(".attn2.to_k.weight") {
+                let width = weights.tensor(name)?.shape.get(1).copied();
+                if !width.is_some_and(|width| unet.cross_attention_dim.contains(width)) {
+                    return Err(self.unknown(format!(
+                        "{name:?} takes {width:?} values a token, the configuration says another width"
+                    )));
+                }
+                found.context = found.context.or(width);
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     fn index(&self) -> Result<Index, Error> {
@@ -211,6 +267,27 @@ impl Directory {
 
     fn unknown(&self, seen: String) -> Error {
         Error::UnknownFamily { path: self.path.clone(), seen }
+    }
+}
+
+impl Widths {
+    fn contains(&self, width: usize) -> bool {
+        match self {
+            Self::Same(same) => *same == width,
+            Self::Each(each) => each.contains(&width),
+        }
+    }
+}
+
+impl UNetTensors {
+    /// Stable Diffusion 1 or 2, which differ in their text encoder. Where its width is neither's, as in small
+    /// models, the transformers tell: they are entered through matrices since the second.
+    fn first_or_second(&self) -> Family {
+        match (self.context, self.linear_projections) {
+            (Some(SD1_CONTEXT), _) => Family::Sd1,
+            (Some(SD2_CONTEXT), _) | (_, true) => Family::Sd2,
+            _ => Family::Sd1,
+        }
     }
 }
 

@@ -55,7 +55,7 @@ pub enum Error {
         limit: u64,
     },
     /// A JSON file that does not parse, or lacks something it must say.
-    #[error("`{}` cannot be understood: {source}", path.display())]
+    #[error("`{}` cannot be understood: {}", path.display(), sentence(source))]
     Json {
         /// The file.
         path: PathBuf,
@@ -106,4 +106,11 @@ pub enum Error {
         /// What was found that decided it.
         seen: String,
     },
+}
+
+/// What a parser says about a stranger's file, fit for a line of a log: it repeats the file's own words, which
+/// may be long and hold control characters.
+pub(crate) fn sentence(error: impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    text.chars().take(300).map(|sign| if sign.is_control() { '\u{fffd}' } else { sign }).collect()
 }

@@ -4,19 +4,33 @@
 
 use std::{fmt, str::FromStr};
 
-/// Models that the same networks and the same text encoding serve.
+/// Models that the same networks and the same text encoding serve. All sizes come from the model's
+/// configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
     /// Stable Diffusion 1.x and everything of its build: one CLIP text encoder, a UNet that hears nothing
-    /// but the timestep and the text, a KL autoencoder. All sizes come from the model's configuration.
+    /// but the timestep and the text, an autoencoder.
     Sd1,
+    /// Stable Diffusion 2.x: the same build with another text encoder.
+    Sd2,
+    /// SDXL: two text encoders, and a UNet that also hears a pooled vector and sizes. The text is encoded by
+    /// the layer before the last.
+    Sdxl,
+    /// SDXL's refiner: the same with the second text encoder alone, and an aesthetic score among the sizes.
+    SdxlRefiner,
 }
 
 impl Family {
+    /// Every family.
+    pub const ALL: [Self; 4] = [Self::Sd1, Self::Sd2, Self::Sdxl, Self::SdxlRefiner];
+
     /// The word for it in the plugin contract and in the daemon's answers.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sd1 => "sd1",
+            Self::Sd2 => "sd2",
+            Self::Sdxl => "sdxl",
+            Self::SdxlRefiner => "sdxl_refiner",
         }
     }
 }
@@ -31,10 +45,11 @@ impl FromStr for Family {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
-            "sd1" => Ok(Self::Sd1),
-            _ => Err(format!("there is no model family {word:?}; known: sd1")),
-        }
+        let unknown = || {
+            let known = Self::ALL.map(Self::as_str).join(", ");
+            format!("there is no model family {word:?}; known: {known}")
+        };
+        Self::ALL.into_iter().find(|family| family.as_str() == word).ok_or_else(unknown)
     }
 }
 
@@ -44,7 +59,9 @@ mod tests {
 
     #[test]
     fn a_family_is_found_again_by_its_word() {
-        assert_eq!(Family::Sd1.as_str().parse(), Ok(Family::Sd1));
+        for family in Family::ALL {
+            assert_eq!(family.as_str().parse(), Ok(family));
+        }
         assert!("sd9".parse::<Family>().is_err());
     }
 }

@@ -11,6 +11,8 @@ use std::{collections::BTreeMap, fmt};
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
+use crate::error::sentence;
+
 /// The largest header accepted. `MAX_TENSORS` entries of 200 bytes need 13 MiB; the longest headers seen
 /// are a few MiB of training notes. Parsing needs at most some ten times as much memory.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
@@ -50,13 +52,15 @@ pub(crate) fn parse(file: &[u8]) -> Result<Header, Refusal> {
 
 fn parse_safetensors(file: &[u8]) -> Result<Header, String> {
     let (json, data_start) = split_json(file)?;
-    let Entries(tensors) = serde_json::from_slice(json).map_err(|e| format!("its header is wrong: {e}"))?;
+    let Entries(tensors) =
+        serde_json::from_slice(json).map_err(|e| format!("its header is wrong: {}", sentence(e)))?;
     if let Some((name, info)) = tensors.iter().find(|(_, info)| info.shape.len() > MAX_RANK) {
         return Err(format!("tensor {name:?} has {} dimensions", info.shape.len()));
     }
     let mut in_file_order: Vec<_> = tensors.clone().into_iter().collect();
     in_file_order.sort_by_key(|(_, info)| info.data_offsets);
-    let metadata = Metadata::new(None, in_file_order).map_err(|e| format!("its tensors do not fit: {e}"))?;
+    let metadata =
+        Metadata::new(None, in_file_order).map_err(|e| format!("its tensors do not fit: {}", sentence(e)))?;
     let (stated, present) = (metadata.data_len(), file.len() - data_start);
     if stated != present {
         return Err(format!("its header speaks of {stated} bytes of data, {present} are there"));

@@ -5,17 +5,21 @@
 mod arguments;
 mod model;
 mod run;
+mod text;
 
+use alice_checkpoint::Family;
 use alice_plugin::{
     Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error,
-    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextRequest, slots::Slots,
+    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextPart, TextRequest, slots::Slots,
 };
 
-use self::model::Model;
+use self::{model::Model, text::Prompt};
 use crate::ops::Ops;
 
-/// The model families that the networks of this crate make up, in the words of the checkpoint crate.
-pub const FAMILIES: [&str; 1] = ["sd1"];
+/// The further input with the sizes that SDXL hears.
+const TIME_IDS: &str = "time_ids";
+/// The further input with channels behind the latent's.
+const CONCAT: &str = "concat";
 
 /// A backend that runs this crate's networks on the operations `O`.
 ///
@@ -35,10 +39,7 @@ type Open<O> = dyn Fn(u32, &str) -> Result<O> + Send;
 struct Conditioning<O: Ops> {
     /// The handle of the model that made it.
     model: u64,
-    /// Number of tokens.
-    length: usize,
-    /// Tokens `[1, length, width]`.
-    tokens: O::Tensor,
+    prompt: Prompt<O>,
     bytes: u64,
 }
 
@@ -65,24 +66,26 @@ impl<O: Ops> NetBackend<O> {
         &self,
         model: ModelHandle,
         rows: &[DenoiseRow<'_>],
-    ) -> Result<(&Model<O>, Vec<&O::Tensor>)> {
+    ) -> Result<(&Model<O>, Vec<&Prompt<O>>)> {
         let found = self.models.get(model.0)?;
         let conditionings = rows.iter().map(|row| self.conditionings.get(row.conditioning.0));
         let conditionings = conditionings.collect::<Result<Vec<_>>>()?;
         if conditionings.iter().any(|conditioning| conditioning.model != model.0) {
             return Err(Error::invalid("a row's conditioning was made by another model"));
         }
-        if conditionings.windows(2).any(|pair| pair[0].length != pair[1].length) {
-            return Err(Error::invalid("the rows' conditionings differ in their number of tokens"));
+        let prompts: Vec<_> = conditionings.into_iter().map(|conditioning| &conditioning.prompt).collect();
+        match prompts.windows(2).all(|pair| pair[0].length == pair[1].length) {
+            true => Ok((found, prompts)),
+            false => Err(Error::invalid("the rows' conditionings differ in their number of tokens")),
         }
-        Ok((found, conditionings.into_iter().map(|conditioning| &conditioning.tokens).collect()))
     }
 }
 
 impl<O: Ops> Backend for NetBackend<O> {
     fn describe(&mut self) -> Result<Description> {
-        let families = FAMILIES.map(str::to_owned).to_vec();
-        Ok(Description { families, inputs: Vec::new(), ..(self.describe)() })
+        let families = Family::ALL.map(|family| family.as_str().to_owned()).to_vec();
+        let inputs = [TIME_IDS, CONCAT].map(str::to_owned).to_vec();
+        Ok(Description { families, inputs, ..(self.describe)() })
     }
 
     fn load(&mut self, request: &LoadRequest, control: &dyn Control) -> Result<(ModelHandle, ModelInfo)> {
@@ -107,10 +110,21 @@ impl<O: Ops> Backend for NetBackend<O> {
         control: &dyn Control,
     ) -> Result<ConditioningHandle> {
         let found = self.models.get(model.0)?;
-        let (tokens, length) = found.encode_text(request, control)?;
-        let bytes = found.bytes_of(length * found.clip.plan.width);
-        let conditioning = Conditioning { model: model.0, length, tokens, bytes };
+        let prompt = found.encode_text(request, control)?;
+        let bytes = found.bytes_of(prompt.length * found.unet.plan.context);
+        let conditioning = Conditioning { model: model.0, prompt, bytes };
         Ok(ConditioningHandle(self.conditionings.insert(conditioning)))
+    }
+
+    fn read_text(&mut self, conditioning: ConditioningHandle, part: TextPart) -> Result<Vec<f32>> {
+        let Conditioning { model, prompt, .. } = self.conditionings.get(conditioning.0)?;
+        match part {
+            TextPart::Tokens => self.models.get(*model)?.tokens_of(prompt),
+            TextPart::Pooled => {
+                let missing = || Error::unsupported("the model's denoiser hears no pooled vector");
+                prompt.pooled.clone().ok_or_else(missing)
+            }
+        }
     }
 
     fn denoise(

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! The text encoder of CLIP: token ids in, one vector per token out.
+//! The text encoder of CLIP: token ids in, one vector per token out, and one for all where the model has a
+//! projection for it.
 //!
-//! Source: transformers `models/clip/modeling_clip.py`, `CLIPTextModel`. The begin and end tokens mean
-//! nothing here: only the pooled vector, which Stable Diffusion 1.x does not use, would look for them.
+//! Source: transformers `models/clip/modeling_clip.py`, `CLIPTextModel` and `CLIPTextModelWithProjection`.
 
 mod config;
 mod emphasis;
@@ -11,7 +11,7 @@ mod emphasis;
 use alice_plugin::Result;
 
 pub(crate) use self::{
-    config::{ClipConfig, ClipPlan},
+    config::{ClipConfig, ClipPlan, Heard},
     emphasis::emphasise,
 };
 use crate::{
@@ -26,7 +26,16 @@ pub(crate) struct Clip<O: Ops> {
     positions: O::Embedding,
     layers: Vec<Layer<O>>,
     final_norm: O::LayerNorm,
+    projection: Option<O::Linear>,
     pub(crate) plan: ClipPlan,
+}
+
+/// What becomes of one chunk of tokens.
+pub(crate) struct Encoded<T> {
+    /// What the denoiser attends to, tokens `[1, ids, width]`.
+    pub(crate) tokens: T,
+    /// The pooled vector, tokens `[1, 1, projected]`, where it was asked for.
+    pub(crate) pooled: Option<T>,
 }
 
 /// One layer of the transformer: attention, then a small network for each token.
@@ -46,7 +55,11 @@ struct Layer<O: Ops> {
 impl<O: Ops> Clip<O> {
     /// Builds the network that `plan` describes from its file.
     pub(crate) fn load(weights: &Weights<'_, O>, plan: ClipPlan) -> Result<Self> {
-        // Older releases of transformers wrapped the network in one more module.
+        let projection = plan
+            .projection
+            .map(|projected| weights.at("text_projection").linear_without_bias(plan.width, projected));
+        let projection = projection.transpose()?;
+        // With a projection, and in older releases of transformers, the network is one module further down.
         let weights = match weights.contains("text_model.final_layer_norm.weight") {
             true => &weights.at("text_model"),
             false => weights,
@@ -58,27 +71,64 @@ impl<O: Ops> Clip<O> {
             positions: embeddings.at("position_embedding").embedding(plan.context_length, plan.width)?,
             layers: (0..plan.layers).map(layer).collect::<Result<_>>()?,
             final_norm: weights.at("final_layer_norm").layer_norm(plan.epsilon, plan.width)?,
+            projection,
             plan,
         })
     }
 
-    /// Encodes one chunk of at most `context_length` known token ids: tokens `[1, ids, width]`. The last
-    /// `skip` layers (at most all) are left out; the final normalisation never is.
+    /// Encodes one chunk of at most `context_length` known token ids. Of the layers that the denoiser hears
+    /// the last `skip` (at most [`ClipPlan::most_skipped`]) are left out. With `pool` the pooled vector is
+    /// made too, if there is a projection; it never misses a layer.
     pub(crate) fn forward(
         &self,
         ops: &O,
         ids: &[u32],
         skip: usize,
+        pool: bool,
         progress: &Progress<'_>,
-    ) -> Result<O::Tensor> {
+    ) -> Result<Encoded<O::Tensor>> {
         let positions: Vec<u32> = (0u32..).take(ids.len()).collect();
-        let mut hidden = ops.add(&ops.embed(&self.tokens, ids)?, &ops.embed(&self.positions, &positions)?)?;
-        for layer in &self.layers[..self.layers.len() - skip] {
-            hidden = layer.forward(ops, &hidden)?;
-            progress.step()?;
-        }
-        ops.apply_layer_norm(&self.final_norm, &hidden)
+        let (tokens, positions) = (ops.embed(&self.tokens, ids)?, ops.embed(&self.positions, &positions)?);
+        let hidden = ops.add(&tokens, &positions, Activation::None)?;
+        let (heard, rest) = self.layers.split_at(self.plan.layers_heard(skip));
+        let hidden = run(ops, heard, hidden, progress)?;
+        let pooled = match &self.projection {
+            Some(projection) if pool => {
+                let last = run(ops, rest, hidden.clone(), progress)?;
+                Some(self.pool(ops, projection, &last, ids)?)
+            }
+            _ => None,
+        };
+        let tokens = match self.plan.heard {
+            Heard::Last => ops.apply_layer_norm(&self.final_norm, &hidden)?,
+            Heard::BeforeLast => hidden,
+        };
+        Ok(Encoded { tokens, pooled })
     }
+
+    /// The projection of the end token, of what the last layer says of all `ids`.
+    fn pool(&self, ops: &O, projection: &O::Linear, last: &O::Tensor, ids: &[u32]) -> Result<O::Tensor> {
+        // One token of one prompt is not worth an operation that every backend would have to offer.
+        let width = self.plan.width;
+        let mut states = vec![0.0; ids.len() * width];
+        ops.download(&ops.apply_layer_norm(&self.final_norm, last)?, &mut states)?;
+        let end = &states[self.plan.end_of(ids) * width..][..width];
+        ops.apply_linear(projection, &ops.tokens([1, 1, width], end)?, Activation::None, None)
+    }
+}
+
+/// What the layers make of `hidden`, one after the other.
+fn run<O: Ops>(
+    ops: &O,
+    layers: &[Layer<O>],
+    mut hidden: O::Tensor,
+    progress: &Progress<'_>,
+) -> Result<O::Tensor> {
+    for layer in layers {
+        hidden = layer.forward(ops, &hidden)?;
+        progress.step()?;
+    }
+    Ok(hidden)
 }
 
 impl<O: Ops> Layer<O> {

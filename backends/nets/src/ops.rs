@@ -26,6 +26,8 @@ pub enum Activation {
     QuickGelu,
     /// The exact `x * Φ(x)` by the error function, as PyTorch's default; not the tanh approximation.
     Gelu,
+    /// `max(x, 0)`.
+    Relu,
 }
 
 /// Geometry of a square convolution.
@@ -52,18 +54,21 @@ pub enum Padding {
     BelowAndRight,
 }
 
-/// What joins a convolution's result before it is stored: `conv(x) + bias + per_channel + residual`.
+/// What joins a convolution's result before it is stored:
+/// `activation(conv(x) + bias + per_channel + residual)`.
 #[derive(Debug)]
 pub struct ConvAdd<'a, T> {
     /// One value per row and output channel, tokens `[rows, 1, output]`: the projected time embedding.
     pub per_channel: Option<&'a T>,
     /// An image of the result's own shape.
     pub residual: Option<&'a T>,
+    /// Comes last.
+    pub activation: Activation,
 }
 
 impl<T> Default for ConvAdd<'_, T> {
     fn default() -> Self {
-        Self { per_channel: None, residual: None }
+        Self { per_channel: None, residual: None, activation: Activation::None }
     }
 }
 
@@ -181,7 +186,8 @@ pub trait Ops: Send + 'static {
     fn apply_layer_norm(&self, norm: &Self::LayerNorm, tokens: &Self::Tensor) -> Result<Self::Tensor>;
 
     /// `softmax(q k^T / sqrt(width / heads)) v` for each of `heads` equal parts of the width. `causal` lets a
-    /// token see only itself and those before it. `key` and `value` may have another number of tokens.
+    /// token see only itself and those before it. `key` and `value` may have another number of tokens. The
+    /// scores and their softmax are in f32 or better: those of some models overflow in half precision.
     fn attention(
         &self,
         query: &Self::Tensor,
@@ -194,6 +200,11 @@ pub trait Ops: Send + 'static {
     /// One row of tokens: the table's vectors for `ids`, which the caller has checked against its length.
     fn embed(&self, table: &Self::Embedding, ids: &[u32]) -> Result<Self::Tensor>;
 
-    /// The sum of two tensors of one shape.
-    fn add(&self, first: &Self::Tensor, second: &Self::Tensor) -> Result<Self::Tensor>;
+    /// `activation(first + second)` of two tensors of one shape.
+    fn add(
+        &self,
+        first: &Self::Tensor,
+        second: &Self::Tensor,
+        activation: Activation,
+    ) -> Result<Self::Tensor>;
 }

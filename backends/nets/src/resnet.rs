@@ -65,13 +65,13 @@ impl<O: Ops> Resnet<O> {
             _ => None,
         };
         let hidden = ops.apply_group_norm(&self.norm1, image, Activation::Silu)?;
-        let add = ConvAdd { per_channel: time.as_ref(), residual: None };
+        let add = ConvAdd { per_channel: time.as_ref(), ..ConvAdd::default() };
         let hidden = ops.apply_conv(&self.conv1, &hidden, add)?;
         let hidden = ops.apply_group_norm(&self.norm2, &hidden, Activation::Silu)?;
         let shortcut = match &self.shortcut {
             Some(shortcut) => &ops.apply_conv(shortcut, image, ConvAdd::default())?,
             None => image,
         };
-        ops.apply_conv(&self.conv2, &hidden, ConvAdd { per_channel: None, residual: Some(shortcut) })
+        ops.apply_conv(&self.conv2, &hidden, ConvAdd { residual: Some(shortcut), ..ConvAdd::default() })
     }
 }

@@ -13,7 +13,7 @@ mod transformer;
 
 use alice_plugin::Result;
 
-pub(crate) use self::config::{UnetConfig, UnetPlan};
+pub(crate) use self::config::{AddedPlan, UnetConfig, UnetPlan};
 use self::{config::LevelPlan, sinusoid::sinusoids, transformer::Transformer};
 use crate::{
     ops::{Activation, ConvAdd, Ops, Padding},
@@ -24,8 +24,9 @@ use crate::{
 
 /// The network, ready to run.
 pub(crate) struct Unet<O: Ops> {
-    time1: O::Linear,
-    time2: O::Linear,
+    time: Embedding<O>,
+    /// For the pooled vector and the sizes, in SDXL.
+    added: Option<Embedding<O>>,
     conv_in: O::Conv,
     /// From the full resolution to the smallest.
     down: Vec<DownLevel<O>>,
@@ -35,6 +36,21 @@ pub(crate) struct Unet<O: Ops> {
     norm_out: O::GroupNorm,
     conv_out: O::Conv,
     pub(crate) plan: UnetPlan,
+}
+
+/// Two layers that make a vector of the time embedding's width.
+struct Embedding<O: Ops> {
+    first: O::Linear,
+    second: O::Linear,
+}
+
+/// What joins the time embedding of one row, in SDXL.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Added<'a> {
+    /// The prompt's pooled vector.
+    pub(crate) pooled: &'a [f32],
+    /// The sizes; with the pooled vector they fill [`AddedPlan::input`].
+    pub(crate) time_ids: &'a [f32],
 }
 
 /// A residual block, and a transformer where the level has them.
@@ -69,16 +85,15 @@ impl<O: Ops> Unet<O> {
     pub(crate) fn load(weights: &Weights<'_, O>, plan: UnetPlan) -> Result<Self> {
         let (levels, last) = (plan.levels.len(), plan.levels.len() - 1);
         let (first, bottom) = (plan.levels[0].channels, &plan.levels[last]);
-        let time = weights.at("time_embedding");
+        let embedding = |name, input| Embedding::load(&weights.at(name), input, plan.time);
         let mid = weights.at("mid_block");
-        let mid_stage =
-            |index, attention| Stage::load(&mid, &plan, bottom, index, bottom.channels, attention);
+        let mid_stage = |index, depth| Stage::load(&mid, &plan, bottom, index, bottom.channels, depth);
         Ok(Self {
-            time1: time.at("linear_1").linear(plan.sinusoid.width, plan.time)?,
-            time2: time.at("linear_2").linear(plan.time, plan.time)?,
+            time: embedding("time_embedding", plan.sinusoid.width)?,
+            added: plan.added.map(|added| embedding("add_embedding", added.input)).transpose()?,
             conv_in: weights.at("conv_in").conv3x3(plan.input, first)?,
             down: (0..levels).map(|index| DownLevel::load(weights, &plan, index)).collect::<Result<_>>()?,
-            mid: [mid_stage(0, true)?, mid_stage(1, false)?],
+            mid: [mid_stage(0, plan.mid_depth)?, mid_stage(1, 0)?],
             up: (0..levels).rev().map(|index| UpLevel::load(weights, &plan, index)).collect::<Result<_>>()?,
             norm_out: weights.at("conv_norm_out").group_norm(plan.groups, plan.epsilon, first)?,
             conv_out: weights.at("conv_out").conv3x3(first, plan.output)?,
@@ -87,16 +102,18 @@ impl<O: Ops> Unet<O> {
     }
 
     /// The raw answer to `latents`, an image with one row for each of `timesteps`; `prompt` has the rows'
-    /// encoded prompts, tokens `[rows, tokens, context]`.
+    /// encoded prompts, tokens `[rows, tokens, context]`. `added` has an entry for each row exactly if the
+    /// plan asks for it.
     pub(crate) fn forward(
         &self,
         ops: &O,
         latents: &O::Tensor,
         timesteps: &[f32],
         prompt: &O::Tensor,
+        added: &[Added<'_>],
         progress: &Progress<'_>,
     ) -> Result<O::Tensor> {
-        let time = self.embed_time(ops, timesteps)?;
+        let time = self.embed_time(ops, timesteps, added)?;
         let hears = Hears { time: &time, prompt, progress };
         let mut image = ops.apply_conv(&self.conv_in, latents, ConvAdd::default())?;
         let mut kept = vec![image.clone()];
@@ -115,11 +132,39 @@ impl<O: Ops> Unet<O> {
 
     /// Every residual block begins its use of the time embedding with the same activation, so that is part
     /// of it here.
-    fn embed_time(&self, ops: &O, timesteps: &[f32]) -> Result<O::Tensor> {
-        let shape = [timesteps.len(), 1, self.plan.sinusoid.width];
-        let time = ops.tokens(shape, &sinusoids(self.plan.sinusoid, timesteps))?;
-        let time = ops.apply_linear(&self.time1, &time, Activation::Silu, None)?;
-        ops.apply_linear(&self.time2, &time, Activation::Silu, None)
+    fn embed_time(&self, ops: &O, timesteps: &[f32], added: &[Added<'_>]) -> Result<O::Tensor> {
+        let time = sinusoids(self.plan.sinusoid, timesteps);
+        let (Some(network), Some(plan)) = (&self.added, self.plan.added) else {
+            return self.time.forward(ops, timesteps.len(), &time, Activation::Silu);
+        };
+        let time = self.time.forward(ops, timesteps.len(), &time, Activation::None)?;
+        let vectors: Vec<f32> = added.iter().flat_map(|row| plan.vector(row)).collect();
+        let added = network.forward(ops, added.len(), &vectors, Activation::None)?;
+        ops.add(&time, &added, Activation::Silu)
+    }
+}
+
+impl<O: Ops> Embedding<O> {
+    /// Builds the layers for vectors of `input` values from their part of the file.
+    fn load(weights: &Weights<'_, O>, input: usize, output: usize) -> Result<Self> {
+        Ok(Self {
+            first: weights.at("linear_1").linear(input, output)?,
+            second: weights.at("linear_2").linear(output, output)?,
+        })
+    }
+
+    /// The layers' result on one vector for each of `rows`, tokens `[rows, 1, output]`, activated.
+    fn forward(&self, ops: &O, rows: usize, vectors: &[f32], activation: Activation) -> Result<O::Tensor> {
+        let vectors = ops.tokens([rows, 1, vectors.len() / rows], vectors)?;
+        let hidden = ops.apply_linear(&self.first, &vectors, Activation::Silu, None)?;
+        ops.apply_linear(&self.second, &hidden, activation, None)
+    }
+}
+
+impl AddedPlan {
+    /// The vector of one row.
+    fn vector(&self, row: &Added<'_>) -> Vec<f32> {
+        [row.pooled, &sinusoids(self.sinusoid, row.time_ids)].concat()
     }
 }
 
@@ -130,9 +175,9 @@ impl<O: Ops> DownLevel<O> {
         let entering = plan.levels[index.saturating_sub(1)].channels;
         let stage = |stage| {
             let input = if stage == 0 { entering } else { level.channels };
-            Stage::load(&weights, plan, level, stage, input, level.attention_down)
+            Stage::load(&weights, plan, level, stage, input, level.down[stage])
         };
-        let stages = (0..level.layers).map(stage).collect::<Result<_>>()?;
+        let stages = (0..level.down.len()).map(stage).collect::<Result<_>>()?;
         let halve = match index + 1 < plan.levels.len() {
             true => Some(weights.at("downsamplers.0.conv").halving(level.channels, Padding::Around(1))?),
             false => None,
@@ -170,10 +215,10 @@ impl<O: Ops> UpLevel<O> {
         let entered = plan.levels[index.saturating_sub(1)].channels;
         let stage = |stage| {
             let from_below = if stage == 0 { entering } else { level.channels };
-            let kept = if stage == level.layers { entered } else { level.channels };
-            Stage::load(&weights, plan, level, stage, from_below + kept, level.attention_up)
+            let kept = if stage + 1 == level.up.len() { entered } else { level.channels };
+            Stage::load(&weights, plan, level, stage, from_below + kept, level.up[stage])
         };
-        let stages = (0..=level.layers).map(stage).collect::<Result<_>>()?;
+        let stages = (0..level.up.len()).map(stage).collect::<Result<_>>()?;
         let enlarge = match index > 0 {
             true => Some(weights.at("upsamplers.0.conv").conv3x3(level.channels, level.channels)?),
             false => None,
@@ -203,20 +248,21 @@ impl<O: Ops> UpLevel<O> {
 }
 
 impl<O: Ops> Stage<O> {
-    /// The stage number `index` of a block of `level`, whose image comes with `input` channels.
+    /// The stage number `index` of a block of `level`, whose image comes with `input` channels. Its
+    /// transformer has `depth` blocks; with 0 there is none.
     fn load(
         weights: &Weights<'_, O>,
         plan: &UnetPlan,
         level: &LevelPlan,
         index: usize,
         input: usize,
-        attention: bool,
+        depth: usize,
     ) -> Result<Self> {
         let (output, time) = (level.channels, Some(plan.time));
         let shape = ResnetShape { input, output, time, groups: plan.groups, epsilon: plan.epsilon };
-        let transformer = match attention {
-            true => Some(Transformer::load(&weights.at("attentions").at(index), plan, level)?),
-            false => None,
+        let transformer = match depth {
+            0 => None,
+            _ => Some(Transformer::load(&weights.at("attentions").at(index), plan, level, depth)?),
         };
         weights.loaded(Self { resnet: Resnet::load(&weights.at("resnets").at(index), shape)?, transformer })
     }

@@ -1,37 +1,124 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! The autoencoder between pictures and the latents that the denoiser works on.
+//! The autoencoder between pictures and the latents that the denoiser works on: the one that the model was
+//! trained with, or a tiny one that imitates it.
 //!
-//! Source: diffusers `models/autoencoders/autoencoder_kl.py`, `AutoencoderKL`.
+//! Source: diffusers `models/autoencoders/autoencoder_kl.py`, `AutoencoderKL`; for the tiny one see `tiny`.
 
 mod config;
 mod convert;
 mod decoder;
 mod encoder;
 mod mid;
+mod plan;
+mod tiny;
 
 use alice_plugin::Result;
 
-pub(crate) use self::{
-    config::{VaeConfig, VaePlan},
+pub(crate) use self::plan::VaePlan;
+use self::{
     convert::{from_pixels, to_pixels},
+    decoder::Decoder,
+    encoder::Encoder,
+    tiny::{TinyDecoder, TinyEncoder},
 };
-use self::{decoder::Decoder, encoder::Encoder};
-use crate::{ops::Ops, weights::Weights};
+use crate::{ops::Ops, progress::Progress, weights::Weights};
 
 /// Epsilon of every normalisation; the configuration does not tell it.
 const EPSILON: f32 = 1e-6;
 
 /// The network, ready to run.
 pub(crate) struct Vae<O: Ops> {
-    pub(crate) encoder: Encoder<O>,
-    pub(crate) decoder: Decoder<O>,
+    halves: Halves<O>,
     pub(crate) plan: VaePlan,
+}
+
+enum Halves<O: Ops> {
+    Kl(Encoder<O>, Decoder<O>),
+    Tiny(TinyEncoder<O>, TinyDecoder<O>),
 }
 
 impl<O: Ops> Vae<O> {
     /// Builds the network that `plan` describes from its file.
     pub(crate) fn load(weights: &Weights<'_, O>, plan: VaePlan) -> Result<Self> {
-        Ok(Self { encoder: Encoder::load(weights, &plan)?, decoder: Decoder::load(weights, &plan)?, plan })
+        let halves = match &plan {
+            VaePlan::Kl(plan) => Halves::Kl(Encoder::load(weights, plan)?, Decoder::load(weights, plan)?),
+            VaePlan::Tiny(plan) => {
+                Halves::Tiny(TinyEncoder::load(weights, plan)?, TinyDecoder::load(weights, plan)?)
+            }
+        };
+        Ok(Self { halves, plan })
+    }
+
+    /// Decodes one latent of the sampler's, an image of `shape`, into a picture's pixels.
+    pub(crate) fn decode(
+        &self,
+        ops: &O,
+        shape: [usize; 4],
+        latent: &[f32],
+        pixels: &mut [u8],
+        progress: &Progress<'_>,
+    ) -> Result<()> {
+        let mut picture = vec![0.0; pixels.len()];
+        self.picture(ops, shape, latent, &mut picture, progress)?;
+        to_pixels(&picture, pixels);
+        Ok(())
+    }
+
+    /// The picture before it becomes bytes: `[3, height, width]`, about -1 ..= 1.
+    pub(crate) fn picture(
+        &self,
+        ops: &O,
+        shape: [usize; 4],
+        latent: &[f32],
+        picture: &mut [f32],
+        progress: &Progress<'_>,
+    ) -> Result<()> {
+        let mut own = self.plan.space().to_own(latent);
+        match &self.halves {
+            Halves::Kl(_, decoder) => {
+                let image = decoder.forward(ops, &ops.image(shape, &own)?, progress)?;
+                ops.download(&image, picture)
+            }
+            Halves::Tiny(_, decoder) => {
+                tiny::bend(&mut own);
+                let image = decoder.forward(ops, &ops.image(shape, &own)?, progress)?;
+                ops.download(&image, picture)?;
+                tiny::from_unit(picture);
+                Ok(())
+            }
+        }
+    }
+
+    /// Encodes one picture's pixels, `[height, width, 3]`, into mean and deviation of its latent in the
+    /// sampler's numbers.
+    pub(crate) fn encode(
+        &self,
+        ops: &O,
+        [height, width]: [usize; 2],
+        pixels: &[u8],
+        mean: &mut [f32],
+        deviation: &mut [f32],
+        progress: &Progress<'_>,
+    ) -> Result<()> {
+        let (space, shape) = (self.plan.space(), [1, 3, height, width]);
+        let mut image = from_pixels(pixels);
+        match &self.halves {
+            Halves::Kl(encoder, _) => {
+                let mut moments = vec![0.0; 2 * mean.len()];
+                let found = encoder.forward(ops, &ops.image(shape, &image)?, progress)?;
+                ops.download(&found, &mut moments)?;
+                space.posterior(&moments, mean, deviation);
+            }
+            Halves::Tiny(encoder, _) => {
+                tiny::to_unit(&mut image);
+                let found = encoder.forward(ops, &ops.image(shape, &image)?, progress)?;
+                ops.download(&found, mean)?;
+                space.to_sampler(mean);
+                // It answers with one latent, not with a distribution of them.
+                deviation.fill(0.0);
+            }
+        }
+        Ok(())
     }
 }

@@ -69,20 +69,30 @@ impl<'a, O: Ops> Weights<'a, O> {
         Ok(block)
     }
 
-    /// A 3x3 convolution that keeps the image's size.
+    /// A 3x3 convolution with bias that keeps the image's size.
     pub(crate) fn conv3x3(&self, input: usize, output: usize) -> Result<O::Conv> {
-        self.conv(ConvSpec { input, output, kernel: 3, stride: 1, padding: Padding::Around(1) })
+        self.conv(same_size(input, output), true)
     }
 
-    /// A 3x3 convolution that halves the image's sides.
+    /// The same without bias.
+    pub(crate) fn conv3x3_without_bias(&self, input: usize, output: usize) -> Result<O::Conv> {
+        self.conv(same_size(input, output), false)
+    }
+
+    /// A 3x3 convolution with bias that halves the image's sides.
     pub(crate) fn halving(&self, channels: usize, padding: Padding) -> Result<O::Conv> {
-        self.conv(ConvSpec { input: channels, output: channels, kernel: 3, stride: 2, padding })
+        self.conv(half_size(channels, padding), true)
     }
 
-    /// A convolution with bias.
-    fn conv(&self, spec: ConvSpec) -> Result<O::Conv> {
+    /// The same without bias, with zeros on all sides.
+    pub(crate) fn halving_without_bias(&self, channels: usize) -> Result<O::Conv> {
+        self.conv(half_size(channels, Padding::Around(1)), false)
+    }
+
+    fn conv(&self, spec: ConvSpec, bias: bool) -> Result<O::Conv> {
         let weight = self.tensor("weight", &[spec.output, spec.input, spec.kernel, spec.kernel])?;
-        self.ops.conv(spec, &weight, Some(&self.tensor("bias", &[spec.output])?))
+        let bias = if bias { Some(self.tensor("bias", &[spec.output])?) } else { None };
+        self.ops.conv(spec, &weight, bias.as_ref())
     }
 
     /// A 1x1 convolution with bias.
@@ -131,6 +141,14 @@ impl<'a, O: Ops> Weights<'a, O> {
         values.set(values.get() + shape.iter().product::<usize>() as u64);
         Ok(tensor)
     }
+}
+
+fn same_size(input: usize, output: usize) -> ConvSpec {
+    ConvSpec { input, output, kernel: 3, stride: 1, padding: Padding::Around(1) }
+}
+
+fn half_size(channels: usize, padding: Padding) -> ConvSpec {
+    ConvSpec { input: channels, output: channels, kernel: 3, stride: 2, padding }
 }
 
 /// A fault of the model's files in the contract's terms.

@@ -76,7 +76,7 @@ impl Backend for Paint {
             }],
             dtypes: vec![DTYPE.into()],
             families: vec!["sd1".into()],
-            inputs: Vec::new(),
+            inputs: vec!["time_ids".into(), "concat".into()],
             score: 1,
             reason: None,
             stand_in: true,

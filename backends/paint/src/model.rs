@@ -6,7 +6,7 @@ use std::fs;
 use std::io::ErrorKind::NotFound;
 use std::path::Path;
 
-use alice_plugin::{Control, Error, LoadRequest, ModelFiles, ModelInfo, Result, TextEncoderInfo};
+use alice_plugin::{Control, Error, InputInfo, LoadRequest, ModelFiles, ModelInfo, Result, TextEncoderInfo};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -27,11 +27,14 @@ pub(crate) struct Model {
 #[serde(default)]
 struct UnetConfig {
     in_channels: u32,
+    /// Those of a latent too; the rest of `in_channels` comes beside it.
+    out_channels: Option<u32>,
+    addition_embed_type: Option<String>,
 }
 
 impl Default for UnetConfig {
     fn default() -> Self {
-        Self { in_channels: 4 }
+        Self { in_channels: 4, out_channels: None, addition_embed_type: None }
     }
 }
 
@@ -61,29 +64,57 @@ impl Model {
         control.progress(0, 3)?;
         let unet: UnetConfig = config(path, "unet/config.json")?;
         control.progress(1, 3)?;
-        let text: TextConfig = config(path, "text_encoder/config.json")?;
+        let text_encoders = text_encoders(path)?;
         control.progress(2, 3)?;
         let schedule: ScheduleConfig = config(path, "scheduler/scheduler_config.json")?;
         control.progress(3, 3)?;
         let bad = |what| Error::bad_model(format!("`{}` has {what}", path.display()));
-        if !(1..=64).contains(&unet.in_channels) {
+        let latent_channels = unet.out_channels.unwrap_or(unet.in_channels);
+        if !(1..=64).contains(&latent_channels) {
             return Err(bad("latents of no or more than 64 channels"));
         }
         let info = ModelInfo {
-            latent_channels: unet.in_channels,
-            output_channels: unet.in_channels,
+            latent_channels,
+            output_channels: latent_channels,
             latent_scale: SCALE,
-            text_encoders: vec![TextEncoderInfo {
-                context_length: text.max_position_embeddings,
-                vocab_size: text.vocab_size,
-                hidden_size: text.hidden_size,
-            }],
+            inputs: inputs(&unet, latent_channels, text_encoders.len()),
+            text_encoders,
             dtype: DTYPE.into(),
             memory_bytes: size_of::<Self>() as u64,
         };
         let schedule = Schedule::new(&schedule).ok_or_else(|| bad("a noise schedule that cannot be"))?;
         Ok(Self { info, schedule, adapters: 0 })
     }
+}
+
+/// The text encoders that have a directory; one like Stable Diffusion 1's when there is none.
+fn text_encoders(path: &Path) -> Result<Vec<TextEncoderInfo>> {
+    let mut files = ["text_encoder/config.json", "text_encoder_2/config.json"].to_vec();
+    files.retain(|file| path.join(file).exists());
+    if files.is_empty() {
+        files.push("text_encoder/config.json");
+    }
+    let info = |text: TextConfig| TextEncoderInfo {
+        context_length: text.max_position_embeddings,
+        vocab_size: text.vocab_size,
+        hidden_size: text.hidden_size,
+    };
+    files.into_iter().map(|file| config(path, file).map(info)).collect()
+}
+
+/// What a denoiser of this configuration takes beside the latent.
+fn inputs(unet: &UnetConfig, latent_channels: u32, text_encoders: usize) -> Vec<InputInfo> {
+    let mut inputs = Vec::new();
+    if unet.addition_embed_type.is_some() {
+        // SDXL hears six sizes; its refiner, which has one encoder, a score in the place of the last two.
+        let sizes = if text_encoders == 1 { 5 } else { 6 };
+        inputs.push(InputInfo { name: "time_ids".into(), shape: vec![sizes] });
+    }
+    let further = unet.in_channels.saturating_sub(latent_channels);
+    if further > 0 {
+        inputs.push(InputInfo { name: "concat".into(), shape: vec![further, 0, 0] });
+    }
+    inputs
 }
 
 fn config<T: DeserializeOwned + Default>(directory: &Path, file: &str) -> Result<T> {

@@ -6,8 +6,9 @@ use std::cell::Cell;
 
 use alice_plugin::load::PluginBackend;
 use alice_plugin::{
-    Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error, LatentShape,
-    LoadRequest, ModelFiles, ModelHandle, ModelInfo, Result, TextChunk, TextRequest, Uncontrolled,
+    Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error, InputInfo,
+    LatentShape, LoadRequest, ModelFiles, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk,
+    TextRequest, Uncontrolled,
 };
 
 use super::{Stop, Subject, Verdict};
@@ -42,6 +43,24 @@ pub struct Row {
     pub timestep: f32,
     /// The encoded prompt.
     pub conditioning: ConditioningHandle,
+}
+
+/// A further input of one row.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// One of the names that the model declares.
+    pub name: String,
+    /// Its sizes, outermost first.
+    pub shape: Vec<u32>,
+    /// As many as the shape says.
+    pub values: Vec<f32>,
+}
+
+impl Input {
+    /// As a row carries it.
+    pub fn as_tensor(&self) -> NamedTensor<'_> {
+        NamedTensor { name: &self.name, shape: &self.shape, data: &self.values }
+    }
 }
 
 /// Starts an instance, if it can run here.
@@ -93,6 +112,16 @@ impl Bench {
     /// The shape of every latent here.
     pub fn shape(&self) -> LatentShape {
         LatentShape { channels: self.info.latent_channels, height: HEIGHT, width: WIDTH }
+    }
+
+    /// The further inputs that the model needs, the same values for every row.
+    pub fn inputs(&self) -> Vec<Input> {
+        let input = |info: &InputInfo| {
+            let shape = info.shape_for(self.shape());
+            let length = shape.iter().product::<u32>() as usize;
+            Input { name: info.name.clone(), shape, values: vec![0.5; length] }
+        };
+        self.info.inputs.iter().map(input).collect()
     }
 
     /// Values in the answer for one row.
@@ -161,11 +190,13 @@ impl Bench {
     /// As [`denoise`](Self::denoise).
     pub fn denoise_with(&mut self, rows: &[Row], control: &dyn Control) -> Result<Vec<f32>> {
         let latents = rows.iter().map(|row| self.latent(row.latent)).collect::<Vec<_>>();
+        let inputs = self.inputs();
+        let extras = inputs.iter().map(Input::as_tensor).collect::<Vec<_>>();
         let calls = rows.iter().zip(&latents).map(|(row, latent)| DenoiseRow {
             latent,
             timestep: row.timestep,
             conditioning: row.conditioning,
-            extras: &[],
+            extras: &extras,
         });
         let calls = calls.collect::<Vec<_>>();
         let mut out = vec![f32::NAN; rows.len() * self.answer_len()];

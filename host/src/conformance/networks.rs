@@ -2,21 +2,24 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Level B: the numbers that a backend's networks answer, against diffusers' on small random models.
 //!
-//! An encoded prompt stays on the device, so the text encoder is seen through the denoiser, whose reference
-//! answers depend on it strongly.
+//! An encoded prompt stays on the device and is read back only from a backend that offers it. The text
+//! encoders are also seen through the denoiser, whose reference answers depend on them strongly.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use alice_checkpoint::diffusers::Directory;
 use alice_plugin::load::{Plugin, PluginBackend};
 use alice_plugin::{
-    Backend, ConditioningHandle, DecodeOptions, DenoiseRow, LatentShape, LoadRequest, ModelFiles,
-    ModelHandle, ModelInfo, TextChunk, TextRequest, Uncontrolled,
+    Backend, ConditioningHandle, DecodeOptions, DenoiseRow, ErrorKind, LatentShape, LoadRequest, ModelFiles,
+    ModelHandle, ModelInfo, TextChunk, TextPart, TextRequest, Uncontrolled,
 };
+use anyhow::Context;
 use serde_json::Value;
 
-use super::reference::{self, Batch, Denoise, Reference};
+use super::bench::Input;
+use super::reference::{self, Batch, Denoise, Reference, Row, Text};
 use super::{Check, Level, Outcome};
 
 /// The most that a number in f32 may be away from the reference.
@@ -33,7 +36,26 @@ pub fn run(path: &Path, options: &Value, fixtures: &Path) -> anyhow::Result<Vec<
     let mut checks = Vec::new();
     for name in reference::MODELS {
         let reference = Reference::open(fixtures, name, fixtures.join(name))?;
-        let mut subject = Subject::load(plugin.start(options)?, &reference)?;
+        let mut backend = plugin.start(options)?;
+        let family = Directory::open(&reference.model)?.family()?.as_str();
+        let description = backend.describe()?;
+        if !description.stand_in && !description.families.iter().any(|known| known == family) {
+            let reason = format!("it does not load models of the family {family}");
+            checks.push(whole(name, Outcome::Skipped(reason)));
+            continue;
+        }
+        let mut subject = match Subject::load(backend, family, &reference) {
+            Ok(subject) => subject,
+            Err(error) => {
+                checks.push(whole(name, Outcome::Failed(format!("{error:#}"))));
+                continue;
+            }
+        };
+        for text in &reference.cases.texts {
+            for part in [TextPart::Tokens, TextPart::Pooled] {
+                checks.extend(subject.check_text(text, part));
+            }
+        }
         for case in &reference.cases.denoise {
             checks.push(subject.check("denoise", &case.name, |subject| subject.denoise(case)));
             checks.push(subject.check("rows alone", &case.name, |subject| subject.denoise_alone(case)));
@@ -46,6 +68,11 @@ pub fn run(path: &Path, options: &Value, fixtures: &Path) -> anyhow::Result<Vec<
         }
     }
     Ok(checks)
+}
+
+/// The one check of a model that is not loaded.
+fn whole(model: &str, outcome: Outcome) -> Check {
+    Check { level: Level::Networks, name: format!("{model} is diffusers'").into(), measured: None, outcome }
 }
 
 /// How far an answer is from the reference.
@@ -70,18 +97,33 @@ struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     /// Loads the model and encodes every prompt.
-    fn load(mut backend: PluginBackend, reference: &'a Reference) -> anyhow::Result<Self> {
+    fn load(mut backend: PluginBackend, family: &str, reference: &'a Reference) -> anyhow::Result<Self> {
         let files = ModelFiles::Diffusers { path: reference.model.clone() };
-        let request = LoadRequest { files, family: "sd1".into(), dtype: "f32".into(), device: 0 };
+        let request = LoadRequest { files, family: family.into(), dtype: "f32".into(), device: 0 };
         let (model, info) = backend.load(&request, &Uncontrolled)?;
         let mut texts = BTreeMap::new();
         for text in &reference.cases.texts {
-            let weights = vec![1.0; text.ids.len()];
-            let chunks = [TextChunk { encoder: 0, ids: &text.ids, weights: &weights }];
-            let request = TextRequest { chunks: &chunks, extra_rows: &[], clip_skip: text.clip_skip };
-            texts.insert(text.name.as_str(), backend.encode_text(model, &request, &Uncontrolled)?);
+            texts.insert(text.name.as_str(), encode(&mut backend, model, text)?);
         }
         Ok(Self { backend, model, info, texts, reference })
+    }
+
+    /// The check of one part of an encoded prompt; none where the reference has no such part.
+    fn check_text(&mut self, text: &Text, part: TextPart) -> Option<Check> {
+        let reference = format!("text.{}.{}", text.name, part.name());
+        if !self.reference.contains(&reference) {
+            return None;
+        }
+        let conditioning = self.texts[text.name.as_str()];
+        let found = self.backend.read_text(conditioning, part);
+        let unsupported = found.as_ref().is_err_and(|error| error.kind == ErrorKind::Unsupported);
+        let mut check = self.check(part.name(), &text.name, |subject| {
+            Ok(distance(&found?, &subject.reference.numbers(&reference)?))
+        });
+        if unsupported {
+            check.outcome = Outcome::Skipped("it does not read prompts back".into());
+        }
+        Some(check)
     }
 
     /// One check, from what `measure` finds.
@@ -126,18 +168,48 @@ impl<'a> Subject<'a> {
 
     fn evaluate(&mut self, case: &Denoise, rows: Range<usize>, latents: &[f32]) -> anyhow::Result<Vec<f32>> {
         let shape = self.shape(case.height, case.width);
+        let inputs = self.inputs(case)?;
+        let extras: Vec<Vec<_>> =
+            inputs.iter().map(|of_row| of_row.iter().map(Input::as_tensor).collect()).collect();
         let rows: Vec<_> = rows
             .map(|index| DenoiseRow {
                 latent: &latents[index * shape.len()..][..shape.len()],
                 timestep: case.rows[index].timestep,
                 conditioning: self.texts[case.rows[index].text.as_str()],
-                extras: &[],
+                extras: &extras[index],
             })
             .collect();
         let answer = LatentShape { channels: self.info.output_channels, ..shape };
         let mut out = vec![0.0; rows.len() * answer.len()];
         self.backend.denoise(self.model, shape, &rows, &mut out, &Uncontrolled)?;
         Ok(out)
+    }
+
+    /// The further inputs of each row that the model has declared.
+    fn inputs(&self, case: &Denoise) -> anyhow::Result<Vec<Vec<Input>>> {
+        let shape = self.shape(case.height, case.width);
+        let tensor = format!("denoise.{}.concat", case.name);
+        let concat = match self.reference.contains(&tensor) {
+            true => self.reference.numbers(&tensor)?,
+            false => Vec::new(),
+        };
+        let concat_of = |index: usize| {
+            let length = concat.len() / case.rows.len();
+            concat[index * length..][..length].to_vec()
+        };
+        let values = |name: &str, index: usize, row: &Row| match name {
+            "time_ids" => Some(row.time_ids.clone()),
+            "concat" => Some(concat_of(index)),
+            _ => None,
+        };
+        let of_row = |(index, row): (usize, &Row)| {
+            let inputs = self.info.inputs.iter().map(|input| {
+                let values = values(&input.name, index, row).context("it asks for an unknown input")?;
+                Ok(Input { name: input.name.clone(), shape: input.shape_for(shape), values })
+            });
+            inputs.collect()
+        };
+        case.rows.iter().enumerate().map(of_row).collect()
     }
 
     /// Pictures come back as bytes, so they are compared as bytes.
@@ -169,6 +241,23 @@ impl<'a> Subject<'a> {
     fn shape(&self, height: u32, width: u32) -> LatentShape {
         LatentShape { channels: self.info.latent_channels, height, width }
     }
+}
+
+/// Encodes a prompt: every chunk of every encoder.
+fn encode(
+    backend: &mut PluginBackend,
+    model: ModelHandle,
+    text: &Text,
+) -> alice_plugin::Result<ConditioningHandle> {
+    let longest = text.ids.iter().flatten().map(Vec::len).max().unwrap_or(0);
+    let weights = vec![text.weight; longest];
+    let mut chunks = Vec::new();
+    for (encoder, of_encoder) in (0u32..).zip(&text.ids) {
+        let chunk = |ids| TextChunk { encoder, ids, weights: &weights[..ids.len()] };
+        chunks.extend(of_encoder.iter().map(|ids: &Vec<u32>| chunk(ids)));
+    }
+    let request = TextRequest { chunks: &chunks, extra_rows: &[], clip_skip: text.clip_skip };
+    backend.encode_text(model, &request, &Uncontrolled)
 }
 
 /// How far `answer` is from `expected`; infinitely far if it has another length or holds NaN.

@@ -12,7 +12,7 @@ use anyhow::Context;
 use serde::Deserialize;
 
 /// The models that have references in a directory of fixtures.
-pub const MODELS: [&str; 2] = ["sd1-eps", "sd1-v"];
+pub const MODELS: [&str; 6] = ["sd1-eps", "sd2-v", "sdxl", "sdxl-refiner", "sd1-inpaint", "sd1-pix2pix"];
 
 /// The references of one model.
 #[derive(Debug)]
@@ -47,12 +47,14 @@ pub struct Cases {
 pub struct Text {
     /// By which other cases call it.
     pub name: String,
-    /// As typed.
-    pub prompt: String,
+    /// As typed, chunk by chunk.
+    pub prompts: Vec<String>,
     /// Layers left out at the end.
     pub clip_skip: u32,
-    /// Its tokens by transformers.
-    pub ids: Vec<u32>,
+    /// The weight of every token: 1, or 0 for zeros in the prompt's place.
+    pub weight: f32,
+    /// For each text encoder the chunks' tokens by transformers.
+    pub ids: Vec<Vec<Vec<u32>>>,
 }
 
 /// One evaluation of several rows.
@@ -72,6 +74,9 @@ pub struct Row {
     pub timestep: f32,
     /// A [`Text::name`].
     pub text: String,
+    /// The sizes that the model hears, if it hears any.
+    #[serde(default)]
+    pub time_ids: Vec<f32>,
 }
 
 /// A batch of a size in latent cells.
@@ -85,13 +90,18 @@ pub struct Batch {
 }
 
 /// A full run.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[allow(missing_docs)]
 pub struct Run {
     pub name: String,
     pub sampler: String,
+    /// What the run is about beside its sampler; empty when it is about the sampler alone.
+    pub feature: String,
     pub steps: usize,
     pub guidance: f32,
+    pub guidance_rescale: f32,
+    pub guidance_interval: (f64, f64),
+    pub clip_skip: u32,
     pub seed: u64,
     pub prompt: String,
     pub negative_prompt: Option<String>,
@@ -117,6 +127,11 @@ impl Reference {
             serde_json::from_slice(&text).with_context(|| format!("cannot use {}", path.display()))?;
         let tensors = TensorFile::open(&path.with_extension("safetensors"))?;
         Ok(Self { name: name.to_owned(), model, cases, tensors })
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains(name)
     }
 
     /// The numbers of a tensor.

@@ -97,18 +97,94 @@ fn another_pipeline_is_of_no_known_family() {
 }
 
 #[test]
-fn a_second_text_encoder_is_of_no_known_family_unless_it_is_null() {
+fn the_second_generation_is_told_by_the_width_of_its_prompts_or_by_its_projections() {
+    let family = |context: usize, projection: &[usize]| {
+        let model = Model::new();
+        model.write("unet/config.json", &with(unet(), "cross_attention_dim", json!(context)));
+        model.tensors(
+            "unet/diffusion_pytorch_model.safetensors",
+            &[
+                ("conv_in.weight", &[8, 4, 3, 3]),
+                ("mid_block.attentions.0.proj_in.weight", projection),
+                ("mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", &[8, context]),
+            ],
+        );
+        model.open().family().unwrap()
+    };
+    let (convolution, matrix) = (&[8, 8, 1, 1][..], &[8, 8][..]);
+    assert_eq!(family(768, convolution), Family::Sd1);
+    assert_eq!(family(768, matrix), Family::Sd1);
+    assert_eq!(family(1024, matrix), Family::Sd2);
+    assert_eq!(family(1024, convolution), Family::Sd2);
+    assert_eq!(family(16, convolution), Family::Sd1);
+    assert_eq!(family(16, matrix), Family::Sd2);
+}
+
+/// A model of SDXL's build with these text encoders (null for none).
+fn xl(first: Value, second: Value) -> Model {
     let model = Model::new();
-    model.write("model_index.json", &with(index(), "text_encoder_2", json!([null, null])));
-    assert_eq!(model.open().family().unwrap(), Family::Sd1);
-    let second = json!(["transformers", "CLIPTextModelWithProjection"]);
-    model.write("model_index.json", &with(index(), "text_encoder_2", second));
-    assert!(seen(&model).contains("second text encoder"));
+    let index = json!({"_class_name": "StableDiffusionXLImg2ImgPipeline", "text_encoder": [null, first],
+                       "text_encoder_2": [null, second]});
+    model.write("model_index.json", &index.to_string());
+    model.write("unet/config.json", &with(unet(), "addition_embed_type", json!("text_time")));
+    model.tensors(
+        "unet/diffusion_pytorch_model.safetensors",
+        &[("conv_in.weight", &[8, 4, 3, 3]), ("add_embedding.linear_1.weight", &[1])],
+    );
+    model
 }
 
 #[test]
-fn added_conditioning_is_of_no_known_family_in_configuration_and_tensors_alike() {
-    for (key, kind) in [("addition_embed_type", "text_time"), ("class_embed_type", "timestep")] {
+fn two_text_encoders_are_sdxl_and_the_second_alone_its_refiner() {
+    let (plain, projected) = (json!("CLIPTextModel"), json!("CLIPTextModelWithProjection"));
+    let model = xl(plain.clone(), projected.clone());
+    let both = model.open();
+    assert_eq!(both.family().unwrap(), Family::Sdxl);
+    let encoder = |component, tokenizer, projection| TextEncoder { component, tokenizer, projection };
+    let second = encoder("text_encoder_2", "tokenizer_2", true);
+    assert_eq!(both.text_encoders().unwrap(), [encoder("text_encoder", "tokenizer", false), second]);
+
+    let model = xl(Value::Null, projected);
+    let refiner = model.open();
+    assert_eq!(refiner.family().unwrap(), Family::SdxlRefiner);
+    assert_eq!(refiner.text_encoders().unwrap(), [second]);
+
+    assert!(seen(&xl(plain.clone(), Value::Null)).contains("text_encoder"));
+    assert!(seen(&xl(plain, json!("T5EncoderModel"))).contains("T5EncoderModel"));
+}
+
+#[test]
+fn a_pipelines_settings_have_the_defaults_of_its_class() {
+    let settings = |index: Value| {
+        let model = Model::new();
+        model.write("model_index.json", &index.to_string());
+        let settings = model.open().settings().unwrap();
+        (settings.force_zeros_for_empty_prompt, settings.requires_aesthetics_score)
+    };
+    assert_eq!(settings(index()), (false, false));
+    assert_eq!(settings(json!({"_class_name": "StableDiffusionXLPipeline"})), (true, false));
+    let refiner = json!({"_class_name": "StableDiffusionXLImg2ImgPipeline", "requires_aesthetics_score": true,
+                         "force_zeros_for_empty_prompt": false});
+    assert_eq!(settings(refiner), (false, true));
+}
+
+#[test]
+fn a_text_encoder_that_is_null_is_none() {
+    let model = Model::new();
+    model.write("model_index.json", &with(index(), "text_encoder_2", json!([null, null])));
+    assert_eq!(model.open().family().unwrap(), Family::Sd1);
+    model.write("model_index.json", &with(index(), "text_encoder", json!([null, null])));
+    assert!(seen(&model).contains("text encoders"));
+}
+
+#[test]
+fn added_conditioning_that_is_not_the_pipelines_is_of_no_known_family() {
+    for (key, kind) in [
+        ("addition_embed_type", "text_time"),
+        ("addition_embed_type", "image"),
+        ("class_embed_type", "timestep"),
+        ("encoder_hid_dim_type", "text_proj"),
+    ] {
         let model = Model::new();
         model.write("unet/config.json", &with(unet(), key, json!(kind)));
         assert!(seen(&model).contains(kind));
@@ -118,6 +194,9 @@ fn added_conditioning_is_of_no_known_family_in_configuration_and_tensors_alike()
         [("conv_in.weight", &[8, 4, 3, 3]), ("add_embedding.linear_1.weight", &[1])];
     model.tensors("unet/diffusion_pytorch_model.safetensors", &tensors);
     assert!(seen(&model).contains("add_embedding"));
+    let model = xl(json!("CLIPTextModel"), json!("CLIPTextModelWithProjection"));
+    model.write("unet/config.json", &unet().to_string());
+    assert!(seen(&model).contains("StableDiffusionXLImg2ImgPipeline"));
 }
 
 #[test]
@@ -125,8 +204,12 @@ fn tensors_that_contradict_the_configuration_are_named() {
     let model = Model::new();
     model.write("unet/config.json", &with(unet(), "in_channels", json!(9)));
     assert!(seen(&model).contains("9 channels"));
-    model.write("unet/config.json", &with(unet(), "cross_attention_dim", json!(768)));
-    assert!(seen(&model).contains("768"));
+    for width in [json!(768), json!([8, 768])] {
+        model.write("unet/config.json", &with(unet(), "cross_attention_dim", width));
+        assert!(seen(&model).contains("attn2.to_k"));
+    }
+    model.write("unet/config.json", &with(unet(), "cross_attention_dim", json!([8, 16])));
+    model.open().family().unwrap();
     model.write("unet/config.json", &with(unet(), "_class_name", json!("SD3Transformer2DModel")));
     assert!(seen(&model).contains("SD3Transformer2DModel"));
 }
@@ -187,17 +270,17 @@ fn an_oversized_configuration_is_refused() {
 fn both_ways_of_keeping_a_vocabulary_are_found() {
     let model = Model::new();
     let directory = model.open();
-    assert!(matches!(directory.tokenizer(), Err(Error::Missing { .. })));
+    assert!(matches!(directory.tokenizer("tokenizer"), Err(Error::Missing { .. })));
     model.write("tokenizer/tokenizer.json", "t");
-    assert_eq!(directory.tokenizer().unwrap().vocabulary, Vocabulary::Tokenizer(b"t".to_vec()));
+    assert_eq!(directory.tokenizer("tokenizer").unwrap().vocabulary, Vocabulary::Tokenizer(b"t".to_vec()));
     model.write("tokenizer/vocab.json", "v");
     assert!(
-        matches!(directory.tokenizer().unwrap().vocabulary, Vocabulary::Tokenizer(_)),
+        matches!(directory.tokenizer("tokenizer").unwrap().vocabulary, Vocabulary::Tokenizer(_)),
         "merges are missing"
     );
     model.write("tokenizer/merges.txt", "m");
     model.write("tokenizer/special_tokens_map.json", "s");
-    let files = directory.tokenizer().unwrap();
+    let files = directory.tokenizer("tokenizer").unwrap();
     assert_eq!(files.vocabulary, Vocabulary::Merges { vocab: b"v".to_vec(), merges: b"m".to_vec() });
     assert_eq!((files.config, files.special_tokens), (None, Some(b"s".to_vec())));
 }

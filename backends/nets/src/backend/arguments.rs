@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! What callers may ask for. Everything that passes here can be computed with shapes that fit each other,
-//! and with sizes whose products cannot overflow.
+//! What callers may ask for, beyond what [`checks`] demands of every backend: limits of size, and what this
+//! one does not offer. Everything that passes here can be computed with shapes that fit each other, and with
+//! sizes whose products cannot overflow.
 
 use alice_plugin::{
     DenoiseRow, Description, Error, LatentShape, LoadRequest, ModelInfo, Result, TextChunk, TextRequest,
+    checks,
 };
 
 use crate::clip::ClipPlan;
@@ -15,14 +17,6 @@ const MAX_SIDE: u32 = 2048;
 const MAX_ROWS: usize = 1024;
 /// The most chunks of one prompt; 75 words each.
 const MAX_CHUNKS: usize = 1024;
-
-/// Numbers of values in one latent and one picture, and the picture's sides in pixels.
-pub(super) struct PictureSizes {
-    pub(super) latent: usize,
-    pub(super) picture: usize,
-    pub(super) height: usize,
-    pub(super) width: usize,
-}
 
 /// The number format to load in, when format and device are among those described.
 pub(super) fn dtype_and_device(request: &LoadRequest, description: &Description) -> Result<String> {
@@ -44,8 +38,17 @@ pub(super) fn unweighted(chunk: &TextChunk<'_>) -> bool {
     chunk.weights.iter().all(|weight| *weight == 1.0)
 }
 
-/// Passes for a prompt that the text encoder can read.
-pub(super) fn check_text(request: &TextRequest<'_>, plan: &ClipPlan) -> Result<()> {
+/// Whether the chunk stands for zeros instead of a prompt.
+pub(super) fn stands_for_zeros(chunk: &TextChunk<'_>) -> bool {
+    chunk.weights.iter().all(|weight| *weight == 0.0)
+}
+
+/// Passes for a prompt that the model's text encoders, whose plans these are, can read.
+pub(super) fn check_text<'a>(
+    request: &TextRequest<'_>,
+    info: &ModelInfo,
+    encoders: impl Iterator<Item = &'a ClipPlan>,
+) -> Result<()> {
     if !request.extra_rows.is_empty() {
         return Err(Error::unsupported("this backend does not read textual inversion embeddings yet"));
     }
@@ -53,104 +56,63 @@ pub(super) fn check_text(request: &TextRequest<'_>, plan: &ClipPlan) -> Result<(
         let message = format!("a prompt has 1 to {MAX_CHUNKS} chunks, not {}", request.chunks.len());
         return Err(Error::invalid(message));
     }
-    if request.clip_skip as usize > plan.layers {
-        let (skip, layers) = (request.clip_skip, plan.layers);
-        return Err(Error::invalid(format!("clip_skip is {skip}, the text encoder has {layers} layers")));
+    checks::text(info, request)?;
+    let chunks = request.chunks;
+    if chunks.iter().flat_map(|chunk| chunk.weights).any(|weight| !weight.is_finite()) {
+        return Err(Error::invalid("a token's weight is not a finite number"));
     }
-    request.chunks.iter().try_for_each(|chunk| check_chunk(chunk, plan))
-}
-
-fn check_chunk(chunk: &TextChunk<'_>, plan: &ClipPlan) -> Result<()> {
-    if chunk.encoder != 0 {
-        return Err(Error::invalid(format!("there is no text encoder {}, only 0", chunk.encoder)));
-    }
-    let length = plan.context_length;
-    for (what, found) in [("ids", chunk.ids.len()), ("weights", chunk.weights.len())] {
-        if found != length {
+    let of_encoder = |encoder: u32| chunks.iter().filter(|chunk| chunk.encoder == encoder).count();
+    for (encoder, plan) in (0u32..).zip(encoders) {
+        let (found, first) = (of_encoder(encoder), of_encoder(0));
+        if found != first || found == 0 {
             return Err(Error::invalid(format!(
-                "a chunk has {found} {what}, the text encoder wants {length}"
+                "text encoder {encoder} has {found} chunks, text encoder 0 has {first}: it must be the same number"
+            )));
+        }
+        let (skip, most) = (request.clip_skip, plan.most_skipped());
+        if skip as usize > most {
+            return Err(Error::invalid(format!(
+                "clip_skip is {skip}, text encoder {encoder} can skip {most}"
             )));
         }
     }
-    if let Some(id) = chunk.ids.iter().find(|id| **id as usize >= plan.vocabulary) {
-        return Err(Error::invalid(format!("token {id} is outside the vocabulary of {}", plan.vocabulary)));
-    }
-    match chunk.weights.iter().all(|weight| weight.is_finite()) {
-        true => Ok(()),
-        false => Err(Error::invalid("a token's weight is not a finite number")),
-    }
+    Ok(())
 }
 
 /// Passes when the rows fit the model, the latents' shape and the room for the answers.
 pub(super) fn check_denoise(
     shape: LatentShape,
     rows: &[DenoiseRow<'_>],
-    out: usize,
-    model: &ModelInfo,
+    out: &[f32],
+    info: &ModelInfo,
 ) -> Result<()> {
-    let latent = latent_values(shape, model)?;
-    if !(1..=MAX_ROWS).contains(&rows.len()) {
-        return Err(Error::invalid(format!("a call has 1 to {MAX_ROWS} rows, not {}", rows.len())));
+    check_sides(shape)?;
+    check_rows(rows.len())?;
+    let known = |name: &str| info.inputs.iter().any(|input| input.name == name);
+    if let Some(other) = rows.iter().flat_map(|row| row.extras).find(|extra| !known(extra.name)) {
+        return Err(Error::unsupported(format!("this model takes no extra input {:?}", other.name)));
     }
-    for row in rows {
-        if !row.extras.is_empty() {
-            return Err(Error::unsupported("this backend takes no extra inputs for the denoiser yet"));
-        }
-        if !row.timestep.is_finite() {
-            return Err(Error::invalid("a row's timestep is not a finite number"));
-        }
-        expect_values("a row's latent", row.latent.len(), latent)?;
-    }
-    let answer = LatentShape { channels: model.output_channels, ..shape };
-    expect_values("out", out, (rows.len() as u64) * values(answer))
-}
-
-/// The sizes of one latent of `shape` and of the picture it stands for.
-pub(super) fn picture_sizes(shape: LatentShape, model: &ModelInfo) -> Result<PictureSizes> {
-    let latent = latent_values(shape, model)? as usize;
-    let side = |cells: u32| cells as usize * model.latent_scale as usize;
-    let (height, width) = (side(shape.height), side(shape.width));
-    Ok(PictureSizes { latent, picture: height * width * 3, height, width })
-}
-
-impl PictureSizes {
-    /// The number of rows that all the slices agree on: of each its name, its length, and how many values
-    /// make one row.
-    pub(super) fn rows(&self, slices: &[(&str, usize, usize)]) -> Result<usize> {
-        let (_, length, row) = slices[0];
-        let rows = length / row;
-        if !(1..=MAX_ROWS).contains(&rows) {
-            return Err(Error::invalid(format!("a call has 1 to {MAX_ROWS} rows, not {rows}")));
-        }
-        for (name, length, row) in slices {
-            expect_values(name, *length, rows as u64 * *row as u64)?;
-        }
-        Ok(rows)
-    }
-}
-
-/// The number of values in one latent, if the shape is one of the model's.
-fn latent_values(shape: LatentShape, model: &ModelInfo) -> Result<u64> {
-    if shape.channels != model.latent_channels {
-        let (found, wanted) = (shape.channels, model.latent_channels);
-        return Err(Error::invalid(format!("a latent of {found} channels for a model of {wanted}")));
-    }
-    for side in [shape.height, shape.width] {
-        if !(1..=MAX_SIDE).contains(&side) {
-            return Err(Error::invalid(format!("a latent's side must be 1 to {MAX_SIDE} cells, not {side}")));
-        }
-    }
-    Ok(values(shape))
-}
-
-/// Cannot overflow: a model has at most 2^16 channels, a side at most 2^11 cells.
-fn values(shape: LatentShape) -> u64 {
-    u64::from(shape.channels) * u64::from(shape.height) * u64::from(shape.width)
-}
-
-fn expect_values(name: &str, found: usize, expected: u64) -> Result<()> {
-    match found as u64 == expected {
+    checks::denoise(info, shape, rows, out)?;
+    match rows.iter().all(|row| row.timestep.is_finite()) {
         true => Ok(()),
-        false => Err(Error::invalid(format!("{name} has {found} values, expected {expected}"))),
+        false => Err(Error::invalid("a row's timestep is not a finite number")),
+    }
+}
+
+/// Passes for a shape with which sizes can be calculated: a model has at most 2^16 channels.
+pub(super) fn check_sides(shape: LatentShape) -> Result<()> {
+    match [shape.height, shape.width].into_iter().find(|side| !(1..=MAX_SIDE).contains(side)) {
+        None => Ok(()),
+        Some(side) => {
+            Err(Error::invalid(format!("a latent's side must be 1 to {MAX_SIDE} cells, not {side}")))
+        }
+    }
+}
+
+/// Passes for a number of rows that one call can have.
+pub(super) fn check_rows(rows: usize) -> Result<()> {
+    match (1..=MAX_ROWS).contains(&rows) {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("a call has 1 to {MAX_ROWS} rows, not {rows}"))),
     }
 }

@@ -2,35 +2,45 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! From a model directory to networks on a device.
 
-use std::{cell::Cell, path::Path};
+use std::cell::Cell;
 
-use alice_checkpoint::{Family, diffusers::Directory};
-use alice_plugin::{Control, Error, LoadRequest, ModelFiles, ModelInfo, Result, TextEncoderInfo};
+use alice_checkpoint::{
+    Family,
+    diffusers::{Directory, TextEncoder},
+};
+use alice_plugin::{Control, Error, InputInfo, LoadRequest, ModelFiles, ModelInfo, Result, TextEncoderInfo};
 
+use super::{CONCAT, TIME_IDS};
 use crate::{
-    clip::{Clip, ClipConfig, ClipPlan},
+    clip::{Clip, ClipConfig, ClipPlan, Heard},
     config::ConfigFile,
     ops::Ops,
     progress::Progress,
-    unet::{Unet, UnetConfig, UnetPlan},
-    vae::{Vae, VaeConfig, VaePlan},
+    unet::{AddedPlan, Unet, UnetConfig, UnetPlan},
+    vae::{Vae, VaePlan},
     weights::{Loading, Weights, bad_model},
 };
+
+/// How many sizes SDXL hears: with the target's height and width, or with a score in their place.
+const SIZES: [usize; 2] = [6, 5];
 
 /// The networks of one model, with the operations that run them.
 pub(super) struct Model<O: Ops> {
     pub(super) ops: O,
-    pub(super) clip: Clip<O>,
+    /// In the order in which their encodings are joined; at least one.
+    pub(super) encoders: Vec<Clip<O>>,
     pub(super) unet: Unet<O>,
     pub(super) vae: Vae<O>,
     pub(super) info: ModelInfo,
 }
 
-/// What the three configurations say, checked each for itself and against each other.
+/// What the configurations say, checked each for itself and against each other.
 struct Plans {
-    clip: ClipPlan,
+    /// Each with the directory of its network.
+    encoders: Vec<(&'static str, ClipPlan)>,
     unet: UnetPlan,
     vae: VaePlan,
+    inputs: Vec<InputInfo>,
 }
 
 impl<O: Ops> Model<O> {
@@ -49,27 +59,25 @@ impl<O: Ops> Model<O> {
             let message = format!("`{}` is a model of family {found}, not {family}", path.display());
             return Err(Error::bad_model(message));
         }
-        let plans = Plans::read(&directory, path)?;
+        let plans = Plans::read(&directory, family)?;
         let loading = Loading { progress: Progress::begin(control, plans.blocks())?, values: Cell::new(0) };
         let ops = open(request.device, &dtype)?;
         let file = |component| directory.weights(component).map_err(bad_model);
-        let Plans { clip, unet, vae } = plans;
-        let clip = Clip::load(&Weights::new(&ops, &file("text_encoder")?, &loading), clip)?;
+        let Plans { encoders, unet, vae, inputs } = plans;
+        let encoder = |(component, plan)| Clip::load(&Weights::new(&ops, &file(component)?, &loading), plan);
+        let encoders = encoders.into_iter().map(encoder).collect::<Result<Vec<_>>>()?;
         let unet = Unet::load(&Weights::new(&ops, &file("unet")?, &loading), unet)?;
         let vae = Vae::load(&Weights::new(&ops, &file("vae")?, &loading), vae)?;
         let info = ModelInfo {
-            latent_channels: vae.plan.latent as u32,
+            latent_channels: vae.plan.latent() as u32,
             output_channels: unet.plan.output as u32,
             latent_scale: vae.plan.scale(),
-            text_encoders: vec![TextEncoderInfo {
-                context_length: clip.plan.context_length as u32,
-                vocab_size: clip.plan.vocabulary as u32,
-                hidden_size: clip.plan.width as u32,
-            }],
+            text_encoders: encoders.iter().map(|clip| encoder_info(&clip.plan)).collect(),
+            inputs,
             memory_bytes: loading.values.get() * bytes_per_value(&dtype),
             dtype,
         };
-        Ok(Self { ops, clip, unet, vae, info })
+        Ok(Self { ops, encoders, unet, vae, info })
     }
 
     /// Bytes that `values` numbers take on the device.
@@ -79,28 +87,99 @@ impl<O: Ops> Model<O> {
 }
 
 impl Plans {
-    fn read(directory: &Directory, path: &Path) -> Result<Self> {
-        let file = |component| ConfigFile::new(path, component);
-        let clip: ClipConfig = directory.config("text_encoder").map_err(bad_model)?;
-        let clip = clip.plan(&file("text_encoder"))?;
+    fn read(directory: &Directory, family: Family) -> Result<Self> {
         let unet: UnetConfig = directory.config("unet").map_err(bad_model)?;
-        let unet = unet.plan(&file("unet"))?;
-        let vae: VaeConfig = directory.config("vae").map_err(bad_model)?;
-        let vae = vae.plan(&file("vae"))?;
-        if unet.context != clip.width {
-            let why = format_args!("the text encoder's `hidden_size` is {}", clip.width);
-            return Err(file("unet").bad("cross_attention_dim", unet.context, why));
+        let unet = unet.plan(&ConfigFile::new(directory.path(), "unet"))?;
+        let pools = unet.added.is_some();
+        let encoders = directory.text_encoders().map_err(bad_model)?;
+        let encoder =
+            |encoder: TextEncoder| Ok((encoder.component, encoder_plan(directory, &encoder, family, pools)?));
+        let encoders = encoders.into_iter().map(encoder).collect::<Result<Vec<_>>>()?;
+        let vae = VaePlan::read(directory)?;
+        let inputs = Vec::new();
+        let plans = Self { encoders, unet, vae, inputs };
+        plans.check_prompts(directory)?;
+        Ok(Self { inputs: plans.inputs(directory)?, ..plans })
+    }
+
+    /// Passes when the encoders' tokens can be joined and are those that the denoiser takes.
+    fn check_prompts(&self, directory: &Directory) -> Result<()> {
+        let file = |component| ConfigFile::new(directory.path(), component);
+        let width = self.encoders.iter().map(|(_, clip)| clip.width).sum::<usize>();
+        if self.unet.context != width {
+            let why = format_args!("the text encoders' `hidden_size` is {width} together");
+            return Err(file("unet").bad("cross_attention_dim", self.unet.context, why));
         }
-        if unet.input != vae.latent {
-            let known = format_args!("the {} channels of the autoencoder's latents", vae.latent);
-            return Err(file("unet").unsupported("in_channels", unet.input, known));
+        for (component, clip) in &self.encoders {
+            let (length, first) = (clip.context_length, self.encoders[0].1.context_length);
+            if length != first {
+                let known = format_args!("the {first} of the first text encoder");
+                return Err(file(component).unsupported("max_position_embeddings", length, known));
+            }
         }
-        Ok(Self { clip, unet, vae })
+        Ok(())
+    }
+
+    /// What the denoiser takes beside latent, timestep and prompt.
+    fn inputs(&self, directory: &Directory) -> Result<Vec<InputInfo>> {
+        let file = ConfigFile::new(directory.path(), "unet");
+        let mut inputs = Vec::new();
+        if let Some(added) = self.unet.added {
+            let shape = vec![self.sizes(&file, added)? as u32];
+            inputs.push(InputInfo { name: TIME_IDS.to_owned(), shape });
+        }
+        let (input, latent) = (self.unet.input, self.vae.latent());
+        match input.checked_sub(latent) {
+            Some(0) => {}
+            Some(further) => {
+                inputs.push(InputInfo { name: CONCAT.to_owned(), shape: vec![further as u32, 0, 0] })
+            }
+            None => {
+                let known = format_args!("at least the {latent} channels of the autoencoder's latents");
+                return Err(file.unsupported("in_channels", input, known));
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// The number of sizes that fill the added vector behind the pooled one.
+    fn sizes(&self, file: &ConfigFile, added: AddedPlan) -> Result<usize> {
+        let pooled = self.encoders.iter().find_map(|(_, clip)| clip.projection).unwrap_or(0);
+        let width = added.sinusoid.width;
+        let fits = |sizes: &usize| pooled > 0 && added.input == pooled + sizes * width;
+        let known = format_args!("a pooled vector of {pooled} and 6 or 5 sizes of {width} values each");
+        let unknown = || file.unsupported("projection_class_embeddings_input_dim", added.input, known);
+        SIZES.into_iter().find(fits).ok_or_else(unknown)
     }
 
     /// Number of blocks to load.
     fn blocks(&self) -> usize {
-        self.clip.layers + self.unet.blocks() + self.vae.encoder_blocks() + self.vae.decoder_blocks()
+        let text = self.encoders.iter().map(|(_, clip)| clip.layers).sum::<usize>();
+        text + self.unet.blocks() + self.vae.encoder_blocks() + self.vae.decoder_blocks()
+    }
+}
+
+/// The plan of one text encoder of a model whose denoiser hears a pooled vector or not.
+fn encoder_plan(
+    directory: &Directory,
+    encoder: &TextEncoder,
+    family: Family,
+    pools: bool,
+) -> Result<ClipPlan> {
+    let heard = match family {
+        Family::Sd1 | Family::Sd2 => Heard::Last,
+        Family::Sdxl | Family::SdxlRefiner => Heard::BeforeLast,
+    };
+    let config: ClipConfig = directory.config(encoder.component).map_err(bad_model)?;
+    let file = ConfigFile::new(directory.path(), encoder.component);
+    config.plan(&file, heard, pools && encoder.projection)
+}
+
+fn encoder_info(plan: &ClipPlan) -> TextEncoderInfo {
+    TextEncoderInfo {
+        context_length: plan.context_length as u32,
+        vocab_size: plan.vocabulary as u32,
+        hidden_size: plan.width as u32,
     }
 }
 

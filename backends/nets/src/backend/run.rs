@@ -1,66 +1,42 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! The four calls that run a network: slices in, slices out.
+//! The three calls that run the denoiser and the autoencoder: slices in, slices out.
 
-use alice_plugin::{Control, DenoiseRow, LatentShape, Result, TextRequest};
+use alice_plugin::{Control, DenoiseRow, Error, LatentShape, Result, checks};
 
 use super::{
-    arguments::{self, check_text, unweighted},
+    CONCAT, TIME_IDS,
+    arguments::{check_denoise, check_rows, check_sides},
     model::Model,
+    text::Prompt,
 };
-use crate::{
-    clip::emphasise,
-    ops::Ops,
-    progress::Progress,
-    vae::{from_pixels, to_pixels},
-};
+use crate::{ops::Ops, progress::Progress, unet::Added};
 
 impl<O: Ops> Model<O> {
-    /// The encoded prompt, tokens `[1, length, width]`, and its length.
-    pub(super) fn encode_text(
-        &self,
-        request: &TextRequest<'_>,
-        control: &dyn Control,
-    ) -> Result<(O::Tensor, usize)> {
-        let plan = &self.clip.plan;
-        check_text(request, plan)?;
-        let (chunks, skip) = (request.chunks, request.clip_skip as usize);
-        let progress = Progress::begin(control, chunks.len() * (plan.layers - skip))?;
-        let length = chunks.len() * plan.context_length;
-        if let [chunk] = chunks
-            && unweighted(chunk)
-        {
-            return Ok((self.clip.forward(&self.ops, chunk.ids, skip, &progress)?, length));
-        }
-        // Weighting and joining are rare and small, so they are done here and not by the device.
-        let chunk_values = plan.context_length * plan.width;
-        let mut joined = vec![0.0; chunks.len() * chunk_values];
-        for (chunk, part) in chunks.iter().zip(joined.chunks_exact_mut(chunk_values)) {
-            let encoded = self.clip.forward(&self.ops, chunk.ids, skip, &progress)?;
-            self.ops.download(&encoded, part)?;
-            if !unweighted(chunk) {
-                emphasise(part, chunk.weights);
-            }
-        }
-        Ok((self.ops.tokens([1, length, plan.width], &joined)?, length))
-    }
-
     /// Evaluates the denoiser on all rows at once; `prompts` are their encoded prompts.
     pub(super) fn denoise(
         &self,
         shape: LatentShape,
         rows: &[DenoiseRow<'_>],
-        prompts: &[&O::Tensor],
+        prompts: &[&Prompt<O>],
         out: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
-        arguments::check_denoise(shape, rows, out.len(), &self.info)?;
+        check_denoise(shape, rows, out, &self.info)?;
         let progress = Progress::begin(control, self.unet.plan.blocks())?;
-        let latents: Vec<f32> = rows.iter().flat_map(|row| row.latent).copied().collect();
+        // Channels are the outer dimension of a row, so that those behind the latent's follow it.
+        let images: Vec<f32> =
+            rows.iter().flat_map(|row| [row.latent, input(row, CONCAT)].concat()).collect();
+        let sides = [shape.height as usize, shape.width as usize];
+        let images = self.ops.image([rows.len(), self.unet.plan.input, sides[0], sides[1]], &images)?;
         let timesteps: Vec<f32> = rows.iter().map(|row| row.timestep).collect();
-        let latents = self.ops.image(image_shape(rows.len(), shape), &latents)?;
-        let prompts = self.ops.stack(prompts)?;
-        let answer = self.unet.forward(&self.ops, &latents, &timesteps, &prompts, &progress)?;
+        let added = match self.unet.plan.added {
+            Some(_) => rows.iter().zip(prompts).map(added).collect::<Result<_>>()?,
+            None => Vec::new(),
+        };
+        let prompts: Vec<&O::Tensor> = prompts.iter().map(|prompt| &prompt.tokens).collect();
+        let prompts = self.ops.stack(&prompts)?;
+        let answer = self.unet.forward(&self.ops, &images, &timesteps, &prompts, &added, &progress)?;
         self.ops.download(&answer, out)
     }
 
@@ -72,16 +48,14 @@ impl<O: Ops> Model<O> {
         out: &mut [u8],
         control: &dyn Control,
     ) -> Result<()> {
-        let sizes = arguments::picture_sizes(shape, &self.info)?;
-        let rows =
-            sizes.rows(&[("latents", latents.len(), sizes.latent), ("out", out.len(), sizes.picture)])?;
+        check_sides(shape)?;
+        let rows = checks::decode(&self.info, shape, latents, out)?;
+        check_rows(rows)?;
         let progress = Progress::begin(control, rows * self.vae.plan.decoder_blocks())?;
-        let mut image = vec![0.0; sizes.picture];
-        for (latent, pixels) in latents.chunks_exact(sizes.latent).zip(out.chunks_exact_mut(sizes.picture)) {
-            let own = self.vae.plan.space.to_own(latent);
-            let own = self.ops.image(image_shape(1, shape), &own)?;
-            self.ops.download(&self.vae.decoder.forward(&self.ops, &own, &progress)?, &mut image)?;
-            to_pixels(&image, pixels);
+        let one = [1, shape.channels as usize, shape.height as usize, shape.width as usize];
+        let picture = out.len() / rows;
+        for (latent, pixels) in latents.chunks_exact(shape.len()).zip(out.chunks_exact_mut(picture)) {
+            self.vae.decode(&self.ops, one, latent, pixels, &progress)?;
         }
         Ok(())
     }
@@ -95,24 +69,27 @@ impl<O: Ops> Model<O> {
         deviation: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
-        let sizes = arguments::picture_sizes(shape, &self.info)?;
-        let rows = sizes.rows(&[
-            ("pixels", pixels.len(), sizes.picture),
-            ("mean", mean.len(), sizes.latent),
-            ("deviation", deviation.len(), sizes.latent),
-        ])?;
+        check_sides(shape)?;
+        let rows = checks::encode_image(&self.info, shape, pixels, mean, deviation)?;
+        check_rows(rows)?;
         let progress = Progress::begin(control, rows * self.vae.plan.encoder_blocks())?;
-        let mut moments = vec![0.0; 2 * sizes.latent];
-        let posteriors = mean.chunks_exact_mut(sizes.latent).zip(deviation.chunks_exact_mut(sizes.latent));
-        for (pixels, (mean, deviation)) in pixels.chunks_exact(sizes.picture).zip(posteriors) {
-            let image = self.ops.image([1, 3, sizes.height, sizes.width], &from_pixels(pixels))?;
-            self.ops.download(&self.vae.encoder.forward(&self.ops, &image, &progress)?, &mut moments)?;
-            self.vae.plan.space.posterior(&moments, mean, deviation);
+        let sides = [shape.height, shape.width].map(|side| (side * self.info.latent_scale) as usize);
+        let posteriors = mean.chunks_exact_mut(shape.len()).zip(deviation.chunks_exact_mut(shape.len()));
+        for (pixels, (mean, deviation)) in pixels.chunks_exact(pixels.len() / rows).zip(posteriors) {
+            self.vae.encode(&self.ops, sides, pixels, mean, deviation, &progress)?;
         }
         Ok(())
     }
 }
 
-fn image_shape(rows: usize, shape: LatentShape) -> [usize; 4] {
-    [rows, shape.channels as usize, shape.height as usize, shape.width as usize]
+/// What joins the time embedding of a row with this prompt.
+fn added<'a, O: Ops>((row, prompt): (&DenoiseRow<'a>, &&'a Prompt<O>)) -> Result<Added<'a>> {
+    let pooled = prompt.pooled.as_deref();
+    let pooled = pooled.ok_or_else(|| Error::internal("the model's encoder has made no pooled vector"))?;
+    Ok(Added { pooled, time_ids: input(row, TIME_IDS) })
+}
+
+/// The values of a further input; none where the model asks for none.
+fn input<'a>(row: &DenoiseRow<'a>, name: &str) -> &'a [f32] {
+    row.extras.iter().find(|extra| extra.name == name).map_or(&[], |extra| extra.data)
 }

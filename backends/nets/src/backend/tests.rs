@@ -3,12 +3,14 @@
 //! The contract, kept by a microscopic model on the plain operations.
 
 mod fixtures;
+mod inputs;
 mod micro;
 mod refusals;
 
 use std::{cell::Cell, path::PathBuf};
 
-use alice_plugin::{Device, ErrorKind, ModelFiles, TextChunk, TextEncoderInfo, Uncontrolled};
+use alice_checkpoint::diffusers::Directory;
+use alice_plugin::{Device, ErrorKind, ModelFiles, NamedTensor, TextChunk, TextEncoderInfo, Uncontrolled};
 use serde_json::json;
 
 use self::micro::{Micro, Tensors, answers};
@@ -46,9 +48,11 @@ fn backend() -> NetBackend<Plain> {
 }
 
 fn request(path: impl Into<PathBuf>) -> LoadRequest {
+    let path = path.into();
+    let family = Directory::open(&path).and_then(|directory| directory.family());
     LoadRequest {
-        files: ModelFiles::Diffusers { path: path.into() },
-        family: "sd1".to_owned(),
+        files: ModelFiles::Diffusers { path },
+        family: family.unwrap_or(Family::Sd1).to_string(),
         dtype: "auto".to_owned(),
         device: 0,
     }
@@ -72,16 +76,21 @@ impl Loaded {
         Self { backend, model, info }
     }
 
+    /// Encodes chunks of the first encoder.
     fn encode(&mut self, chunks: &[(&[u32], &[f32])], clip_skip: u32) -> Result<ConditioningHandle> {
         let chunks: Vec<TextChunk<'_>> =
             chunks.iter().map(|(ids, weights)| TextChunk { encoder: 0, ids, weights }).collect();
-        let request = TextRequest { chunks: &chunks, extra_rows: &[], clip_skip };
+        self.encode_chunks(&chunks, clip_skip)
+    }
+
+    fn encode_chunks(&mut self, chunks: &[TextChunk<'_>], clip_skip: u32) -> Result<ConditioningHandle> {
+        let request = TextRequest { chunks, extra_rows: &[], clip_skip };
         self.backend.encode_text(self.model, &request, &Uncontrolled)
     }
 
     /// The values of an encoded prompt.
-    fn tokens(&self, conditioning: ConditioningHandle) -> Vec<f32> {
-        self.backend.conditionings.get(conditioning.0).unwrap().tokens.to_f32()
+    fn tokens(&mut self, conditioning: ConditioningHandle) -> Vec<f32> {
+        self.backend.read_text(conditioning, TextPart::Tokens).unwrap()
     }
 
     fn denoise(&mut self, rows: &[(&[f32], f32, ConditioningHandle)]) -> Result<Vec<f32>> {
@@ -143,12 +152,15 @@ fn the_daemon_hears_what_the_model_looks_like() {
         output_channels: 4,
         latent_scale: 2,
         text_encoders: vec![encoder],
+        inputs: Vec::new(),
         dtype: "f32".to_owned(),
         memory_bytes: weights,
     };
     assert_eq!(info, expected);
     assert_eq!(backend.memory().unwrap(), Memory { weights, working: 0 });
-    assert_eq!(backend.describe().unwrap().families, ["sd1"]);
+    let description = backend.describe().unwrap();
+    assert_eq!(description.families, ["sd1", "sd2", "sdxl", "sdxl_refiner"]);
+    assert_eq!(description.inputs, ["time_ids", "concat"]);
 
     let mut request = request(Micro::new().path());
     request.dtype = "f16".to_owned();

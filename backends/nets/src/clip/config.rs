@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! `text_encoder/config.json`: what the text encoder looks like.
+//! `text_encoder/config.json`: what a text encoder looks like.
 //!
 //! Source: transformers `models/clip/configuration_clip.py`, `CLIPTextConfig`, whose defaults stand for
-//! absent keys.
+//! absent keys. Which layer the denoiser hears is not among them: that is the pipeline's choice.
 
 use alice_plugin::Result;
 use serde::Deserialize;
@@ -16,7 +16,10 @@ use crate::{
 /// The most token ids; the largest vocabularies in use have some 260 thousand.
 const MAX_VOCABULARY: usize = 1 << 24;
 
-/// The keys that shape the network. The rest concerns training and the pooled vector.
+/// An end token's id that was never true: many published files say so. See [`ClipPlan::end_of`].
+const WRONG_END: u32 = 2;
+
+/// The keys that shape the network. The rest concerns training.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct ClipConfig {
     vocab_size: usize,
@@ -29,6 +32,10 @@ pub(crate) struct ClipConfig {
     hidden_act: String,
     #[serde(default = "default_epsilon")]
     layer_norm_eps: f64,
+    #[serde(default = "default_projection")]
+    projection_dim: usize,
+    #[serde(default = "default_end")]
+    eos_token_id: u32,
 }
 
 fn quick_gelu() -> String {
@@ -36,6 +43,21 @@ fn quick_gelu() -> String {
 }
 fn default_epsilon() -> f64 {
     1e-5
+}
+fn default_projection() -> usize {
+    512
+}
+fn default_end() -> u32 {
+    49407
+}
+
+/// Which of the encoder's layers the denoiser hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The last one, normalised: Stable Diffusion 1 and 2.
+    Last,
+    /// The one before it, as it is: SDXL.
+    BeforeLast,
 }
 
 /// The text encoder's layout: a configuration in which every value has been checked.
@@ -57,15 +79,49 @@ pub(crate) struct ClipPlan {
     pub(crate) activation: Activation,
     /// Epsilon of every normalisation.
     pub(crate) epsilon: f32,
+    /// Which layer the denoiser hears.
+    pub(crate) heard: Heard,
+    /// Length of the pooled vector, if the encoder makes one.
+    pub(crate) projection: Option<usize>,
+    /// The end token's id, as the file says.
+    end: u32,
+}
+
+impl ClipPlan {
+    /// The number of layers that the denoiser hears without the last `skip`, which are at most
+    /// [`most_skipped`](Self::most_skipped).
+    pub(crate) fn layers_heard(&self, skip: usize) -> usize {
+        self.most_skipped() - skip
+    }
+
+    /// The number of layers that a prompt can leave out: all that the denoiser hears.
+    pub(crate) fn most_skipped(&self) -> usize {
+        match self.heard {
+            Heard::Last => self.layers,
+            Heard::BeforeLast => self.layers - 1,
+        }
+    }
+
+    /// The place of the token that ends the prompt in one chunk, whose vector stands for the whole.
+    ///
+    /// Source: transformers `CLIPTextModel.forward`. The first end token; the first place where there is
+    /// none. Files from before that rule say 2 whatever the vocabulary, and mean the highest id.
+    pub(crate) fn end_of(&self, ids: &[u32]) -> usize {
+        let end = match self.end {
+            WRONG_END => ids.iter().copied().max().unwrap_or_default(),
+            end => end,
+        };
+        ids.iter().position(|id| *id == end).unwrap_or(0)
+    }
 }
 
 impl ClipConfig {
-    /// Checks every value and works out the layout.
+    /// Checks every value and works out the layout, of an encoder with or without a projection.
     ///
     /// # Errors
     /// `BadModel` for values that make no sense, `Unsupported` for an activation that is not known here;
     /// both name file, key and value.
-    pub(crate) fn plan(&self, file: &ConfigFile) -> Result<ClipPlan> {
+    pub(crate) fn plan(&self, file: &ConfigFile, heard: Heard, projects: bool) -> Result<ClipPlan> {
         file.divides("num_attention_heads", self.num_attention_heads, self.hidden_size)?;
         let activation = match self.hidden_act.as_str() {
             "quick_gelu" => Activation::QuickGelu,
@@ -74,6 +130,10 @@ impl ClipConfig {
                 let known = "\"quick_gelu\" and \"gelu\"";
                 return Err(file.unsupported("hidden_act", format_args!("{other:?}"), known));
             }
+        };
+        let projection = match projects {
+            true => Some(file.count("projection_dim", self.projection_dim, MAX_WIDTH)?),
+            false => None,
         };
         Ok(ClipPlan {
             vocabulary: file.count("vocab_size", self.vocab_size, MAX_VOCABULARY)?,
@@ -84,6 +144,9 @@ impl ClipConfig {
             heads: self.num_attention_heads,
             activation,
             epsilon: file.epsilon("layer_norm_eps", self.layer_norm_eps)?,
+            heard,
+            projection,
+            end: self.eos_token_id,
         })
     }
 }

@@ -65,7 +65,12 @@ impl<O: Ops> Check<'_, O> {
         let tokens = self.upload(&two);
         self.expect("stack of tokens", self.ops.stack(&[&tokens, &tokens]), &define::stack(&[&two, &two]));
         self.expect("stack of one", self.ops.stack(&[&tokens]), &two);
-        self.expect("add", self.ops.add(&tokens, &tokens), &define::add(&two, &two));
+        for activation in ACTIVATIONS {
+            let sum = define::add(&two, &two).map(|value| define::activate(activation, value));
+            self.expect(&format!("add, {activation:?}"), self.ops.add(&tokens, &tokens, activation), &sum);
+        }
+        let sum = self.ops.add(&first, &first, Activation::None);
+        self.expect("add of images", sum, &define::add(&image, &image));
     }
 
     /// The numbers are the same in both formats, so the results are too.
@@ -116,13 +121,21 @@ impl<O: Ops> Check<'_, O> {
         let with_channels = define::add_per_channel(&alone, &per_channel);
         let (image, uploaded) = (self.upload(&image), self.upload(&residual));
         let channels = self.upload(&per_channel);
-        let apply =
-            |per_channel, residual| self.ops.apply_conv(&conv, &image, ConvAdd { per_channel, residual });
+        let apply = |per_channel, residual| {
+            let activation = Activation::None;
+            self.ops.apply_conv(&conv, &image, ConvAdd { per_channel, residual, activation })
+        };
 
         self.expect("conv + per_channel", apply(Some(&channels), None), &with_channels);
         self.expect("conv + residual", apply(None, Some(&uploaded)), &define::add(&alone, &residual));
         let both = define::add(&with_channels, &residual);
         self.expect("conv + per_channel + residual", apply(Some(&channels), Some(&uploaded)), &both);
+        for activation in ACTIVATIONS {
+            let add = ConvAdd { per_channel: Some(&channels), residual: Some(&uploaded), activation };
+            let activated = both.map(|value| define::activate(activation, value));
+            let case = format!("conv + per_channel + residual, {activation:?}");
+            self.expect(&case, self.ops.apply_conv(&conv, &image, add), &activated);
+        }
 
         // A 1x1 convolution that the file keeps as a matrix.
         let spec = ConvSpec { kernel: 1, padding: Padding::Around(0), ..spec };
@@ -130,8 +143,8 @@ impl<O: Ops> Check<'_, O> {
         let conv = self.conv(spec, &weight, Some(&bias));
         let kernel = Array::new(&[4, 3, 1, 1], weight.values);
         let plain = define::conv(spec, &kernel, Some(&bias), &numbers(&[2, 3, 5, 3], 3));
-        let result =
-            self.ops.apply_conv(&conv, &image, ConvAdd { per_channel: None, residual: Some(&uploaded) });
+        let add = ConvAdd { residual: Some(&uploaded), ..ConvAdd::default() };
+        let result = self.ops.apply_conv(&conv, &image, add);
         self.expect("1x1 conv from a matrix + residual", result, &define::add(&plain, &residual));
     }
 
@@ -280,8 +293,8 @@ impl<O: Ops> Check<'_, O> {
     }
 }
 
-const ACTIVATIONS: [Activation; 4] =
-    [Activation::None, Activation::Silu, Activation::QuickGelu, Activation::Gelu];
+const ACTIVATIONS: [Activation; 5] =
+    [Activation::None, Activation::Silu, Activation::QuickGelu, Activation::Gelu, Activation::Relu];
 
 /// What `build` makes of `arrays` as they would come out of a file of `dtype`.
 fn in_file<T>(arrays: &[&Array], dtype: Dtype, build: impl Fn(&[Weight<'_>]) -> Result<T>) -> T {

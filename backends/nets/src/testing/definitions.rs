@@ -13,6 +13,7 @@ pub(super) fn activate(activation: Activation, x: f64) -> f64 {
         Activation::Silu => x * sigmoid(x),
         Activation::QuickGelu => x * sigmoid(1.702 * x),
         Activation::Gelu => x * 0.5 * (1.0 + error_function(x / 2f64.sqrt())),
+        Activation::Relu => x.max(0.0),
     }
 }
 

@@ -121,7 +121,7 @@ impl Ops for Plain {
         if let Some(residual) = add.residual {
             result = define::add(&result, residual);
         }
-        Ok(Arc::new(result))
+        Ok(Arc::new(result.map(|value| define::activate(add.activation, value))))
     }
 
     fn upsample_conv(
@@ -197,8 +197,13 @@ impl Ops for Plain {
         Ok(Arc::new(Array::build(&[1, ids.len(), width], vector)))
     }
 
-    fn add(&self, first: &Self::Tensor, second: &Self::Tensor) -> Result<Self::Tensor> {
-        Ok(Arc::new(define::add(first, second)))
+    fn add(
+        &self,
+        first: &Self::Tensor,
+        second: &Self::Tensor,
+        activation: Activation,
+    ) -> Result<Self::Tensor> {
+        Ok(Arc::new(define::add(first, second).map(|value| define::activate(activation, value))))
     }
 }
 

@@ -3,7 +3,7 @@
 //! `unet/config.json`: what the denoiser looks like, and what of it this crate does not do.
 //!
 //! Source: diffusers `models/unets/unet_2d_condition.py`, `UNet2DConditionModel.__init__`, whose defaults
-//! stand for absent keys.
+//! stand for absent keys. `upcast_attention` is not asked: attention is in f32 whatever it says.
 
 use alice_plugin::Result;
 use serde::Deserialize;
@@ -14,9 +14,8 @@ use crate::{
 };
 
 /// Keys that change what the network computes, each with the only value known here.
-const ONLY: [(&str, &str); 28] = [
+const ONLY: [(&str, &str); 24] = [
     ("_class_name", "\"UNet2DConditionModel\""),
-    ("addition_embed_type", "null"),
     ("attention_type", "\"default\""),
     ("center_input_sample", "false"),
     ("class_embed_type", "null"),
@@ -33,16 +32,13 @@ const ONLY: [(&str, &str); 28] = [
     ("num_attention_heads", "null"),
     ("num_class_embeds", "null"),
     ("only_cross_attention", "false"),
-    ("projection_class_embeddings_input_dim", "null"),
     ("resnet_out_scale_factor", "1"),
     ("resnet_skip_time_act", "false"),
     ("resnet_time_scale_shift", "\"default\""),
-    ("reverse_transformer_layers_per_block", "null"),
     ("time_cond_proj_dim", "null"),
     ("time_embedding_act_fn", "null"),
     ("time_embedding_type", "\"positional\""),
     ("timestep_post_act", "null"),
-    ("upcast_attention", "false"),
 ];
 
 /// The configuration as it stands in the file.
@@ -53,7 +49,7 @@ pub(crate) struct UnetConfig {
     block_out_channels: Vec<usize>,
     down_block_types: Vec<String>,
     up_block_types: Vec<String>,
-    cross_attention_dim: usize,
+    cross_attention_dim: PerLevel,
     /// In spite of its name the number of heads: a misnomer that its library keeps for the sake of the
     /// published configurations.
     #[serde(default = "eight")]
@@ -61,7 +57,10 @@ pub(crate) struct UnetConfig {
     #[serde(default = "two")]
     layers_per_block: PerLevel,
     #[serde(default = "one")]
-    transformer_layers_per_block: PerLevel,
+    transformer_layers_per_block: Depths,
+    /// Of the way up, where it differs; begins at the smallest resolution.
+    #[serde(default)]
+    reverse_transformer_layers_per_block: Option<Depths>,
     #[serde(default = "thirty_two")]
     norm_num_groups: usize,
     #[serde(default = "default_epsilon")]
@@ -76,8 +75,22 @@ pub(crate) struct UnetConfig {
     time_embedding_dim: Option<usize>,
     #[serde(default)]
     use_linear_projection: bool,
+    #[serde(default)]
+    addition_embed_type: Option<String>,
+    #[serde(default)]
+    addition_time_embed_dim: Option<usize>,
+    #[serde(default)]
+    projection_class_embeddings_input_dim: Option<usize>,
     #[serde(flatten)]
     other: OtherKeys,
+}
+
+/// Transformer blocks in each transformer: given once, per level, or per transformer of each level.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a whole number or a list with a number or a list for each level")]
+enum Depths {
+    Same(usize),
+    Each(Vec<PerLevel>),
 }
 
 fn eight() -> PerLevel {
@@ -86,8 +99,8 @@ fn eight() -> PerLevel {
 fn two() -> PerLevel {
     PerLevel::Same(2)
 }
-fn one() -> PerLevel {
-    PerLevel::Same(1)
+fn one() -> Depths {
+    Depths::Same(1)
 }
 fn thirty_two() -> usize {
     32
@@ -123,12 +136,26 @@ pub(crate) struct UnetPlan {
     pub(crate) time: usize,
     /// How the file keeps the projections into and out of the transformers.
     pub(crate) projections: Pointwise,
+    /// Transformer blocks in the transformer at the bottom.
+    pub(crate) mid_depth: usize,
+    /// What joins the time embedding, in SDXL.
+    pub(crate) added: Option<AddedPlan>,
+}
+
+/// A pooled vector and some numbers (sizes), each as sinusoids, that join the time embedding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct AddedPlan {
+    /// The sinusoids of one number.
+    pub(crate) sinusoid: SinusoidPlan,
+    /// Length of the pooled vector and the sinusoids of all numbers together.
+    pub(crate) input: usize,
 }
 
 impl UnetPlan {
     /// Number of blocks, for the progress of a call.
     pub(crate) fn blocks(&self) -> usize {
-        let beside_the_middle: usize = self.levels.iter().map(|level| 2 * level.layers + 1).sum();
+        let beside_the_middle: usize =
+            self.levels.iter().map(|level| level.down.len() + level.up.len()).sum();
         beside_the_middle + 2
     }
 }
@@ -138,16 +165,13 @@ impl UnetPlan {
 pub(crate) struct LevelPlan {
     /// Channels.
     pub(crate) channels: usize,
-    /// Residual blocks on the way down; there is one more on the way up.
-    pub(crate) layers: usize,
     /// Heads of each attention; they divide the channels wherever there is attention.
     pub(crate) heads: usize,
-    /// Transformer blocks in each transformer.
-    pub(crate) depth: usize,
-    /// Whether there are transformers on the way down.
-    pub(crate) attention_down: bool,
-    /// Whether there are transformers on the way up.
-    pub(crate) attention_up: bool,
+    /// For each residual block on the way down the transformer blocks of the transformer behind it; 0 where
+    /// there is no transformer.
+    pub(crate) down: Vec<usize>,
+    /// The same on the way up, which has one residual block more.
+    pub(crate) up: Vec<usize>,
 }
 
 /// How a timestep becomes a vector.
@@ -171,21 +195,23 @@ impl UnetConfig {
         file.only(&self.other, &ONLY)?;
         file.silu("act_fn", &self.act_fn)?;
         let levels = self.levels(file)?;
-        let first = levels[0].channels;
+        let (first, count) = (levels[0].channels, levels.len());
         Ok(UnetPlan {
             input: file.count("in_channels", self.in_channels, MAX_WIDTH)?,
             output: file.count("out_channels", self.out_channels, MAX_WIDTH)?,
             levels,
-            context: file.count("cross_attention_dim", self.cross_attention_dim, MAX_WIDTH)?,
+            context: self.context(file, count)?,
             groups: self.norm_num_groups,
             epsilon: file.epsilon("norm_eps", self.norm_eps)?,
-            sinusoid: self.sinusoid(file, first)?,
+            sinusoid: self.sinusoid(file, "block_out_channels", first)?,
             time: file.count(
                 "time_embedding_dim",
                 self.time_embedding_dim.unwrap_or(4 * first),
                 4 * MAX_WIDTH,
             )?,
             projections: if self.use_linear_projection { Pointwise::Matrix } else { Pointwise::Kernel },
+            mid_depth: self.transformer_layers_per_block.of(file, DOWN_DEPTHS, count - 1, count, 1)?[0],
+            added: self.added(file)?,
         })
     }
 
@@ -193,12 +219,6 @@ impl UnetConfig {
         let count = file.count("block_out_channels", self.block_out_channels.len(), MAX_LEVELS)?;
         let layers = file.per_level("layers_per_block", &self.layers_per_block, count, MAX_DEPTH)?;
         let heads = file.per_level("attention_head_dim", &self.attention_head_dim, count, MAX_WIDTH)?;
-        let depth = file.per_level(
-            "transformer_layers_per_block",
-            &self.transformer_layers_per_block,
-            count,
-            MAX_DEPTH,
-        )?;
         let down = attention(file, "down_block_types", &self.down_block_types, count, "DownBlock2D")?;
         let mut up = attention(file, "up_block_types", &self.up_block_types, count, "UpBlock2D")?;
         // The list for the way up begins at the smallest resolution.
@@ -206,31 +226,95 @@ impl UnetConfig {
         let level = |index: usize| {
             let channels = file.count("block_out_channels", self.block_out_channels[index], MAX_WIDTH)?;
             file.divides("norm_num_groups", self.norm_num_groups, channels)?;
-            let level = LevelPlan {
-                channels,
-                layers: layers[index],
-                heads: heads[index],
-                depth: depth[index],
-                attention_down: down[index],
-                attention_up: up[index],
-            };
             // The block at the bottom always has a transformer, with the last level's heads.
-            if level.attention_down || level.attention_up || index + 1 == count {
-                file.divides("attention_head_dim", level.heads, channels)?;
+            if down[index] || up[index] || index + 1 == count {
+                file.divides("attention_head_dim", heads[index], channels)?;
             }
-            Ok(level)
+            let (layers, all) = (layers[index], &self.transformer_layers_per_block);
+            let depths_down = match down[index] {
+                true => all.of(file, DOWN_DEPTHS, index, count, layers)?,
+                false => vec![0; layers],
+            };
+            let depths_up = match (up[index], &self.reverse_transformer_layers_per_block) {
+                (true, Some(reverse)) => reverse.of(file, UP_DEPTHS, count - 1 - index, count, layers + 1)?,
+                (true, None) => all.of(file, DOWN_DEPTHS, index, count, layers + 1)?,
+                (false, _) => vec![0; layers + 1],
+            };
+            Ok(LevelPlan { channels, heads: heads[index], down: depths_down, up: depths_up })
         };
         (0..count).map(level).collect()
     }
 
-    fn sinusoid(&self, file: &ConfigFile, width: usize) -> Result<SinusoidPlan> {
+    /// The width of the prompt's tokens. It may be given for each level, but there is one prompt for all.
+    fn context(&self, file: &ConfigFile, levels: usize) -> Result<usize> {
+        let key = "cross_attention_dim";
+        let widths = file.per_level(key, &self.cross_attention_dim, levels, MAX_WIDTH)?;
+        match widths.iter().find(|width| **width != widths[0]) {
+            None => Ok(widths[0]),
+            Some(other) => Err(file.unsupported(key, format_args!("{} and {other}", widths[0]), "one width")),
+        }
+    }
+
+    fn added(&self, file: &ConfigFile) -> Result<Option<AddedPlan>> {
+        match self.addition_embed_type.as_deref() {
+            None => return Ok(None),
+            Some("text_time") => {}
+            Some(other) => {
+                let known = "null and \"text_time\"";
+                return Err(file.unsupported("addition_embed_type", format_args!("{other:?}"), known));
+            }
+        }
+        let count = |key, value: Option<usize>, limit| file.count(key, value.unwrap_or(0), limit);
+        let width = count("addition_time_embed_dim", self.addition_time_embed_dim, MAX_WIDTH)?;
+        let input = self.projection_class_embeddings_input_dim;
+        Ok(Some(AddedPlan {
+            sinusoid: self.sinusoid(file, "addition_time_embed_dim", width)?,
+            input: count("projection_class_embeddings_input_dim", input, 8 * MAX_WIDTH)?,
+        }))
+    }
+
+    /// Sinusoids of `width` values, which `key` says.
+    fn sinusoid(&self, file: &ConfigFile, key: &str, width: usize) -> Result<SinusoidPlan> {
         let shift = self.freq_shift as f32;
         let divisor = (width / 2) as f32 - shift;
         if !shift.is_finite() || divisor <= 0.0 {
-            let why = format_args!("must be below half of the first level's {width} channels");
+            let why = format_args!("must be below half of the {width} that `{key}` says");
             return Err(file.bad("freq_shift", self.freq_shift, why));
         }
         Ok(SinusoidPlan { width, flip: self.flip_sin_to_cos, shift })
+    }
+}
+
+const DOWN_DEPTHS: &str = "transformer_layers_per_block";
+const UP_DEPTHS: &str = "reverse_transformer_layers_per_block";
+
+impl Depths {
+    /// The blocks of each of the `transformers` in the entry number `index` for one of `levels` levels, where
+    /// this stands under `key`.
+    fn of(
+        &self,
+        file: &ConfigFile,
+        key: &str,
+        index: usize,
+        levels: usize,
+        transformers: usize,
+    ) -> Result<Vec<usize>> {
+        let level = match self {
+            Self::Same(depth) => &PerLevel::Same(*depth),
+            Self::Each(levels_found) => {
+                file.length(key, levels_found.len(), levels)?;
+                &levels_found[index]
+            }
+        };
+        let depths = match level {
+            PerLevel::Same(depth) => vec![*depth; transformers],
+            PerLevel::Each(depths) if depths.len() >= transformers => depths[..transformers].to_vec(),
+            PerLevel::Each(depths) => {
+                let value = format_args!("a list of {}", depths.len());
+                return Err(file.bad(key, value, format_args!("a level has {transformers} transformers")));
+            }
+        };
+        depths.into_iter().map(|depth| file.count(key, depth, MAX_DEPTH)).collect()
     }
 }
 

@@ -49,14 +49,19 @@ struct Attention<O: Ops> {
 }
 
 impl<O: Ops> Transformer<O> {
-    /// Builds a transformer of `level` from its part of the file.
-    pub(crate) fn load(weights: &Weights<'_, O>, plan: &UnetPlan, level: &LevelPlan) -> Result<Self> {
+    /// Builds a transformer of `depth` blocks in `level` from its part of the file.
+    pub(crate) fn load(
+        weights: &Weights<'_, O>,
+        plan: &UnetPlan,
+        level: &LevelPlan,
+        depth: usize,
+    ) -> Result<Self> {
         let channels = level.channels;
         let block = |index| Block::load(&weights.at("transformer_blocks").at(index), plan, level);
         Ok(Self {
             norm: weights.at("norm").group_norm(plan.groups, ENTRY_EPSILON, channels)?,
             enter: weights.at("proj_in").pointwise(channels, channels, plan.projections)?,
-            blocks: (0..level.depth).map(block).collect::<Result<_>>()?,
+            blocks: (0..depth).map(block).collect::<Result<_>>()?,
             leave: weights.at("proj_out").conv1x1(channels, channels, plan.projections)?,
         })
     }
@@ -71,7 +76,7 @@ impl<O: Ops> Transformer<O> {
             tokens = block.forward(ops, &tokens, prompt)?;
         }
         let hidden = ops.tokens_to_image(&tokens, height, width)?;
-        ops.apply_conv(&self.leave, &hidden, ConvAdd { per_channel: None, residual: Some(image) })
+        ops.apply_conv(&self.leave, &hidden, ConvAdd { residual: Some(image), ..ConvAdd::default() })
     }
 }
 
@@ -115,7 +120,9 @@ impl<O: Ops> Attention<O> {
         })
     }
 
-    /// What `tokens` find in `context`, plus `residual`.
+    /// What `tokens` find in `context`, plus `residual`. Of a prompt, keys and values are the same at every
+    /// step and computed anew at each: some per cent of the work, against as much memory for each prompt as
+    /// all blocks' keys and values take.
     fn forward(
         &self,
         ops: &O,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! `vae/config.json`: what the autoencoder looks like, and what of it this crate does not do.
+//! `vae/config.json` of the autoencoder that models are trained with: what it looks like, and what of it this crate does not do.
 //!
 //! Source: diffusers `models/autoencoders/autoencoder_kl.py`, `AutoencoderKL.__init__`, whose defaults stand
 //! for absent keys. `force_upcast` is not asked: it speaks of half precision, which is the backend's choice.
@@ -24,7 +24,7 @@ const ONLY: [(&str, &str); 5] = [
 
 /// The configuration as it stands in the file.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct VaeConfig {
+pub(crate) struct KlConfig {
     block_out_channels: Vec<usize>,
     down_block_types: Vec<String>,
     up_block_types: Vec<String>,
@@ -68,7 +68,7 @@ fn yes() -> bool {
 
 /// The autoencoder's layout: a configuration in which every value has been checked.
 #[derive(Clone, Debug)]
-pub(crate) struct VaePlan {
+pub(crate) struct KlPlan {
     /// Channels of each level, from the picture's size (first) to the latent's.
     pub(crate) channels: Vec<usize>,
     /// Residual blocks in each level of the encoder; the decoder has one more.
@@ -87,7 +87,7 @@ pub(crate) struct VaePlan {
     pub(crate) space: LatentSpace,
 }
 
-impl VaePlan {
+impl KlPlan {
     /// Channels at the smallest size.
     pub(crate) fn bottom(&self) -> usize {
         self.channels[self.channels.len() - 1]
@@ -112,13 +112,13 @@ impl VaePlan {
 /// Residual blocks at the smallest size, in the encoder and in the decoder.
 const MID_BLOCKS: usize = 2;
 
-impl VaeConfig {
+impl KlConfig {
     /// Checks every value and works out the layout.
     ///
     /// # Errors
     /// `BadModel` for values that make no sense, `Unsupported` for those that this crate does not do; both
     /// name file, key and value.
-    pub(crate) fn plan(&self, file: &ConfigFile) -> Result<VaePlan> {
+    pub(crate) fn plan(&self, file: &ConfigFile) -> Result<KlPlan> {
         file.only(&self.other, &ONLY)?;
         file.silu("act_fn", &self.act_fn)?;
         let levels = file.count("block_out_channels", self.block_out_channels.len(), MAX_LEVELS)?;
@@ -128,7 +128,7 @@ impl VaeConfig {
         }
         blocks(file, "down_block_types", &self.down_block_types, levels, "DownEncoderBlock2D")?;
         blocks(file, "up_block_types", &self.up_block_types, levels, "UpDecoderBlock2D")?;
-        Ok(VaePlan {
+        Ok(KlPlan {
             channels: self.block_out_channels.clone(),
             layers: file.count("layers_per_block", self.layers_per_block, MAX_DEPTH)?,
             latent: file.count("latent_channels", self.latent_channels, MAX_WIDTH)?,
@@ -136,19 +136,8 @@ impl VaeConfig {
             attention: self.mid_block_add_attention,
             quant: self.use_quant_conv,
             post_quant: self.use_post_quant_conv,
-            space: self.space(file)?,
+            space: LatentSpace::new(file, self.scaling_factor, self.shift_factor)?,
         })
-    }
-
-    fn space(&self, file: &ConfigFile) -> Result<LatentSpace> {
-        let (scaling, shift) = (self.scaling_factor as f32, self.shift_factor.unwrap_or(0.0) as f32);
-        if !(scaling.is_normal() && scaling > 0.0) {
-            return Err(file.bad("scaling_factor", self.scaling_factor, "must be a number above 0"));
-        }
-        if !shift.is_finite() {
-            return Err(file.bad("shift_factor", shift, "must be a number"));
-        }
-        Ok(LatentSpace { scaling, shift })
     }
 }
 

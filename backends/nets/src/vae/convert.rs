@@ -6,6 +6,10 @@
 //! Source: diffusers `image_processor.py` for pixels, `autoencoders/vae.py`,
 //! `DiagonalGaussianDistribution`, for the posterior.
 
+use alice_plugin::Result;
+
+use crate::config::ConfigFile;
+
 /// Bounds of the logarithm of the posterior's variance.
 const LOG_VARIANCE: (f32, f32) = (-30.0, 20.0);
 
@@ -19,18 +23,37 @@ pub(crate) struct LatentSpace {
 }
 
 impl LatentSpace {
+    /// The space that a configuration says; no shift is a shift by 0.
+    ///
+    /// # Errors
+    /// `BadModel` for numbers that cannot be calculated with in f32.
+    pub(crate) fn new(file: &ConfigFile, scaling_factor: f64, shift_factor: Option<f64>) -> Result<Self> {
+        let (scaling, shift) = (scaling_factor as f32, shift_factor.unwrap_or(0.0) as f32);
+        if !(scaling.is_normal() && scaling > 0.0) {
+            return Err(file.bad("scaling_factor", scaling_factor, "must be a number above 0"));
+        }
+        if !shift.is_finite() {
+            return Err(file.bad("shift_factor", shift, "must be a number"));
+        }
+        Ok(Self { scaling, shift })
+    }
+
     /// The sampler's latents in the autoencoder's numbers.
     pub(crate) fn to_own(self, latents: &[f32]) -> Vec<f32> {
         latents.iter().map(|value| value / self.scaling + self.shift).collect()
+    }
+
+    /// The autoencoder's latents in the sampler's numbers, in place.
+    pub(crate) fn to_sampler(self, own: &mut [f32]) {
+        own.iter_mut().for_each(|value| *value = (*value - self.shift) * self.scaling);
     }
 
     /// Mean and standard deviation, in the sampler's numbers, of what the encoder says of one picture: all
     /// means, then the logarithms of all variances.
     pub(crate) fn posterior(self, moments: &[f32], mean: &mut [f32], deviation: &mut [f32]) {
         let (means, log_variances) = moments.split_at(mean.len());
-        for (own, mean) in means.iter().zip(mean) {
-            *mean = (own - self.shift) * self.scaling;
-        }
+        mean.copy_from_slice(means);
+        self.to_sampler(mean);
         for (log_variance, deviation) in log_variances.iter().zip(deviation) {
             let log_variance = log_variance.clamp(LOG_VARIANCE.0, LOG_VARIANCE.1);
             *deviation = (0.5 * log_variance).exp() * self.scaling;

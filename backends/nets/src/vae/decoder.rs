@@ -10,7 +10,7 @@ use crate::{
     ops::{Activation, ConvAdd, Ops},
     progress::Progress,
     resnet::{Resnet, ResnetShape},
-    vae::{EPSILON, config::VaePlan, mid::Mid},
+    vae::{EPSILON, config::KlPlan, mid::Mid},
     weights::{Pointwise, Weights},
 };
 
@@ -33,7 +33,7 @@ struct Level<O: Ops> {
 
 impl<O: Ops> Decoder<O> {
     /// Builds the decoder that `plan` describes from its file.
-    pub(crate) fn load(file: &Weights<'_, O>, plan: &VaePlan) -> Result<Self> {
+    pub(crate) fn load(file: &Weights<'_, O>, plan: &KlPlan) -> Result<Self> {
         let weights = file.at("decoder");
         let post_quant = match plan.post_quant {
             true => Some(file.at("post_quant_conv").conv1x1(plan.latent, plan.latent, Pointwise::Kernel)?),
@@ -75,7 +75,7 @@ impl<O: Ops> Decoder<O> {
 
 impl<O: Ops> Level<O> {
     /// `index` counts from the picture's size; the file counts the other way round.
-    fn load(weights: &Weights<'_, O>, plan: &VaePlan, index: usize) -> Result<Self> {
+    fn load(weights: &Weights<'_, O>, plan: &KlPlan, index: usize) -> Result<Self> {
         let output = plan.channels[index];
         let weights = weights.at("up_blocks").at(plan.channels.len() - 1 - index);
         let entering = plan.channels.get(index + 1).copied().unwrap_or(output);

@@ -10,7 +10,7 @@ use crate::{
     ops::{Activation, ConvAdd, Ops, Padding},
     progress::Progress,
     resnet::{Resnet, ResnetShape},
-    vae::{EPSILON, config::VaePlan, mid::Mid},
+    vae::{EPSILON, config::KlPlan, mid::Mid},
     weights::{Pointwise, Weights},
 };
 
@@ -33,7 +33,7 @@ struct Level<O: Ops> {
 
 impl<O: Ops> Encoder<O> {
     /// Builds the encoder that `plan` describes from its file.
-    pub(crate) fn load(file: &Weights<'_, O>, plan: &VaePlan) -> Result<Self> {
+    pub(crate) fn load(file: &Weights<'_, O>, plan: &KlPlan) -> Result<Self> {
         let weights = file.at("encoder");
         // A mean and a variance for each channel of the latent.
         let moments = 2 * plan.latent;
@@ -76,7 +76,7 @@ impl<O: Ops> Encoder<O> {
 }
 
 impl<O: Ops> Level<O> {
-    fn load(weights: &Weights<'_, O>, plan: &VaePlan, index: usize) -> Result<Self> {
+    fn load(weights: &Weights<'_, O>, plan: &KlPlan, index: usize) -> Result<Self> {
         let output = plan.channels[index];
         let weights = weights.at("down_blocks").at(index);
         let entering = plan.channels[index.saturating_sub(1)];

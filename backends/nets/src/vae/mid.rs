@@ -11,7 +11,7 @@ use crate::{
     ops::{Activation, ConvAdd, Ops},
     progress::Progress,
     resnet::{Resnet, ResnetShape},
-    vae::{EPSILON, config::VaePlan},
+    vae::{EPSILON, config::KlPlan},
     weights::{Pointwise, Weights},
 };
 
@@ -39,7 +39,7 @@ const OLD_NAMES: [&str; 4] = ["query", "key", "value", "proj_attn"];
 
 impl<O: Ops> Mid<O> {
     /// Builds the middle of either half from its part of the file.
-    pub(crate) fn load(weights: &Weights<'_, O>, plan: &VaePlan) -> Result<Self> {
+    pub(crate) fn load(weights: &Weights<'_, O>, plan: &KlPlan) -> Result<Self> {
         let shape = ResnetShape {
             input: plan.bottom(),
             output: plan.bottom(),
@@ -68,7 +68,7 @@ impl<O: Ops> Mid<O> {
 }
 
 impl<O: Ops> Attention<O> {
-    fn load(weights: &Weights<'_, O>, plan: &VaePlan) -> Result<Self> {
+    fn load(weights: &Weights<'_, O>, plan: &KlPlan) -> Result<Self> {
         let channels = plan.bottom();
         let [query, key, value, out] = match weights.contains("query.weight") {
             true => OLD_NAMES,
@@ -92,6 +92,6 @@ impl<O: Ops> Attention<O> {
         let value = ops.apply_linear(&self.value, &tokens, Activation::None, None)?;
         let attended = ops.attention(&query, &key, &value, 1, false)?;
         let hidden = ops.tokens_to_image(&attended, height, width)?;
-        ops.apply_conv(&self.out, &hidden, ConvAdd { per_channel: None, residual: Some(image) })
+        ops.apply_conv(&self.out, &hidden, ConvAdd { residual: Some(image), ..ConvAdd::default() })
     }
 }

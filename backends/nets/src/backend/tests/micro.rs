@@ -61,7 +61,8 @@ pub(super) struct Micro {
 impl Micro {
     pub(super) fn new() -> Self {
         let micro = Self { directory: tempfile::tempdir().unwrap() };
-        let index = json!({ "_class_name": "StableDiffusionPipeline" });
+        let text_encoder = ["transformers", "CLIPTextModel"];
+        let index = json!({ "_class_name": "StableDiffusionPipeline", "text_encoder": text_encoder });
         fs::write(micro.path().join("model_index.json"), index.to_string()).unwrap();
         let reference = reference();
         for (name, component) in

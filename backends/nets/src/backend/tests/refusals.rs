@@ -2,8 +2,6 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! What is refused, and with which kind of error.
 
-use alice_plugin::NamedTensor;
-
 use super::*;
 
 #[track_caller]
@@ -91,7 +89,7 @@ fn prompts_that_the_text_encoder_cannot_read_are_invalid() {
         assert_kind(loaded.encode(chunks, skip), ErrorKind::Invalid, says);
     };
     refused(&[], 0, "chunks");
-    refused(&[(&FIRST[..4], &EVEN[..4])], 0, "4 ids");
+    refused(&[(&FIRST[..4], &EVEN[..4])], 0, "4 token ids");
     refused(&[(&FIRST, &EVEN[..4])], 0, "4 weights");
     refused(&[(&FIRST, &EVEN), (&[9, 11, 10, 10, 10], &EVEN)], 0, "token 11");
     refused(&[(&[9, u32::MAX, 10, 10, 10], &EVEN)], 0, "vocabulary");
@@ -131,8 +129,8 @@ fn rows_that_do_not_fit_the_model_are_invalid() {
     refused(model, SHAPE, &[], 0, "rows");
     refused(model, SHAPE, &vec![fine; 1025], 1025 * 60, "1025");
     refused(model, SHAPE, &[DenoiseRow { latent: &latent[1..], ..fine }], 60, "59");
-    refused(model, SHAPE, &[fine], 59, "out");
-    refused(model, SHAPE, &[fine, fine], 60, "out");
+    refused(model, SHAPE, &[fine], 59, "room");
+    refused(model, SHAPE, &[fine, fine], 60, "room");
     refused(model, SHAPE, &[DenoiseRow { timestep: f32::NAN, ..fine }], 60, "timestep");
     refused(model, SHAPE, &[DenoiseRow { timestep: f32::INFINITY, ..fine }], 60, "timestep");
     refused(model, SHAPE, &[fine, DenoiseRow { conditioning: long, ..fine }], 120, "number of tokens");
@@ -145,7 +143,7 @@ fn rows_that_do_not_fit_the_model_are_invalid() {
     let hint = NamedTensor { name: "hint", shape: &[1], data: &[0.0] };
     let row = DenoiseRow { extras: &[hint], ..fine };
     let result = loaded.backend.denoise(model, SHAPE, &[row], &mut [0.0; 60], &Uncontrolled);
-    assert_kind(result, ErrorKind::Unsupported, "extra inputs");
+    assert_kind(result, ErrorKind::Unsupported, "hint");
 }
 
 #[test]
@@ -159,8 +157,8 @@ fn pictures_that_do_not_fit_the_model_are_invalid() {
     };
     decode(SHAPE, 0, 0, "rows");
     decode(SHAPE, 61, 180, "latents");
-    decode(SHAPE, 60, 179, "out");
-    decode(SHAPE, 120, 180, "out");
+    decode(SHAPE, 60, 179, "room");
+    decode(SHAPE, 120, 180, "room");
     decode(SHAPE, 60 * 1025, 180 * 1025, "1025");
     decode(LatentShape { channels: 3, ..SHAPE }, 45, 180, "channels");
     decode(LatentShape { width: 0, ..SHAPE }, 0, 0, "side");
@@ -177,7 +175,7 @@ fn pictures_that_do_not_fit_the_model_are_invalid() {
         assert_kind(result, ErrorKind::Invalid, says);
     };
     encode(0, 0, 0, "rows");
-    encode(181, 60, 60, "pixels");
+    encode(181, 60, 60, "pictures");
     encode(180, 59, 60, "mean");
     encode(180, 60, 120, "deviation");
 }

@@ -37,7 +37,7 @@ fn plan(key: &str, value: Value) -> Result<ClipPlan> {
     config[key] = value;
     let config =
         ClipConfig::deserialize(config).map_err(|error| alice_plugin::Error::bad_model(error.to_string()))?;
-    config.plan(&ConfigFile::new(Path::new("model"), "text_encoder"))
+    config.plan(&ConfigFile::new(Path::new("model"), "text_encoder"), Heard::Last, true)
 }
 
 #[test]
@@ -46,6 +46,26 @@ fn the_published_configuration_is_understood() {
     assert_eq!((plan.vocabulary, plan.context_length, plan.width, plan.inner), (49408, 77, 768, 3072));
     assert_eq!((plan.layers, plan.heads, plan.epsilon), (12, 12, 1e-5));
     assert_eq!(plan.activation, Activation::QuickGelu);
+    assert_eq!(
+        (plan.projection, plan.end, plan.most_skipped(), plan.layers_heard(1)),
+        (Some(768), 2, 12, 11)
+    );
+}
+
+#[test]
+fn the_layer_before_the_last_counts_from_there() {
+    let plan = ClipPlan { heard: Heard::BeforeLast, ..plan("dropout", json!(0.0)).unwrap() };
+    assert_eq!((plan.most_skipped(), plan.layers_heard(0), plan.layers_heard(2)), (11, 11, 9));
+}
+
+#[test]
+fn the_end_is_the_first_end_token_and_the_highest_id_where_the_file_says_2() {
+    let of = |end: u32, ids: &[u32]| plan("eos_token_id", json!(end)).unwrap().end_of(ids);
+    assert_eq!(of(9, &[8, 2, 9, 9]), 2);
+    assert_eq!(of(9, &[8, 2, 9, 10]), 2);
+    assert_eq!(of(9, &[8, 2, 3, 4]), 0);
+    assert_eq!(of(2, &[8, 2, 9, 9]), 2);
+    assert_eq!(of(2, &[8, 2, 9, 10]), 3);
 }
 
 #[test]
@@ -75,6 +95,8 @@ fn nonsense_is_a_bad_model() {
         ("num_hidden_layers", json!(1_000_000)),
         ("layer_norm_eps", json!(0.0)),
         ("layer_norm_eps", json!(null)),
+        ("projection_dim", json!(0)),
+        ("eos_token_id", json!(-1)),
     ] {
         let error = plan(key, value.clone()).expect_err(&format!("{key} {value}"));
         assert_eq!(error.kind, ErrorKind::BadModel, "{key} {value}: {error}");

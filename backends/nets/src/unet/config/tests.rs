@@ -54,10 +54,12 @@ fn the_published_configuration_is_understood() {
     assert_eq!((plan.input, plan.output, plan.context, plan.groups, plan.epsilon), (4, 4, 768, 32, 1e-5));
     assert_eq!((plan.time, plan.projections), (1280, Pointwise::Kernel));
     assert_eq!(plan.sinusoid, SinusoidPlan { width: 320, flip: true, shift: 0.0 });
-    let levels: Vec<_> = plan.levels.iter().map(|l| (l.channels, l.layers, l.heads, l.depth)).collect();
-    assert_eq!(levels, [(320, 2, 8, 1), (640, 2, 8, 1), (1280, 2, 8, 1), (1280, 2, 8, 1)]);
-    let attention: Vec<_> = plan.levels.iter().map(|l| (l.attention_down, l.attention_up)).collect();
-    assert_eq!(attention, [(true, true), (true, true), (true, true), (false, false)]);
+    let levels: Vec<_> = plan.levels.iter().map(|l| (l.channels, l.heads)).collect();
+    assert_eq!(levels, [(320, 8), (640, 8), (1280, 8), (1280, 8)]);
+    let depths: Vec<_> = plan.levels.iter().map(|l| (&l.down[..], &l.up[..])).collect();
+    let (with, without) = ((&[1, 1][..], &[1, 1, 1][..]), (&[0, 0][..], &[0, 0, 0][..]));
+    assert_eq!(depths, [with, with, with, without]);
+    assert_eq!((plan.mid_depth, plan.added), (1, None));
     assert_eq!(plan.blocks(), 4 * 2 + 2 + 4 * 3);
 }
 
@@ -69,11 +71,139 @@ fn a_lists_entries_belong_to_their_levels() {
     config["up_block_types"] = json!(["CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"]);
     config["use_linear_projection"] = json!(true);
     let plan = plan(config).unwrap();
-    let levels: Vec<_> = plan.levels.iter().map(|l| (l.layers, l.heads, l.depth)).collect();
-    assert_eq!(levels, [(1, 5, 1), (2, 10, 2), (3, 20, 4), (4, 40, 8)]);
-    let up: Vec<_> = plan.levels.iter().map(|l| l.attention_up).collect();
-    assert_eq!(up, [false, false, false, true], "the list for the way up begins at the smallest level");
-    assert_eq!(plan.projections, Pointwise::Matrix);
+    let levels: Vec<_> = plan.levels.iter().map(|l| (l.heads, &l.down[..])).collect();
+    assert_eq!(levels, [(5, &[1][..]), (10, &[2, 2]), (20, &[4, 4, 4]), (40, &[0, 0, 0, 0])]);
+    let up: Vec<_> = plan.levels.iter().map(|l| l.up[0]).collect();
+    assert_eq!(up, [0, 0, 0, 8], "the list for the way up begins at the smallest level");
+    assert_eq!((plan.mid_depth, plan.projections), (8, Pointwise::Matrix));
+}
+
+#[test]
+fn the_configuration_of_stable_diffusion_2_is_understood() {
+    let mut config = published();
+    for (key, value) in [
+        ("attention_head_dim", json!([5, 10, 20, 20])),
+        ("cross_attention_dim", json!(1024)),
+        ("dual_cross_attention", json!(false)),
+        ("only_cross_attention", json!(false)),
+        ("num_class_embeds", json!(null)),
+        ("upcast_attention", json!(true)),
+        ("use_linear_projection", json!(true)),
+    ] {
+        config[key] = value;
+    }
+    let plan = plan(config).unwrap();
+    let heads: Vec<_> = plan.levels.iter().map(|l| l.heads).collect();
+    assert_eq!((heads, plan.context, plan.projections), (vec![5, 10, 20, 20], 1024, Pointwise::Matrix));
+}
+
+/// What is particular about SDXL's.
+fn published_xl() -> Value {
+    let mut config = published();
+    for (key, value) in [
+        ("addition_embed_type", json!("text_time")),
+        ("addition_time_embed_dim", json!(256)),
+        ("attention_head_dim", json!([5, 10, 20])),
+        ("block_out_channels", json!([320, 640, 1280])),
+        ("cross_attention_dim", json!(2048)),
+        ("down_block_types", json!(["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"])),
+        ("projection_class_embeddings_input_dim", json!(2816)),
+        ("transformer_layers_per_block", json!([1, 2, 10])),
+        ("up_block_types", json!(["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"])),
+        ("upcast_attention", json!(null)),
+        ("use_linear_projection", json!(true)),
+    ] {
+        config[key] = value;
+    }
+    config
+}
+
+#[test]
+fn the_configuration_of_sdxl_is_understood() {
+    let plan = plan(published_xl()).unwrap();
+    let levels: Vec<_> = plan.levels.iter().map(|l| (l.heads, &l.down[..], &l.up[..])).collect();
+    let expected =
+        [(5, &[0, 0][..], &[0, 0, 0][..]), (10, &[2, 2], &[2, 2, 2]), (20, &[10, 10], &[10, 10, 10])];
+    assert_eq!(levels, expected);
+    assert_eq!((plan.mid_depth, plan.context), (10, 2048));
+    let sinusoid = SinusoidPlan { width: 256, flip: true, shift: 0.0 };
+    assert_eq!(plan.added, Some(AddedPlan { sinusoid, input: 2816 }));
+}
+
+#[test]
+fn the_configuration_of_sdxls_refiner_is_understood() {
+    let mut config = published_xl();
+    for (key, value) in [
+        ("attention_head_dim", json!([6, 12, 24, 24])),
+        ("block_out_channels", json!([384, 768, 1536, 1536])),
+        ("cross_attention_dim", json!(1280)),
+        (
+            "down_block_types",
+            json!(["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"]),
+        ),
+        ("projection_class_embeddings_input_dim", json!(2560)),
+        ("transformer_layers_per_block", json!(4)),
+        ("up_block_types", json!(["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"])),
+    ] {
+        config[key] = value;
+    }
+    let plan = plan(config).unwrap();
+    let depths: Vec<_> = plan.levels.iter().map(|l| (l.heads, l.down[0], l.up[2])).collect();
+    assert_eq!(depths, [(6, 0, 0), (12, 4, 4), (24, 4, 4), (24, 0, 0)]);
+    assert_eq!((plan.mid_depth, plan.context, plan.added.unwrap().input), (4, 1280, 2560));
+}
+
+#[test]
+fn each_transformer_of_a_level_may_have_its_own_depth() {
+    let mut config = published_xl();
+    config["transformer_layers_per_block"] = json!([0, [2, 3], [4, 5]]);
+    config["reverse_transformer_layers_per_block"] = json!([[4, 4, 10], [2, 1, 1], 1]);
+    let plan = plan(config).unwrap();
+    let levels: Vec<_> = plan.levels.iter().map(|l| (&l.down[..], &l.up[..])).collect();
+    let expected = [(&[0, 0][..], &[0, 0, 0][..]), (&[2, 3], &[2, 1, 1]), (&[4, 5], &[4, 4, 10])];
+    assert_eq!(levels, expected);
+    assert_eq!(plan.mid_depth, 4);
+}
+
+#[test]
+fn one_width_of_the_prompt_may_be_given_for_each_level() {
+    let mut config = published_xl();
+    config["cross_attention_dim"] = json!([2048, 2048, 2048]);
+    assert_eq!(plan(config.clone()).unwrap().context, 2048);
+    config["cross_attention_dim"] = json!([2048, 2048, 1280]);
+    let error = plan(config).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unsupported);
+    assert!(error.message.contains("cross_attention_dim") && error.message.contains("1280"), "{error}");
+}
+
+#[test]
+fn nonsense_about_what_joins_the_time_is_a_bad_model() {
+    for (key, value) in [
+        ("addition_time_embed_dim", json!(null)),
+        ("addition_time_embed_dim", json!(0)),
+        ("addition_time_embed_dim", json!(1)),
+        ("addition_time_embed_dim", json!(u64::MAX)),
+        ("projection_class_embeddings_input_dim", json!(null)),
+        ("projection_class_embeddings_input_dim", json!(u64::MAX)),
+        ("transformer_layers_per_block", json!([1, [2], 10])),
+        ("transformer_layers_per_block", json!([1, 2, 0])),
+        ("transformer_layers_per_block", json!([1, 2])),
+        ("transformer_layers_per_block", json!([1, [2, 2], 10])),
+        ("reverse_transformer_layers_per_block", json!([10, [2, 2], 1])),
+        ("reverse_transformer_layers_per_block", json!([10, 2])),
+    ] {
+        let mut config = published_xl();
+        config[key] = value.clone();
+        let error = plan(config).expect_err(&format!("{key} {value}"));
+        assert_eq!(error.kind, ErrorKind::BadModel, "{key} {value}: {error}");
+    }
+}
+
+#[test]
+fn the_width_of_attention_in_full_precision_is_no_question() {
+    for value in [true, false] {
+        plan(with("upcast_attention", json!(value))).unwrap();
+    }
 }
 
 #[test]
@@ -137,7 +267,7 @@ fn what_this_crate_does_not_do_is_unsupported() {
         ("down_block_types", json!(["UpBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"])),
         ("up_block_types", json!(["UpBlock2D", "UpBlock2D", "UpBlock2D", "SimpleCrossAttnUpBlock2D"])),
         ("act_fn", json!("gelu")),
-        ("addition_embed_type", json!("text_time")),
+        ("addition_embed_type", json!("image")),
         ("class_embed_type", json!("projection")),
         ("conv_in_kernel", json!(5)),
         ("downsample_padding", json!(0)),
@@ -149,7 +279,7 @@ fn what_this_crate_does_not_do_is_unsupported() {
         ("only_cross_attention", json!([true, false, false, false])),
         ("resnet_time_scale_shift", json!("scale_shift")),
         ("time_embedding_type", json!("fourier")),
-        ("upcast_attention", json!(true)),
+        ("num_attention_heads", json!([5, 10, 20, 20])),
     ] {
         let error = plan(with(key, value.clone())).expect_err(&format!("{key} {value}"));
         assert_eq!(error.kind, ErrorKind::Unsupported, "{key} {value}: {error}");

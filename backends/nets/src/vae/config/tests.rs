@@ -29,11 +29,11 @@ fn published() -> Value {
     })
 }
 
-fn plan(key: &str, value: Value) -> Result<VaePlan> {
+fn plan(key: &str, value: Value) -> Result<KlPlan> {
     let mut config = published();
     config[key] = value;
     let config =
-        VaeConfig::deserialize(config).map_err(|error| alice_plugin::Error::bad_model(error.to_string()))?;
+        KlConfig::deserialize(config).map_err(|error| alice_plugin::Error::bad_model(error.to_string()))?;
     config.plan(&ConfigFile::new(Path::new("model"), "vae"))
 }
 
