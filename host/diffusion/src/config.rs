@@ -9,12 +9,14 @@
 //! bounds to be clipped to, and diffusers' own Stable Diffusion pipeline turns that setting off.
 
 mod json;
+mod solver;
 
 use serde::Deserialize;
 
 use self::json::Keys;
-use crate::schedule::{NoiseLevels, Spacing};
-use crate::{Error, Result, Sampler};
+pub(crate) use self::solver::Solver;
+use crate::schedule::{Curve, NoiseLevels, Spacing};
+use crate::{Error, Method, Result, Sampler};
 
 /// What the network's answer is an estimate of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -28,6 +30,9 @@ pub enum Prediction {
     /// The picture itself.
     #[serde(rename = "sample", alias = "original_sample")]
     Sample,
+    /// The direction from picture to noise: Lipman et al. 2022, arXiv:2210.02747.
+    #[serde(rename = "flow_prediction")]
+    Flow,
 }
 
 /// How the added noise grows with the training timestep.
@@ -63,65 +68,52 @@ pub struct SchedulerConfig {
     betas: Betas,
     spacing: Option<Spacing>,
     steps_offset: usize,
-    karras: bool,
-    alpha_ends_at_one: bool,
+    curve: Option<Curve>,
+    ends_at_lowest_level: bool,
+    alpha_ends_at_one: Option<bool>,
+    solver: Solver,
+    skips_runge_kutta: bool,
+    has_large_variance: bool,
+    distilled_steps: usize,
+    timestep_scaling: f32,
+    flow_shift: Option<f64>,
+    tuned_levels: &'static [f64; 11],
 }
+
+/// The levels that Sabour et al. 2024, arXiv:2404.14507, found best for ten steps of Stable Diffusion 1.x, as
+/// their authors publish them; the last one is that of plain k-diffusion schedules.
+const TUNED_FOR_SD: [f64; 11] =
+    [14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029];
+/// The same for Stable Diffusion XL.
+const TUNED_FOR_SDXL: [f64; 11] =
+    [14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029];
 
 impl Default for SchedulerConfig {
     /// Those of Stable Diffusion 1.x, for model files that bring none. Like its own file they name no
     /// spacing, so each sampler has its own.
     fn default() -> Self {
-        Self {
-            sampler: None,
-            prediction: Prediction::Epsilon,
-            betas: Betas {
-                schedule: BetaSchedule::ScaledLinear,
-                start: 0.00085,
-                end: 0.012,
-                count: 1000,
-                zero_terminal_snr: false,
-            },
-            spacing: None,
-            steps_offset: 1,
-            karras: false,
-            alpha_ends_at_one: false,
-        }
+        let file = r#"{"_class_name": "PNDMScheduler", "beta_schedule": "scaled_linear", "beta_start": 0.00085,
+            "beta_end": 0.012, "set_alpha_to_one": false, "skip_prk_steps": true, "steps_offset": 1}"#;
+        Self::from_json(file).expect("the settings of Stable Diffusion 1.x are known here")
     }
 }
 
-/// The schedulers whose settings describe a network with discrete timesteps and betas, which is what every
-/// sampler here can drive. The networks of all others (flow matching, EDM, cascades) are scaled differently.
-const CLASSES: [&str; 16] = [
-    "DDIMScheduler",
-    "DDPMScheduler",
-    "DEISMultistepScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSDEScheduler",
-    "DPMSolverSinglestepScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "KDPM2AncestralDiscreteScheduler",
-    "KDPM2DiscreteScheduler",
-    "LCMScheduler",
-    "LMSDiscreteScheduler",
-    "PNDMScheduler",
-    "TCDScheduler",
-    "UniPCMultistepScheduler",
-];
+/// The schedulers whose settings describe a network that some sampler here can drive, beside those that are
+/// samplers here. The networks of all others (EDM, cascades) are scaled differently.
+const OTHER_CLASSES: [&str; 1] = ["DPMSolverSinglestepScheduler"];
 
 /// Settings that change the steps in a way that no sampler here follows, each with the value that it must
 /// have.
 const FIXED: [(&str, &str); 11] = [
-    ("final_sigmas_type", "zero"),
     ("interpolation_type", "linear"),
+    ("invert_sigmas", "false"),
     ("lambda_min_clipped", "-Infinity"),
     ("thresholding", "false"),
+    ("shift_terminal", "null"),
+    ("stochastic_sampling", "false"),
     ("timestep_type", "discrete"),
     ("trained_betas", "null"),
-    ("use_beta_sigmas", "false"),
     ("use_dynamic_shifting", "false"),
-    ("use_exponential_sigmas", "false"),
     ("use_flow_sigmas", "false"),
     ("use_lu_lambdas", "false"),
 ];
@@ -134,21 +126,36 @@ impl SchedulerConfig {
     /// here; [`Error::SchedulerConfigFile`] for text that is no JSON object.
     pub fn from_json(text: &str) -> Result<Self> {
         let keys = Keys::parse(text)?;
-        let class: Option<String> = keys.one_of("_class_name", &CLASSES)?;
+        let classes = Method::ALL.iter().filter_map(|method| method.about().class).chain(OTHER_CLASSES);
+        let class: Option<String> = keys.one_of("_class_name", &classes.collect::<Vec<_>>())?;
         for (key, value) in FIXED {
             keys.must_be(key, value)?;
         }
+        let is_flow = class.as_deref() == Method::FlowMatchEuler.about().class;
         let betas = Betas::read(&keys)?;
         let steps_offset = keys.number("steps_offset", 0..=betas.count as u64 - 1)?.unwrap_or(0);
-        let karras = keys.get("use_karras_sigmas")?.unwrap_or(false);
+        let curve = curve(&keys)?;
+        let distilled_steps = keys.number("original_inference_steps", 1..=betas.count as u64)?;
         Ok(Self {
-            sampler: class.map(|class| sampler(&class, karras, &keys)).transpose()?.flatten(),
-            prediction: keys.get("prediction_type")?.unwrap_or(Prediction::Epsilon),
-            betas,
+            sampler: class.map(|class| sampler(&class, curve, &keys)).transpose()?.flatten(),
+            prediction: prediction(&keys, is_flow)?,
             spacing: keys.get("timestep_spacing")?,
             steps_offset: steps_offset as usize,
-            karras,
-            alpha_ends_at_one: keys.get("set_alpha_to_one")?.unwrap_or(true),
+            curve,
+            ends_at_lowest_level: keys.one_of("final_sigmas_type", &["zero", "sigma_min"])?.as_deref()
+                == Some("sigma_min"),
+            alpha_ends_at_one: keys.get("set_alpha_to_one")?,
+            solver: Solver::read(&keys)?,
+            skips_runge_kutta: keys.get("skip_prk_steps")?.unwrap_or(false),
+            has_large_variance: keys.get::<String>("variance_type")?.as_deref() == Some("fixed_large"),
+            distilled_steps: distilled_steps.unwrap_or(50.min(betas.count as u64)) as usize,
+            timestep_scaling: keys.positive("timestep_scaling")?.unwrap_or(10.0) as f32,
+            flow_shift: match is_flow {
+                true => Some(keys.positive("shift")?.unwrap_or(1.0)),
+                false => None,
+            },
+            tuned_levels: &TUNED_FOR_SD,
+            betas,
         })
     }
 
@@ -172,6 +179,17 @@ impl SchedulerConfig {
         Self { steps_offset, ..self }
     }
 
+    /// The same settings for a model of Stable Diffusion XL: what was found best for its kind.
+    #[must_use]
+    pub fn for_stable_diffusion_xl(self) -> Self {
+        Self { tuned_levels: &TUNED_FOR_SDXL, ..self }
+    }
+
+    /// How the model was trained, in words.
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.flow_shift.is_some() { "flow matching" } else { "diffusion" }
+    }
+
     /// Number of timesteps that the network was trained on: the most steps that a schedule can have.
     pub fn train_timesteps(&self) -> usize {
         self.betas.count
@@ -191,34 +209,109 @@ impl SchedulerConfig {
         self.steps_offset
     }
 
-    /// Whether Euler's sampler uses Karras' noise levels. The DPM++ samplers say so in their names.
-    pub(crate) fn karras(&self) -> bool {
-        self.karras
+    /// The curve that the model's settings ask for in place of its own levels.
+    pub(crate) fn curve(&self) -> Option<Curve> {
+        self.curve
     }
 
-    /// Whether DDIM's last step removes all noise, or stops at the first training timestep's level.
-    pub(crate) fn alpha_ends_at_one(&self) -> bool {
-        self.alpha_ends_at_one
+    /// Whether the multistep solvers end at the lowest level and not without any noise.
+    pub(crate) fn ends_at_lowest_level(&self) -> bool {
+        self.ends_at_lowest_level
+    }
+
+    /// Whether the last step of DDIM and its relatives removes all noise, or stops at the first training
+    /// timestep's level. A sampler's own answer stands where the model says nothing.
+    pub(crate) fn alpha_ends_at_one(&self, own: bool) -> bool {
+        self.alpha_ends_at_one.unwrap_or(own)
+    }
+
+    /// How the multistep solvers join their estimates.
+    pub(crate) fn solver(&self) -> &Solver {
+        &self.solver
+    }
+
+    /// Whether PNDM begins with the multistep method at once.
+    pub(crate) fn skips_runge_kutta(&self) -> bool {
+        self.skips_runge_kutta
+    }
+
+    /// Whether DDPM adds the larger of the two noises that the chain allows.
+    pub(crate) fn has_large_variance(&self) -> bool {
+        self.has_large_variance
+    }
+
+    /// Number of timesteps that a consistency model was distilled on, out of those of training.
+    pub(crate) fn distilled_steps(&self) -> usize {
+        self.distilled_steps
+    }
+
+    /// What timesteps are multiplied by in the boundary condition of consistency models.
+    pub(crate) fn timestep_scaling(&self) -> f32 {
+        self.timestep_scaling
+    }
+
+    /// The shift of the noise levels of a model of flow matching; `None` for a model of diffusion.
+    pub(crate) fn flow_shift(&self) -> Option<f64> {
+        self.flow_shift
+    }
+
+    /// The levels that were found best for ten steps with this kind of model, noisiest first.
+    pub(crate) fn tuned_levels(&self) -> &'static [f64] {
+        self.tuned_levels
     }
 }
 
-/// The sampler of a model whose scheduler is `class`.
-fn sampler(class: &str, karras: bool, keys: &Keys) -> Result<Option<Sampler>> {
-    Ok(match class {
-        "EulerDiscreteScheduler" => Some(Sampler::Euler),
-        "EulerAncestralDiscreteScheduler" => Some(Sampler::EulerAncestral),
-        "DDIMScheduler" => Some(Sampler::Ddim),
-        "DPMSolverMultistepScheduler" => {
-            let order: u64 = keys.get("solver_order")?.unwrap_or(2);
-            let solver: Option<String> = keys.get("solver_type")?;
-            let algorithm: Option<String> = keys.get("algorithm_type")?;
-            match algorithm.as_deref().unwrap_or("dpmsolver++") {
-                _ if order != 2 || solver.is_some_and(|solver| solver != "midpoint") => None,
-                "dpmsolver++" => Some(if karras { Sampler::Dpmpp2mKarras } else { Sampler::Dpmpp2m }),
-                "sde-dpmsolver++" => Some(if karras { Sampler::DpmppSdeKarras } else { Sampler::DpmppSde }),
-                _ => None,
-            }
+/// The curve that the settings ask for; diffusers refuses two.
+fn curve(keys: &Keys) -> Result<Option<Curve>> {
+    let mut found = None;
+    for (key, curve) in [
+        ("use_karras_sigmas", Curve::Karras),
+        ("use_exponential_sigmas", Curve::Exponential),
+        ("use_beta_sigmas", Curve::Beta),
+    ] {
+        if keys.get(key)?.unwrap_or(false) && found.replace(curve).is_some() {
+            let problem = "only one of the curves can be used".to_owned();
+            return Err(Error::SchedulerConfig { key, value: "true".to_owned(), problem });
         }
+    }
+    Ok(found)
+}
+
+fn prediction(keys: &Keys, is_flow: bool) -> Result<Prediction> {
+    let key = "prediction_type";
+    let stated = keys.get(key)?;
+    let wrong = |value: &str, problem: &str| {
+        Err(Error::SchedulerConfig { key, value: value.to_owned(), problem: problem.to_owned() })
+    };
+    match stated {
+        Some(Prediction::Flow) if !is_flow => {
+            wrong("\"flow_prediction\"", "needs a scheduler of flow matching")
+        }
+        Some(prediction) if is_flow && prediction != Prediction::Flow => {
+            wrong(&format!("{prediction:?}"), "flow matching predicts the flow")
+        }
+        _ if is_flow => Ok(Prediction::Flow),
+        stated => Ok(stated.unwrap_or(Prediction::Epsilon)),
+    }
+}
+
+/// The sampler of a model whose scheduler is `class`; `None` when it is none of those here.
+fn sampler(class: &str, curve: Option<Curve>, keys: &Keys) -> Result<Option<Sampler>> {
+    let Some(method) = Method::of_class(class) else { return Ok(None) };
+    if method != Method::Dpmpp2m {
+        return Ok(Some(method.into()));
+    }
+    let order: u64 = keys.get("solver_order")?.unwrap_or(2);
+    let solver: Option<String> = keys.get("solver_type")?;
+    let algorithm: Option<String> = keys.get("algorithm_type")?;
+    let karras = curve == Some(Curve::Karras);
+    // diffusers takes the types of other classes' solvers for the midpoint.
+    Ok(match algorithm.as_deref().unwrap_or("dpmsolver++") {
+        _ if order != 2 || solver.as_deref() == Some("heun") => None,
+        "dpmsolver++" | "deis" if karras => Some(Sampler::DPMPP_2M_KARRAS),
+        "dpmsolver++" | "deis" => Some(Method::Dpmpp2m.into()),
+        "sde-dpmsolver++" if karras => Some(Sampler::DPMPP_SDE_KARRAS),
+        "sde-dpmsolver++" => Some(Method::Dpmpp2mSde.into()),
         _ => None,
     })
 }
@@ -243,124 +336,4 @@ impl Betas {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The settings with one key as in `value`, which is JSON.
-    fn with(key: &str, value: &str) -> Result<SchedulerConfig> {
-        SchedulerConfig::from_json(&format!("{{\"{key}\": {value}}}"))
-    }
-
-    #[test]
-    fn absent_keys_have_the_defaults_of_diffusers_classes() {
-        let config = SchedulerConfig::from_json("{}").unwrap();
-        assert_eq!(config.prediction(), Prediction::Epsilon);
-        assert_eq!(
-            (config.betas.schedule, config.betas.start, config.betas.end),
-            (BetaSchedule::Linear, 1e-4, 0.02)
-        );
-        assert_eq!((config.train_timesteps(), config.steps_offset, config.spacing), (1000, 0, None));
-        assert_eq!(config.clone().for_stable_diffusion().steps_offset, 1, "as its pipeline sets it");
-        assert!(config.alpha_ends_at_one && !config.karras && config.sampler.is_none());
-        assert_eq!(with("prediction_type", "null").unwrap(), config);
-    }
-
-    #[test]
-    fn the_default_is_the_file_of_stable_diffusion_1() {
-        let file = r#"{"_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0", "beta_end": 0.012,
-            "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000,
-            "set_alpha_to_one": false, "skip_prk_steps": true, "steps_offset": 1, "trained_betas": null,
-            "clip_sample": false}"#;
-        assert_eq!(SchedulerConfig::from_json(file).unwrap(), SchedulerConfig::default());
-    }
-
-    #[test]
-    fn the_models_own_sampler_is_known_by_its_class_and_algorithm() {
-        let own = |keys: &str| {
-            SchedulerConfig::from_json(&format!("{{\"_class_name\": {keys}}}")).unwrap().sampler()
-        };
-        assert_eq!(own(r#""EulerDiscreteScheduler""#), Some(Sampler::Euler));
-        assert_eq!(own(r#""EulerAncestralDiscreteScheduler""#), Some(Sampler::EulerAncestral));
-        assert_eq!(own(r#""DDIMScheduler", "clip_sample": true"#), Some(Sampler::Ddim));
-        assert_eq!(own(r#""PNDMScheduler""#), None);
-        let dpm = |keys: &str| own(&format!(r#""DPMSolverMultistepScheduler", {keys}"#));
-        assert_eq!(dpm(r#""use_karras_sigmas": false"#), Some(Sampler::Dpmpp2m));
-        assert_eq!(dpm(r#""use_karras_sigmas": true"#), Some(Sampler::Dpmpp2mKarras));
-        assert_eq!(dpm(r#""algorithm_type": "sde-dpmsolver++""#), Some(Sampler::DpmppSde));
-        let both = r#""algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": true"#;
-        assert_eq!(dpm(both), Some(Sampler::DpmppSdeKarras));
-        assert_eq!(dpm(r#""algorithm_type": "dpmsolver""#), None);
-        assert_eq!(dpm(r#""solver_order": 3"#), None);
-        assert_eq!(dpm(r#""solver_type": "heun""#), None);
-    }
-
-    #[test]
-    fn python_writes_infinities_that_json_does_not_know() {
-        assert!(with("lambda_min_clipped", "-Infinity").is_ok());
-        assert!(with("note", r#""\" -Infinity, NaN \\""#).is_ok());
-        for value in ["NaN", "Infinity", "-Infinity"] {
-            assert!(with("beta_start", value).unwrap_err().to_string().contains("`beta_start` is \"",));
-        }
-    }
-
-    #[test]
-    fn impossible_and_unsupported_values_are_errors_that_name_key_and_value() {
-        let long = format!("\"{}\"", "x".repeat(1_000_000));
-        for (key, value) in [
-            ("_class_name", r#""FlowMatchEulerDiscreteScheduler""#),
-            ("_class_name", "7"),
-            ("beta_schedule", r#""sigmoid""#),
-            ("beta_schedule", &long),
-            ("beta_start", "0"),
-            ("beta_start", "-0.1"),
-            ("beta_end", "1"),
-            ("beta_end", "\"a\""),
-            ("final_sigmas_type", r#""sigma_min""#),
-            ("interpolation_type", r#""log_linear""#),
-            ("lambda_min_clipped", "-5.1"),
-            ("num_train_timesteps", "0"),
-            ("num_train_timesteps", "1"),
-            ("num_train_timesteps", "-1000"),
-            ("num_train_timesteps", "1000000000"),
-            ("num_train_timesteps", "1000.5"),
-            ("prediction_type", r#""flow_prediction""#),
-            ("rescale_betas_zero_snr", "1"),
-            ("set_alpha_to_one", "\"yes\""),
-            ("steps_offset", "-1"),
-            ("steps_offset", "1000"),
-            ("steps_offset", "1000000000"),
-            ("thresholding", "true"),
-            ("timestep_spacing", r#""log""#),
-            ("timestep_type", r#""continuous""#),
-            ("trained_betas", "[0.1]"),
-            ("use_exponential_sigmas", "true"),
-            ("use_karras_sigmas", "[]"),
-            ("use_lu_lambdas", "true"),
-        ] {
-            let message = with(key, value).unwrap_err().to_string();
-            let shown: String = value.chars().take(30).collect();
-            assert!(message.contains(&format!("`{key}` is {shown}")), "{message}");
-            assert!(message.len() < 1000, "{} bytes", message.len());
-        }
-    }
-
-    #[test]
-    fn betas_that_leave_nothing_to_learn_are_errors() {
-        for betas in [
-            r#"{"beta_start": 0.99, "beta_end": 0.99}"#,
-            r#"{"beta_start": 1e-12, "beta_end": 1e-12}"#,
-            r#"{"num_train_timesteps": 100000}"#,
-            r#"{"beta_start": 1e-300, "beta_end": 0.5, "rescale_betas_zero_snr": true}"#,
-        ] {
-            assert!(SchedulerConfig::from_json(betas).unwrap_err().to_string().contains("betas"), "{betas}");
-        }
-    }
-
-    #[test]
-    fn text_that_is_no_object_is_an_error() {
-        for text in ["", "{", "[]", "null", "\"", "\"\\", "{\"beta_start\": 1e999}", &"[".repeat(100_000)] {
-            let error = SchedulerConfig::from_json(text).unwrap_err();
-            assert!(matches!(error, Error::SchedulerConfigFile(_)), "{error}");
-        }
-    }
-}
+mod tests;

@@ -35,6 +35,9 @@ pub trait Denoise: Sync {
     fn stepped(&self, step: usize, steps: usize, denoised: &Latent) -> Result<(), Self::Error>;
 }
 
+/// What `Schedule::new` makes sure of.
+const WRONG_KIND: &str = "a model of flow matching has a sampler of flows";
+
 /// A network of which only the meaning of its predictions is known: the samplers' view of [`Denoise`].
 pub(crate) struct Denoiser<'a, D> {
     model: &'a D,
@@ -60,25 +63,32 @@ impl<'a, D: Denoise> Denoiser<'a, D> {
             Prediction::Epsilon => x.zip(&raw, |x, eps| x - sigma * eps),
             Prediction::V => x.zip(&raw, |x, v| v * (-sigma / deviation) + x / variance),
             Prediction::Sample => raw,
+            Prediction::Flow => unreachable!("{WRONG_KIND}"),
         })
     }
 
     /// The denoised picture and the noise in `x` = signal * picture + noise_level * noise, where signal and
     /// noise level are those of `at`: see [`signal_and_noise`].
     pub(crate) async fn parts(&self, x: &Latent, at: Point) -> Result<(Latent, Latent), D::Error> {
-        let (signal, level) = signal_and_noise(at.sigma);
         let raw = self.raw(x, at).await?;
-        Ok(match self.prediction {
-            Prediction::Epsilon => (x.zip(&raw, |x, eps| (x - level * eps) / signal), raw),
+        Ok(self.split(x, &raw, at.sigma))
+    }
+
+    /// The same for an answer `raw` that the network has given, to `x` or to latents near it.
+    pub(crate) fn split(&self, x: &Latent, raw: &Latent, sigma: f32) -> (Latent, Latent) {
+        let (signal, level) = signal_and_noise(sigma);
+        match self.prediction {
+            Prediction::Epsilon => (x.zip(raw, |x, eps| (x - level * eps) / signal), raw.clone()),
             Prediction::V => {
-                let denoised = x.zip(&raw, |x, v| signal * x - level * v);
-                (denoised, x.zip(&raw, |x, v| signal * v + level * x))
+                let denoised = x.zip(raw, |x, v| signal * x - level * v);
+                (denoised, x.zip(raw, |x, v| signal * v + level * x))
             }
             Prediction::Sample => {
-                let noise = x.zip(&raw, |x, denoised| (x - signal * denoised) / level);
-                (raw, noise)
+                let noise = x.zip(raw, |x, denoised| (x - signal * denoised) / level);
+                (raw.clone(), noise)
             }
-        })
+            Prediction::Flow => unreachable!("{WRONG_KIND}"),
+        }
     }
 
     /// Tells the observer that the step of this index, counted from 0, is done.
@@ -86,7 +96,8 @@ impl<'a, D: Denoise> Denoiser<'a, D> {
         self.model.stepped(index + 1, self.steps, denoised)
     }
 
-    async fn raw(&self, x: &Latent, at: Point) -> Result<Latent, D::Error> {
+    /// The network's answer as it is.
+    pub(crate) async fn raw(&self, x: &Latent, at: Point) -> Result<Latent, D::Error> {
         let raw = self.model.denoise(x, at).await?;
         assert_eq!(raw.values.len(), x.values.len(), "a `Denoise` answers in the shape it is asked in");
         Ok(raw)
@@ -96,7 +107,12 @@ impl<'a, D: Denoise> Denoiser<'a, D> {
 /// The square roots of alpha-bar and of 1 - alpha-bar (Ho et al. 2020, arXiv:2006.11239) at noise level
 /// `sigma`, 0 to infinity.
 pub(crate) fn signal_and_noise(sigma: f32) -> (f32, f32) {
-    // In double precision, because 1 - alpha-bar cancels at the last steps.
-    let alpha_bar = 1.0 / (f64::from(sigma).powi(2) + 1.0);
+    let alpha_bar = alpha_bar(sigma);
     (alpha_bar.sqrt() as f32, (1.0 - alpha_bar).sqrt() as f32)
+}
+
+/// The share of the picture in the variance, alpha-bar, at noise level `sigma`: in double precision, because
+/// what it lacks to 1 is small at the last steps.
+pub(crate) fn alpha_bar(sigma: f32) -> f64 {
+    1.0 / (f64::from(sigma).powi(2) + 1.0)
 }

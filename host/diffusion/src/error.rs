@@ -9,15 +9,34 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No sampler has this name.
-    #[error("unknown scheduler `{name}`; the known ones are {known}")]
+    #[error(
+        "unknown scheduler `{name}`; the known ones are {known}; most may be followed by a noise schedule, as in \
+         euler_karras: {schedules}"
+    )]
     UnknownSampler {
         /// As it was asked for, shortened.
         name: String,
         /// The names that are accepted, separated by commas.
         known: String,
+        /// The noise schedules, separated by commas.
+        schedules: String,
+    },
+    /// A named noise schedule for a sampler that has none to choose.
+    #[error("scheduler `{sampler}` has timesteps of its own and takes no noise schedule")]
+    OwnTimesteps {
+        /// Its name.
+        sampler: &'static str,
+    },
+    /// A sampler of flows for a model of diffusion, or the other way round.
+    #[error("scheduler `{sampler}` cannot sample this model, which was trained by {kind}")]
+    WrongKind {
+        /// Its name.
+        sampler: String,
+        /// How the model was trained.
+        kind: &'static str,
     },
     /// A step count that the model's schedule cannot give.
-    #[error("{steps} steps are out of range; this model can take 1 to {most}")]
+    #[error("{steps} steps are out of range; this model and scheduler can take 1 to {most}")]
     Steps {
         /// As it was asked for.
         steps: usize,
@@ -42,10 +61,10 @@ pub enum Error {
     Tokenizer(String),
 }
 
-/// At most `most` characters of `text`: enough to recognise it, too little to flood a log.
+/// At most `most` characters of `text`, none of them a control character: enough to recognise it, too little to
+/// flood or to garble a log.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
-    if text.chars().nth(most).is_none() {
-        return text.to_owned();
-    }
-    text.chars().take(most).chain(['…']).collect()
+    let more = text.chars().nth(most).map(|_| '…');
+    let signs = text.chars().take(most).map(|sign| if sign.is_control() { '\u{fffd}' } else { sign });
+    signs.chain(more).collect()
 }

@@ -2,18 +2,67 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Classifier-free guidance: the prompt's pull, made stronger.
 
-/// Whether `scale` changes anything. When it does not, the network need not run without the prompt.
-pub fn is_used(scale: f32) -> bool {
-    scale > 1.0
+/// How strongly a run follows its prompt, and in which of its steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guidance {
+    /// How far an answer goes from that of the negative prompt towards, and beyond, that of the prompt: 1 is
+    /// the prompt alone.
+    pub scale: f32,
+    /// How much of the guided answer gets back the deviation of the prompt's own, which guidance inflates: 0
+    /// (none) to 1 (all). Lin et al. 2023, arXiv:2305.08891, section 3.4, recommends 0.7 with zero terminal
+    /// SNR.
+    pub rescale: f32,
+    /// The part of the run in which there is guidance, from 0 (its beginning) to 1 (its end).
+    /// Kynkäänniemi et al. 2024, arXiv:2404.07724.
+    pub interval: (f64, f64),
 }
 
-/// The guided prediction: from the one without the prompt towards the one with it, and `scale` times as far.
-///
-/// Source: Ho and Salimans 2022, arXiv:2207.12598, in the scaling of Imagen (1 is the prompt alone).
-/// Both slices have the same length, which is the answer's.
-pub fn guide(conditional: &[f32], unconditional: &[f32], scale: f32) -> Vec<f32> {
-    let pairs = conditional.iter().zip(unconditional);
-    pairs.map(|(&with, &without)| without + scale * (with - without)).collect()
+impl Guidance {
+    /// Guidance of this scale in every step.
+    pub fn new(scale: f32) -> Self {
+        Self { scale, rescale: 0.0, interval: (0.0, 1.0) }
+    }
+
+    /// Whether any of `steps` steps has guidance.
+    pub fn is_used(&self, steps: usize) -> bool {
+        (0..steps).any(|step| self.is_used_at(step, steps))
+    }
+
+    /// Whether the step of index `step` (from 0) of `steps` has guidance. Where it has not, the network need
+    /// not run without the prompt.
+    ///
+    /// Source: diffusers `guiders/classifier_free_guidance.py`.
+    pub fn is_used_at(&self, step: usize, steps: usize) -> bool {
+        let bound = |part: f64| (part * steps as f64) as usize;
+        self.scale > 1.0 && (bound(self.interval.0)..bound(self.interval.1)).contains(&step)
+    }
+
+    /// The guided prediction: from the one without the prompt towards the one with it, and `scale` times as
+    /// far, rescaled.
+    ///
+    /// Source: Ho and Salimans 2022, arXiv:2207.12598, in the scaling of Imagen; for rescaling diffusers'
+    /// `rescale_noise_cfg`. Both slices have the same length, which is the answer's.
+    pub fn guide(&self, conditional: &[f32], unconditional: &[f32]) -> Vec<f32> {
+        let pairs = conditional.iter().zip(unconditional);
+        let mut guided: Vec<f32> =
+            pairs.map(|(&with, &without)| without + self.scale * (with - without)).collect();
+        if self.rescale > 0.0 {
+            let ratio = deviation(conditional) / deviation(&guided);
+            // An answer without any deviation stays as it is.
+            let factor = if ratio.is_finite() { self.rescale * ratio + (1.0 - self.rescale) } else { 1.0 };
+            guided.iter_mut().for_each(|value| *value *= factor);
+        }
+        guided
+    }
+}
+
+/// The standard deviation of some values.
+fn deviation(values: &[f32]) -> f32 {
+    let count = values.len() as f64;
+    let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
+    let squares = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>();
+    // torch divides by one less than the count, which the quotient of two deviations does not show.
+    (squares / count).sqrt() as f32
 }
 
 #[cfg(test)]
@@ -22,14 +71,43 @@ mod tests {
 
     #[test]
     fn guidance_of_one_is_the_prompt_alone_and_three_goes_three_times_as_far() {
-        assert_eq!(guide(&[2.0, 5.0], &[1.0, 7.0], 1.0), [2.0, 5.0]);
-        assert_eq!(guide(&[2.0, 5.0], &[1.0, 7.0], 3.0), [4.0, 1.0]);
-        assert_eq!(guide(&[2.0, 5.0], &[1.0, 7.0], 0.0), [1.0, 7.0]);
+        let guide = |scale| Guidance::new(scale).guide(&[2.0, 5.0], &[1.0, 7.0]);
+        assert_eq!(guide(1.0), [2.0, 5.0]);
+        assert_eq!(guide(3.0), [4.0, 1.0]);
+        assert_eq!(guide(0.0), [1.0, 7.0]);
     }
 
     #[test]
     fn only_guidance_above_one_needs_the_network_twice() {
-        assert!(is_used(1.01) && is_used(7.5));
-        assert!(!is_used(1.0) && !is_used(0.0) && !is_used(-3.0) && !is_used(f32::NAN));
+        assert!(Guidance::new(1.01).is_used(1) && Guidance::new(7.5).is_used(20));
+        for scale in [1.0, 0.0, -3.0, f32::NAN] {
+            assert!(!Guidance::new(scale).is_used(20), "{scale}");
+        }
+    }
+
+    #[test]
+    fn guidance_is_used_within_its_interval_only() {
+        let used = |interval, steps| {
+            let guidance = Guidance { interval, ..Guidance::new(5.0) };
+            (0..steps).filter(|&step| guidance.is_used_at(step, steps)).collect::<Vec<_>>()
+        };
+        assert_eq!(used((0.0, 1.0), 4), [0, 1, 2, 3]);
+        assert_eq!(used((0.25, 0.75), 4), [1, 2]);
+        assert_eq!(used((0.3, 0.5), 10), [3, 4]);
+        assert!(used((0.5, 0.5), 10).is_empty() && used((0.9, 0.1), 10).is_empty());
+        // 0.7 * 10 must not fall below 7.
+        assert_eq!(used((0.7, 1.0), 10), [7, 8, 9]);
+    }
+
+    #[test]
+    fn rescaled_guidance_has_the_deviation_of_the_prompts_own_answer() {
+        let (with, without) = ([1.0, -2.0, 3.0, 0.5], [0.5, -1.0, -1.0, 0.0]);
+        let guidance = |rescale| Guidance { rescale, ..Guidance::new(6.0) };
+        let all = guidance(1.0).guide(&with, &without);
+        assert!((deviation(&all) - deviation(&with)).abs() < 1e-6);
+        let half = guidance(0.5).guide(&with, &without);
+        let none = guidance(0.0).guide(&with, &without);
+        assert!((deviation(&half) - (deviation(&all) + deviation(&none)) / 2.0).abs() < 1e-6);
+        assert_eq!(guidance(0.7).guide(&[0.0; 3], &[0.0; 3]), [0.0; 3], "nothing to rescale");
     }
 }

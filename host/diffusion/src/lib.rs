@@ -8,7 +8,7 @@
 //! every number can be held against the reference implementation (diffusers 0.42.1, transformers 5.23.0).
 //!
 //! ```
-//! use alice_diffusion::{Denoise, Latent, LatentShape, Noise, Point, Sampler, Schedule, SchedulerConfig};
+//! use alice_diffusion::{Denoise, Latent, LatentShape, Method, Noise, Point, Schedule, SchedulerConfig};
 //!
 //! struct Blank;
 //!
@@ -23,7 +23,7 @@
 //! }
 //!
 //! async fn picture() -> alice_diffusion::Result<Latent> {
-//!     let schedule = Schedule::new(Sampler::Euler, &SchedulerConfig::default(), 20)?;
+//!     let schedule = Schedule::new(Method::Euler.into(), &SchedulerConfig::default(), 20)?;
 //!     let shape = LatentShape { channels: 4, height: 64, width: 64 };
 //!     Ok(schedule.sample(&Blank, &mut Noise::new(42), shape).await.expect("`Blank` never fails"))
 //! }
@@ -31,6 +31,7 @@
 
 #![forbid(unsafe_code)]
 
+mod brownian;
 mod config;
 mod denoise;
 mod error;
@@ -46,6 +47,6 @@ pub use denoise::{Denoise, Point};
 pub use error::{Error, Result};
 pub use latent::{Latent, LatentShape};
 pub use noise::Noise;
-pub use sampler::Sampler;
-pub use schedule::Schedule;
-pub use tokenizer::{ClipTokenizer, TokenizerFiles, Window};
+pub use sampler::{Method, Sampler};
+pub use schedule::{Curve, NoiseSchedule, Schedule};
+pub use tokenizer::{ClipTokenizer, Padding, TokenizerFiles, Window};

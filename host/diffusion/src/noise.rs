@@ -22,6 +22,7 @@ const BLOCK: usize = 16;
 /// Agrees with torch to 1e-6; the last bits depend on the vector instructions that torch finds.
 #[derive(Clone, Debug)]
 pub struct Noise {
+    seed: u64,
     bits: Mt19937,
     /// The second value of the last pair that was made one by one.
     kept: Option<f64>,
@@ -30,7 +31,12 @@ pub struct Noise {
 impl Noise {
     /// The stream of `seed`. As in torch, only the low 32 bits count.
     pub fn new(seed: u64) -> Self {
-        Self { bits: Mt19937::new(seed as u32), kept: None }
+        Self { seed, bits: Mt19937::new(seed as u32), kept: None }
+    }
+
+    /// The seed, whole: generators other than torch's use all its bits.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The next latent of noise, as `torch.randn([1, channels, height, width], generator=...)`.

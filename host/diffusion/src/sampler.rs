@@ -1,217 +1,245 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! The samplers by name: what clients call them, and where each is written down.
+//! The samplers: each in a file of its own, found here by name.
 
-mod ddim;
-mod dpmpp_2m;
-mod dpmpp_2m_sde;
-mod euler;
-mod euler_ancestral;
+mod run;
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::denoise::Denoiser;
+pub(crate) use self::run::Run;
+use crate::denoise::signal_and_noise;
 use crate::error::shortened;
-use crate::schedule::{Step, Table};
-use crate::{Denoise, Error, Latent, Noise, SchedulerConfig};
+use crate::schedule::{Curve, NoiseSchedule, Table};
+use crate::{Denoise, Error, Latent, Result, SchedulerConfig};
 
-/// A way from noise to a picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Sampler {
-    /// Euler's method.
-    Euler,
-    /// Euler's method with fresh noise after each step.
-    EulerAncestral,
-    /// Denoising diffusion implicit models, without added noise.
-    Ddim,
-    /// DPM-Solver++, second order, multistep.
-    Dpmpp2m,
-    /// [`Dpmpp2m`](Self::Dpmpp2m) on Karras' noise levels.
-    Dpmpp2mKarras,
-    /// The stochastic DPM-Solver++, second order, multistep; one evaluation a step.
-    DpmppSde,
-    /// [`DpmppSde`](Self::DpmppSde) on Karras' noise levels.
-    DpmppSdeKarras,
+/// Declares the samplers' files and makes [`Method`] of them. Each has three items: `ABOUT`, its names;
+/// `table(config, steps)`, where the network is asked; and `walk(run, x)`, the loop.
+macro_rules! samplers {
+    ($($file:ident => $method:ident,)+) => {
+        $(mod $file;)+
+
+        /// A way from noise to a picture: one file under `sampler/` each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "each is described in its file")]
+        pub enum Method {
+            $($method,)+
+        }
+
+        impl Method {
+            /// Every method, in the order in which they are listed to people.
+            pub const ALL: &[Self] = &[$(Self::$method,)+];
+
+            pub(crate) fn about(self) -> &'static About {
+                match self {
+                    $(Self::$method => &$file::ABOUT,)+
+                }
+            }
+
+            fn table(self, config: &SchedulerConfig, steps: usize) -> Result<Table> {
+                match self {
+                    $(Self::$method => $file::table(config, steps),)+
+                }
+            }
+
+            async fn walk<D: Denoise>(
+                self,
+                run: Run<'_, D>,
+                x: Latent,
+            ) -> std::result::Result<Latent, D::Error> {
+                match self {
+                    $(Self::$method => $file::walk(run, x).await,)+
+                }
+            }
+        }
+    };
 }
 
-/// The names of one sampler.
-struct Names {
-    name: &'static str,
-    /// The sampler in the words of A1111's picture parameters.
-    label: &'static str,
-    /// The "Schedule type" in the same place.
-    schedule_label: &'static str,
-    aliases: &'static [&'static str],
+samplers! {
+    euler => Euler,
+    euler_ancestral => EulerAncestral,
+    heun => Heun,
+    lms => Lms,
+    ddim => Ddim,
+    ddpm => Ddpm,
+    pndm => Pndm,
+    dpm2 => Dpm2,
+    dpm2_ancestral => Dpm2Ancestral,
+    dpmpp_2m => Dpmpp2m,
+    dpmpp_2m_sde => Dpmpp2mSde,
+    dpmpp_3m_sde => Dpmpp3mSde,
+    dpmpp_2s_ancestral => Dpmpp2sAncestral,
+    dpmpp_sde => DpmppSde,
+    unipc => Unipc,
+    deis => Deis,
+    lcm => Lcm,
+    tcd => Tcd,
+    flow_match_euler => FlowMatchEuler,
+}
+
+/// What a method is called, and on what it works.
+pub(crate) struct About {
+    /// ALICE's name for it, as in requests and in the configuration.
+    pub(crate) name: &'static str,
+    /// What A1111 calls it in a picture's parameters.
+    pub(crate) label: &'static str,
+    /// Further names.
+    pub(crate) aliases: &'static [&'static str],
+    /// The class of diffusers that does the same, if there is one: an alias too.
+    pub(crate) class: Option<&'static str>,
+    /// What its latent is made of.
+    pub(crate) space: Space,
+}
+
+/// What a sampler's latent is made of between the steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// picture + sigma * noise. The noise levels are free, so named noise schedules can be used.
+    Sigma,
+    /// picture and noise in shares that keep the variance, at the model's own timesteps.
+    Network,
+    /// (1 - sigma) * picture + sigma * noise, for models of flow matching.
+    Flow,
+}
+
+/// A method, on the noise levels that the model's settings lead to or on a named noise schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sampler {
+    method: Method,
+    schedule: Option<NoiseSchedule>,
+}
+
+impl From<Method> for Sampler {
+    fn from(method: Method) -> Self {
+        Self { method, schedule: None }
+    }
 }
 
 impl Sampler {
-    /// Every sampler.
-    pub const ALL: [Self; 7] = [
-        Self::Euler,
-        Self::EulerAncestral,
-        Self::Ddim,
-        Self::Dpmpp2m,
-        Self::Dpmpp2mKarras,
-        Self::DpmppSde,
-        Self::DpmppSdeKarras,
-    ];
+    /// The stochastic DPM-Solver++ on Karras' noise levels: what the Python ALICE uses unless told otherwise.
+    pub const DPMPP_SDE_KARRAS: Self =
+        Self { method: Method::Dpmpp2mSde, schedule: Some(NoiseSchedule::KARRAS) };
+    /// The deterministic DPM-Solver++ on Karras' noise levels.
+    pub const DPMPP_2M_KARRAS: Self = Self { method: Method::Dpmpp2m, schedule: Some(NoiseSchedule::KARRAS) };
 
-    /// ALICE's name for it, as in requests and in the configuration.
-    pub fn name(self) -> &'static str {
-        self.names().name
+    /// The samplers that are listed to people: every method, and the two that are known with Karras' levels.
+    pub fn listed() -> impl Iterator<Item = Self> {
+        let with_karras = [Self::DPMPP_2M_KARRAS, Self::DPMPP_SDE_KARRAS];
+        Method::ALL.iter().map(|&method| method.into()).chain(with_karras)
     }
 
-    /// What A1111 calls the sampler in a picture's parameters.
+    /// `self` on a named noise schedule.
+    ///
+    /// # Errors
+    /// [`Error::OwnTimesteps`] for a method whose timesteps are part of it.
+    pub fn on(self, schedule: NoiseSchedule) -> Result<Self> {
+        match self.method.about().space {
+            Space::Sigma => Ok(Self { schedule: Some(schedule), ..self }),
+            Space::Network | Space::Flow => Err(Error::OwnTimesteps { sampler: self.method.about().name }),
+        }
+    }
+
+    /// Its method.
+    pub fn method(self) -> Method {
+        self.method
+    }
+
+    /// ALICE's name for it, as in requests and in the configuration: `euler`, `euler_karras`.
+    pub fn name(self) -> String {
+        self.to_string()
+    }
+
+    /// What A1111 calls the method in a picture's parameters.
     pub fn label(self) -> &'static str {
-        self.names().label
+        self.method.about().label
     }
 
-    /// What A1111 calls the spacing of its noise levels: `Karras` or `Automatic`.
+    /// What A1111 calls the spacing of its noise levels: `Karras`, ... or `Automatic`.
     pub fn schedule_label(self) -> &'static str {
-        self.names().schedule_label
+        self.schedule.map_or("Automatic", NoiseSchedule::label)
     }
 
-    // A1111's "DPM++ SDE" evaluates the network twice a step and is another sampler: its name is not an
-    // alias.
-    fn names(self) -> Names {
-        let (name, label, schedule_label, aliases): (_, _, _, &[_]) = match self {
-            Self::Euler => ("euler", "Euler", "Automatic", &["EulerDiscreteScheduler", "k_euler"]),
-            Self::EulerAncestral => (
-                "euler_ancestral",
-                "Euler a",
-                "Automatic",
-                &["euler_a", "EulerAncestralDiscreteScheduler", "k_euler_a"],
-            ),
-            Self::Ddim => ("ddim", "DDIM", "Automatic", &["ddim_uniform", "DDIMScheduler"]),
-            Self::Dpmpp2m => (
-                "dpm++_2m",
-                "DPM++ 2M",
-                "Automatic",
-                &[
-                    "dpm++",
-                    "dpm_solver++",
-                    "dpmsolver++",
-                    "dpm++2m",
-                    "dpmpp_2m",
-                    "DPMSolverMultistepScheduler",
-                ],
-            ),
-            Self::Dpmpp2mKarras => (
-                "dpm++_2m_karras",
-                "DPM++ 2M",
-                "Karras",
-                &["dpm++_karras", "dpm++2m_karras", "dpmpp_2m_karras", "DPM++ 2M Karras"],
-            ),
-            Self::DpmppSde => (
-                "dpm++_sde",
-                "DPM++ 2M SDE",
-                "Automatic",
-                &["sde-dpmsolver++", "dpm++_2m_sde", "dpmpp_2m_sde"],
-            ),
-            Self::DpmppSdeKarras => (
-                "dpm++_sde_karras",
-                "DPM++ 2M SDE",
-                "Karras",
-                &["dpm++_2m_sde_karras", "dpmpp_2m_sde_karras", "DPM++ 2M SDE Karras"],
-            ),
-        };
-        Names { name, label, schedule_label, aliases }
+    /// Whether it can sample a model of this kind.
+    pub fn fits(self, config: &SchedulerConfig) -> bool {
+        (self.method.about().space == Space::Flow) == config.flow_shift().is_some()
     }
 
     /// The steps it takes on a model with these settings.
-    pub(crate) fn table(self, config: &SchedulerConfig, steps: usize) -> Table {
-        match self {
-            Self::Euler => euler::table(config, steps),
-            Self::EulerAncestral => euler_ancestral::table(config, steps),
-            Self::Ddim => ddim::table(config, steps),
-            Self::Dpmpp2m | Self::DpmppSde => dpmpp_2m::table(config, steps),
-            Self::Dpmpp2mKarras | Self::DpmppSdeKarras => dpmpp_2m::karras_table(config, steps),
+    pub(crate) fn table(self, config: &SchedulerConfig, steps: usize) -> Result<Table> {
+        match self.schedule {
+            None => self.method.table(config, steps),
+            // These two names have always meant diffusers' own Karras levels.
+            Some(NoiseSchedule::KARRAS) if matches!(self.method, Method::Dpmpp2m | Method::Dpmpp2mSde) => {
+                Ok(Table::multistep(config, Some(Curve::Karras), steps))
+            }
+            Some(schedule) => Ok(Table::named(config, schedule, steps)),
         }
     }
 
-    /// Takes those steps, from the first latent `x` to the finished one.
+    /// Takes those steps, from the first latent `x` to the finished one, in the network's space.
     pub(crate) async fn walk<D: Denoise>(
         self,
-        denoiser: &Denoiser<'_, D>,
-        steps: &[Step],
+        run: Run<'_, D>,
         x: Latent,
-        noise: &mut Noise,
-    ) -> Result<Latent, D::Error> {
-        match self {
-            Self::Euler => euler::walk(denoiser, steps, x).await,
-            Self::EulerAncestral => euler_ancestral::walk(denoiser, steps, x, noise).await,
-            Self::Ddim => ddim::walk(denoiser, steps, x).await,
-            Self::Dpmpp2m | Self::Dpmpp2mKarras => dpmpp_2m::walk(denoiser, steps, x).await,
-            Self::DpmppSde | Self::DpmppSdeKarras => dpmpp_2m_sde::walk(denoiser, steps, x, noise).await,
-        }
+    ) -> std::result::Result<Latent, D::Error> {
+        let end = run.steps.last().map_or(0.0, |step| step.next);
+        let x = self.method.walk(run, x).await?;
+        // Where no noise is left, picture + sigma * noise is the picture in either space.
+        let rest = if self.method.about().space == Space::Sigma { end } else { 0.0 };
+        let (signal, _) = signal_and_noise(rest);
+        Ok(x.map(|x| signal * x))
+    }
+}
+
+impl Method {
+    /// The method of a scheduler class of diffusers.
+    pub(crate) fn of_class(class: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|method| method.about().class == Some(class))
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let is_named = |method: &Self| {
+            let About { name: own, label, aliases, class, .. } = *method.about();
+            let names = [own, label].into_iter().chain(class).chain(aliases.iter().copied());
+            names.into_iter().any(|known| known.eq_ignore_ascii_case(name))
+        };
+        Self::ALL.iter().copied().find(is_named)
     }
 }
 
 impl FromStr for Sampler {
     type Err = Error;
 
-    /// Any of a sampler's names, A1111's and diffusers' among them, in upper or lower case.
+    /// Any of a method's names, A1111's and diffusers' among them, in upper or lower case; then, if wanted,
+    /// a noise schedule's: `dpm++_2m_karras`, `DPM++ 2M Karras`, `Euler a SGM Uniform`.
     ///
     /// # Errors
-    /// [`Error::UnknownSampler`], which lists the names.
-    fn from_str(name: &str) -> Result<Self, Error> {
-        let is_named = |sampler: &Self| {
-            let names = sampler.names();
-            // A label alone means the sampler on its usual noise levels.
-            let label = (names.schedule_label != "Karras").then_some(names.label);
-            let known = [Some(names.name), label].into_iter().flatten();
-            known.chain(names.aliases.iter().copied()).any(|known| known.eq_ignore_ascii_case(name))
-        };
-        Self::ALL.into_iter().find(is_named).ok_or_else(|| Error::UnknownSampler {
-            name: shortened(name, 80),
-            known: Self::ALL.map(Self::name).join(", "),
-        })
+    /// [`Error::UnknownSampler`], which lists the names; [`Error::OwnTimesteps`].
+    fn from_str(name: &str) -> Result<Self> {
+        if let Some(method) = Method::named(name) {
+            return Ok(method.into());
+        }
+        let mut parts = NoiseSchedule::split_off(name);
+        match parts.find_map(|(first, schedule)| Some((Method::named(first)?, schedule))) {
+            Some((method, schedule)) => Self::from(method).on(schedule),
+            None => Err(Error::UnknownSampler {
+                name: shortened(name, 80),
+                known: Self::listed().map(Self::name).collect::<Vec<_>>().join(", "),
+                schedules: NoiseSchedule::ALL.map(NoiseSchedule::name).join(", "),
+            }),
+        }
     }
 }
 
 impl fmt::Display for Sampler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.method.about().name)?;
+        match self.schedule {
+            Some(schedule) => write!(f, "_{}", schedule.name()),
+            None => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_sampler_is_found_by_its_name_and_its_aliases_in_any_case() {
-        for sampler in Sampler::ALL {
-            let names = sampler.names();
-            for name in names.aliases.iter().copied().chain([names.name]) {
-                assert_eq!(name.parse(), Ok(sampler));
-                assert_eq!(name.to_uppercase().parse(), Ok(sampler));
-            }
-        }
-        assert_eq!("euler a".parse(), Ok(Sampler::EulerAncestral));
-        assert_eq!("DPM++ 2M".parse(), Ok(Sampler::Dpmpp2m));
-        assert_eq!("DPM++ 2M SDE".parse(), Ok(Sampler::DpmppSde));
-        assert_eq!("dpm++_karras".parse(), Ok(Sampler::Dpmpp2mKarras));
-    }
-
-    #[test]
-    fn no_name_means_two_samplers() {
-        let mut seen = std::collections::HashSet::new();
-        for sampler in Sampler::ALL {
-            let names = sampler.names();
-            for name in names.aliases.iter().copied().chain([names.name]) {
-                assert!(seen.insert(name.to_lowercase()), "{name}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_unknown_name_is_an_error_that_lists_the_names() {
-        for unknown in ["", "eulr", "DPM++ SDE", "dpm++ sde karras", &"x".repeat(100_000)] {
-            let message = unknown.parse::<Sampler>().unwrap_err().to_string();
-            assert!(Sampler::ALL.iter().all(|sampler| message.contains(sampler.name())), "{message}");
-            assert!(message.len() < 400);
-        }
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 //! Built as transformers 5.23.0 builds `CLIPTokenizer`: whatever files a model brings, only the vocabulary,
 //! the merges and the special tokens come from them, the rest is CLIP's own.
 
+mod embedded;
 mod files;
 mod special;
 
@@ -17,9 +18,11 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
+pub use self::embedded::Padding;
 pub use self::files::TokenizerFiles;
 use self::files::Vocabulary;
 use self::special::SpecialTokens;
+use crate::error::shortened;
 use crate::{Error, Result};
 
 /// What one word of a prompt is: a special token, a contraction, letters, one digit, or other signs.
@@ -63,12 +66,20 @@ impl ClipTokenizer {
     /// [`Error::Tokenizer`] when files are missing, damaged or contradict each other, and for a context too
     /// short for the begin and end tokens or absurdly long.
     pub fn new(files: TokenizerFiles<'_>, context_length: usize) -> Result<Self> {
+        Self::assemble(Vocabulary::read(files)?, files, context_length)
+    }
+
+    /// A tokenizer with this vocabulary, and with the special tokens that `files` describe.
+    fn assemble(
+        mut vocabulary: Vocabulary,
+        files: TokenizerFiles<'_>,
+        context_length: usize,
+    ) -> Result<Self> {
         if !(2..=LONGEST_CONTEXT).contains(&context_length) {
             let problem =
                 format!("a context of {context_length} tokens is out of range (2 to {LONGEST_CONTEXT})");
             return Err(Error::Tokenizer(problem));
         }
-        let mut vocabulary = Vocabulary::read(files)?;
         let special = SpecialTokens::read(files, &mut vocabulary)?;
         vocabulary.check()?;
         let id = |token: &str| vocabulary.ids.get(token).copied().ok_or_else(|| special::missing(token));
@@ -149,7 +160,7 @@ fn pipeline(vocabulary: Vocabulary, unknown: String) -> tokenizers::Result<Token
 }
 
 fn unusable(error: tokenizers::Error) -> Error {
-    Error::Tokenizer(format!("the files do not fit together: {error}"))
+    Error::Tokenizer(format!("the files do not fit together: {}", shortened(&error.to_string(), 200)))
 }
 
 #[cfg(test)]

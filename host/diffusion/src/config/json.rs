@@ -46,6 +46,15 @@ impl Keys {
         }
     }
 
+    /// A number above 0 that single precision can hold.
+    pub(super) fn positive(&self, key: &'static str) -> Result<Option<f64>> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        match value.as_f64().filter(|number| (1e-6..=1e6).contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(error(key, value, "must be between 0.000001 and 1000000".to_owned())),
+        }
+    }
+
     /// One of some words.
     pub(super) fn one_of(&self, key: &'static str, words: &[&str]) -> Result<Option<String>> {
         match self.get::<String>(key)? {

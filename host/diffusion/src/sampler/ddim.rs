@@ -6,17 +6,32 @@
 //! `eta` 0. Never clips the denoised picture: that setting is for networks that paint pixels, and the values
 //! of a latent have no bounds.
 
-use crate::denoise::{Denoiser, signal_and_noise};
+use super::{About, Run, Space};
+use crate::denoise::signal_and_noise;
 use crate::schedule::{NoiseLevels, Spacing, Step, Table};
-use crate::{Denoise, Latent, Point, SchedulerConfig};
+use crate::{Denoise, Latent, Point, Result, SchedulerConfig};
+
+pub(super) const ABOUT: About = About {
+    name: "ddim",
+    label: "DDIM",
+    aliases: &["ddim_uniform", "k_ddim"],
+    class: Some("DDIMScheduler"),
+    space: Space::Network,
+};
 
 /// The model's own levels, and diffusers' rule for where a step leads: one stride back, whatever the spacing,
 /// which need not be the next point.
-pub(super) fn table(config: &SchedulerConfig, steps: usize) -> Table {
+pub(super) fn table(config: &SchedulerConfig, steps: usize) -> Result<Table> {
+    Ok(strided(config, config.alpha_ends_at_one(true), steps))
+}
+
+/// The same for every sampler with that rule. The last step leads to no noise at all, or to the first
+/// training timestep's level.
+pub(super) fn strided(config: &SchedulerConfig, ends_at_one: bool, steps: usize) -> Table {
     let spacing = config.spacing().unwrap_or(Spacing::Leading);
     let levels = NoiseLevels::new(config.betas());
     let stride = config.train_timesteps() / steps;
-    let end = if config.alpha_ends_at_one() { 0.0 } else { levels.at(0) };
+    let end = if ends_at_one { 0.0 } else { levels.at(0) };
     let timesteps = spacing.timesteps(config.train_timesteps(), config.steps_offset(), steps);
     let step = |t: f64| {
         let t = t.round_ties_even() as usize;
@@ -26,17 +41,20 @@ pub(super) fn table(config: &SchedulerConfig, steps: usize) -> Table {
     Table { steps: timesteps.into_iter().map(step).collect(), initial_scale: 1.0 }
 }
 
-/// `x` is signal * picture + noise level * noise throughout, of unit variance.
 pub(super) async fn walk<D: Denoise>(
-    denoiser: &Denoiser<'_, D>,
-    steps: &[Step],
+    run: Run<'_, D>,
     mut x: Latent,
-) -> Result<Latent, D::Error> {
-    for (index, &Step { at, next }) in steps.iter().enumerate() {
-        let (denoised, noise) = denoiser.parts(&x, at).await?;
-        let (signal, level) = signal_and_noise(next);
-        x = denoised.zip(&noise, |denoised, noise| signal * denoised + level * noise);
-        denoiser.stepped(index, &denoised)?;
+) -> std::result::Result<Latent, D::Error> {
+    for (index, step) in run.steps.iter().enumerate() {
+        let (denoised, noise) = run.denoiser.parts(&x, step.at).await?;
+        x = mixed(&denoised, &noise, step.next);
+        run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)
+}
+
+/// A picture with noise at noise level `sigma`.
+pub(super) fn mixed(picture: &Latent, noise: &Latent, sigma: f32) -> Latent {
+    let (signal, level) = signal_and_noise(sigma);
+    picture.zip(noise, |picture, noise| signal * picture + level * noise)
 }

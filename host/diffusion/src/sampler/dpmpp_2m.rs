@@ -6,67 +6,50 @@
 //! Source: Lu et al. 2022, arXiv:2211.01095, algorithm 2, written in sigma as k-diffusion does; diffusers'
 //! `DPMSolverMultistepScheduler` with `dpmsolver++`, order 2, midpoint.
 
-use crate::config::BetaSchedule;
-use crate::denoise::Denoiser;
-use crate::schedule::{NoiseLevels, Spacing, Step, Table};
-use crate::{Denoise, Latent, SchedulerConfig};
+use super::{About, Run, Space};
+use crate::schedule::{Curve, Step, Table};
+use crate::{Denoise, Latent, Result, SchedulerConfig};
 
-/// The model's own levels at whole timesteps.
-pub(super) fn table(config: &SchedulerConfig, steps: usize) -> Table {
-    let (trained, offset) = (config.train_timesteps(), config.steps_offset());
-    let levels = NoiseLevels::new(config.betas()).with_finite_end();
-    let timesteps = match config.spacing().unwrap_or(Spacing::Linspace) {
-        Spacing::Trailing => Spacing::Trailing.timesteps(trained, offset, steps),
-        // diffusers spaces one timestep more and leaves out the cleanest.
-        spacing => {
-            let mut timesteps = spacing.timesteps(trained, offset, steps + 1);
-            timesteps.pop();
-            timesteps
-        }
-    };
-    let whole = timesteps.into_iter().map(f64::round_ties_even);
-    table_through(&whole.map(|t| (levels.between(t), t)).collect::<Vec<_>>())
+pub(super) const ABOUT: About = About {
+    name: "dpm++_2m",
+    label: "DPM++ 2M",
+    aliases: &["dpm++", "dpm_solver++", "dpmsolver++", "dpm++2m", "dpmpp_2m", "k_dpmpp_2m"],
+    class: Some("DPMSolverMultistepScheduler"),
+    space: Space::Sigma,
+};
+
+/// Karras' levels have a name of their own: without it there are none, whatever the model's settings say.
+pub(super) fn table(config: &SchedulerConfig, steps: usize) -> Result<Table> {
+    Ok(Table::multistep(config, config.curve().filter(|curve| *curve != Curve::Karras), steps))
 }
 
-/// Karras' levels over the model's whole range, whatever its spacing.
-pub(super) fn karras_table(config: &SchedulerConfig, steps: usize) -> Table {
-    let levels = NoiseLevels::new(config.betas()).with_finite_end();
-    let (lowest, highest) = levels.range();
-    let mut points = levels.karras(lowest.into(), highest.into(), steps);
-    for (_, t) in &mut points {
-        // diffusers rounds to whole timesteps here, but cuts the fraction off for the cosine schedule.
-        *t = if config.betas().schedule == BetaSchedule::SquaredcosCapV2 {
-            t.trunc()
-        } else {
-            t.round_ties_even()
-        };
-    }
-    table_through(&points)
-}
-
-/// The steps through these points. In diffusers the first latent is plain noise in the network's space; here,
-/// in the space of picture + sigma * noise, it has the standard deviation that such a latent has.
-fn table_through(points: &[(f64, f64)]) -> Table {
-    let highest = points[0].0 as f32;
-    Table { steps: Step::through(points), initial_scale: (highest * highest + 1.0).sqrt() }
-}
-
-/// `x` is picture + sigma * noise throughout.
 pub(super) async fn walk<D: Denoise>(
-    denoiser: &Denoiser<'_, D>,
-    steps: &[Step],
+    run: Run<'_, D>,
     mut x: Latent,
-) -> Result<Latent, D::Error> {
+) -> std::result::Result<Latent, D::Error> {
     let mut last = None;
-    for (index, step) in steps.iter().enumerate() {
-        let denoised = denoiser.denoised(&x, step.at).await?;
-        let target = extrapolated(&denoised, last.as_ref(), step);
+    for (index, step) in run.steps.iter().enumerate() {
+        let denoised = run.denoiser.denoised(&x, step.at).await?;
+        let target = target(&run, index, &denoised, last.as_ref());
         let ratio = step.next / step.at.sigma;
         x = x.zip(&target, |x, target| ratio * x + (1.0 - ratio) * target);
-        denoiser.stepped(index, &denoised)?;
+        run.denoiser.stepped(index, &denoised)?;
         last = Some((step.at.sigma, denoised));
     }
     Ok(x)
+}
+
+/// The picture that the step of this index heads for: the estimate `denoised` as it is where the model's
+/// settings want the last step of first order, else extrapolated with the `last` one (its sigma and picture).
+pub(super) fn target<D: Denoise>(
+    run: &Run<'_, D>,
+    index: usize,
+    denoised: &Latent,
+    last: Option<&(f32, Latent)>,
+) -> Latent {
+    let is_final = index + 1 == run.steps.len();
+    let last = last.filter(|_| !(is_final && run.config.solver().is_euler_at_final(run.steps.len())));
+    extrapolated(denoised, last, &run.steps[index])
 }
 
 /// The denoised picture expected halfway through `step`, by a straight line in log(sigma) through this
@@ -74,9 +57,11 @@ pub(super) async fn walk<D: Denoise>(
 ///
 /// The first step has no line yet. The step to sigma 0 is infinitely long on that scale, and two estimates at
 /// one level (more steps than timesteps) have no direction: all three take the estimate as it is.
-pub(super) fn extrapolated(denoised: &Latent, last: Option<&(f32, Latent)>, step: &Step) -> Latent {
+fn extrapolated(denoised: &Latent, last: Option<&(f32, Latent)>, step: &Step) -> Latent {
     match last {
-        Some((last_sigma, last)) if step.next > 0.0 && *last_sigma > step.at.sigma => {
+        Some((last_sigma, last))
+            if step.next > 0.0 && *last_sigma > step.at.sigma && step.next < step.at.sigma =>
+        {
             let r = (last_sigma / step.at.sigma).ln() / (step.at.sigma / step.next).ln();
             denoised.zip(last, |now, last| now + (now - last) / (2.0 * r))
         }

@@ -5,45 +5,44 @@
 //! Source: ancestral sampling as in k-diffusion's `sample_euler_ancestral`; diffusers'
 //! `EulerAncestralDiscreteScheduler`.
 
-use super::euler;
-use crate::denoise::Denoiser;
-use crate::schedule::{NoiseLevels, Spacing, Step, Table};
-use crate::{Denoise, Latent, Noise, SchedulerConfig};
+use super::{About, Run, Space, euler::slid};
+use crate::schedule::{Spacing, Table};
+use crate::{Denoise, Latent, Result, SchedulerConfig};
 
-/// The model's own levels. Karras' are not offered, even if the model's settings ask for them: diffusers'
-/// class does not know that setting.
-pub(super) fn table(config: &SchedulerConfig, steps: usize) -> Table {
-    let spacing = config.spacing().unwrap_or(Spacing::Linspace);
-    let levels = NoiseLevels::new(config.betas()).with_finite_end();
-    euler::table_through(&euler::own_points(config, spacing, &levels, steps), spacing)
+pub(super) const ABOUT: About = About {
+    name: "euler_ancestral",
+    label: "Euler a",
+    aliases: &["euler_a", "k_euler_a", "k_euler_ancestral"],
+    class: Some("EulerAncestralDiscreteScheduler"),
+    space: Space::Sigma,
+};
+
+/// The model's own levels, even if its settings ask for a curve: diffusers' class does not know those
+/// settings.
+pub(super) fn table(config: &SchedulerConfig, steps: usize) -> Result<Table> {
+    Ok(Table::spaced_without_curve(config, Spacing::Linspace, steps))
 }
 
-/// `x` is picture + sigma * noise throughout.
 pub(super) async fn walk<D: Denoise>(
-    denoiser: &Denoiser<'_, D>,
-    steps: &[Step],
+    mut run: Run<'_, D>,
     mut x: Latent,
-    noise: &mut Noise,
-) -> Result<Latent, D::Error> {
-    for (index, &Step { at, next }) in steps.iter().enumerate() {
-        let denoised = denoiser.denoised(&x, at).await?;
-        let (down, up) = split(at.sigma, next);
-        x = x.zip(&denoised, |x, denoised| {
-            let slope = (x - denoised) / at.sigma;
-            x + slope * (down - at.sigma)
-        });
+) -> std::result::Result<Latent, D::Error> {
+    for (index, step) in run.steps.iter().enumerate() {
+        let denoised = run.denoiser.denoised(&x, step.at).await?;
+        let (down, up) = split(step.at.sigma, step.next);
+        x = slid(&x, &denoised, step.at.sigma, down);
         // Drawn after the last step too, where `up` is 0, so that the stream ends where diffusers' does.
-        x = x.zip(&noise.latent(x.shape), |x, fresh| x + fresh * up);
-        denoiser.stepped(index, &denoised)?;
+        x = x.zip(&run.fresh(x.shape), |x, fresh| x + fresh * up);
+        run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)
 }
 
 /// The level to step down to and the fresh noise to add, which together have the variance of level `next`.
-fn split(sigma: f32, next: f32) -> (f32, f32) {
-    let (from, to) = (sigma * sigma, next * next);
-    let up = (to * (from - to) / from).sqrt();
-    ((to - up * up).max(0.0).sqrt(), up)
+pub(super) fn split(sigma: f32, next: f32) -> (f32, f32) {
+    // The references take this quotient from the difference of two squares that are nearly equal.
+    let down = next * next / sigma;
+    (down, (next * next - down * down).max(0.0).sqrt())
 }
 
 #[cfg(test)]

@@ -53,6 +53,24 @@ impl NoiseLevels {
         self.sigmas[timestep.min(self.sigmas.len() - 1)]
     }
 
+    /// Number of levels: of training timesteps.
+    pub(crate) fn len(&self) -> usize {
+        self.sigmas.len()
+    }
+
+    /// Levels as points, each with its timestep: (sigma, timestep).
+    pub(crate) fn with_timesteps(&self, sigmas: Vec<f64>) -> Vec<(f64, f64)> {
+        sigmas.into_iter().map(|sigma| (sigma, self.timestep_of(sigma))).collect()
+    }
+
+    /// The level of a timestep between 0 and the last, interpolated in `log(sigma)`: k-diffusion's
+    /// `t_to_sigma`, and the inverse of [`timestep_of`](Self::timestep_of).
+    pub(crate) fn at_fraction(&self, timestep: f64) -> f64 {
+        let low = (timestep as usize).min(self.sigmas.len() - 2);
+        let (below, above) = (f64::from(self.sigmas[low]).ln(), f64::from(self.sigmas[low + 1]).ln());
+        (below + (above - below) * (timestep - low as f64)).exp()
+    }
+
     /// The level of a timestep that may lie between two trained ones: interpolated, and constant beyond the
     /// ends.
     pub(crate) fn between(&self, timestep: f64) -> f64 {

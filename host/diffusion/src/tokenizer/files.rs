@@ -168,7 +168,7 @@ pub(super) fn json<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T> {
 }
 
 /// Reads `merges.txt`: a pair of pieces a line, after a line with the format's version.
-fn merge_lines(bytes: &[u8]) -> Result<Vec<(String, String)>> {
+pub(super) fn merge_lines(bytes: &[u8]) -> Result<Vec<(String, String)>> {
     let text =
         std::str::from_utf8(bytes).map_err(|_| Error::Tokenizer("merges.txt is not UTF-8".to_owned()))?;
     let lines =

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Token ids are those of transformers' CLIPTokenizer, with the emoji model's vocabulary.
+//! Token ids are those of transformers' CLIPTokenizer, with the emoji model's vocabulary and with CLIP's own.
 
 use std::time::Instant;
 
-use alice_diffusion::{ClipTokenizer, TokenizerFiles};
+use alice_diffusion::{ClipTokenizer, Padding, TokenizerFiles};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -25,23 +25,23 @@ fn tokenizer_json(merge: impl Fn(&str) -> Value) -> String {
         .to_string()
 }
 
+/// Holds a window against what the reference says of a text: the text, how often it is repeated, the ids
+/// without padding, and whether the text was too long.
+#[track_caller]
+fn check_window(tokenizer: &ClipTokenizer, pad: &Value, case: &[Value]) {
+    let window = tokenizer.window(&case[0].as_str().unwrap().repeat(size(&case[1])));
+    let (used, padding) = window.ids.split_at(window.used);
+    assert_eq!(json!(used), case[2], "{case:?}");
+    assert!(padding.iter().all(|id| json!(id) == *pad), "{padding:?}");
+    assert_eq!(json!(window.truncated), case[3], "{case:?}");
+}
+
 fn check(files: TokenizerFiles<'_>, entry: &Value) {
     let context = size(&entry["context"]);
     let tokenizer = ClipTokenizer::new(files, context).unwrap();
-    let pad = entry["pad"].as_u64().unwrap();
     for case in entry["cases"].as_array().unwrap() {
-        let text = case[0].as_str().unwrap().repeat(size(&case[1]));
-        let window = tokenizer.window(&text);
-        let mut ids: Vec<u64> = case[2].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
-        assert_eq!(window.used, ids.len(), "{} {case}", entry["name"]);
-        ids.resize(context, pad);
-        assert_eq!(
-            window.ids.iter().copied().map(u64::from).collect::<Vec<_>>(),
-            ids,
-            "{} {case}",
-            entry["name"]
-        );
-        assert_eq!(window.truncated, case[3].as_bool().unwrap(), "{} {case}", entry["name"]);
+        check_window(&tokenizer, &entry["pad"], case.as_array().unwrap());
+        assert_eq!(tokenizer.window("").ids.len(), context);
     }
 }
 
@@ -72,6 +72,42 @@ fn token_ids_are_the_same_from_tokenizer_json_in_both_spellings_of_merges() {
             let files = TokenizerFiles { tokenizer_json: Some(text.as_bytes()), ..Default::default() };
             check(special(files, entry), entry);
         }
+    }
+}
+
+fn clip(padding: Padding) -> ClipTokenizer {
+    ClipTokenizer::embedded(77, padding).unwrap()
+}
+
+#[test]
+fn token_ids_of_clips_own_vocabulary_are_those_of_transformers() {
+    let file = golden!("tokens-clip.json");
+    let (end, zero) = (clip(Padding::End), clip(Padding::Zero));
+    for case in cases(&file) {
+        let case = case.as_array().unwrap();
+        check_window(if case[0] == json!(0) { &zero } else { &end }, &case[0], &case[1..]);
+    }
+}
+
+/// FNV-1a over the ids of several texts, as `golden/tokens.py` has it.
+fn digest(windows: impl Iterator<Item = Vec<u32>>) -> String {
+    let fold = |value: u64, byte| (value ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let value = windows.flatten().flat_map(u32::to_le_bytes).fold(0xcbf2_9ce4_8422_2325, fold);
+    format!("{value:016x}")
+}
+
+#[test]
+fn every_letter_and_sign_of_unicode_is_cut_as_transformers_cuts_it() {
+    let (file, tokenizer) = (golden!("tokens-clip.json"), clip(Padding::End));
+    let window = |start: u32| {
+        let text: String = (start..start + 16).map(|code| char::from_u32(code).unwrap()).collect();
+        let window = tokenizer.window(&text);
+        window.ids[..window.used].to_vec()
+    };
+    for block in file["blocks"].as_array().unwrap() {
+        let first = size(&block[0]) as u32;
+        let windows = (first..first + 0x400).step_by(16).map(window);
+        assert_eq!(json!(digest(windows)), block[1], "the block from U+{first:X}");
     }
 }
 
