@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::harness::Server;
+use crate::harness::{Server, source};
 
 const IMAGES: &str = "/v1/images/generations";
 const CHAT: &str = "/v1/chat/completions";
@@ -112,7 +112,22 @@ async fn a_url_leads_to_the_same_picture_without_credentials() {
 #[tokio::test]
 async fn every_scheduler_makes_its_own_picture() {
     let server = Server::paint().await;
-    let names = ["euler", "euler_a", "ddim", "dpm++_2m", "dpm++_2m_karras", "dpm++_sde_karras"];
+    let names = [
+        "euler",
+        "euler_a",
+        "ddim",
+        "dpm++_2m",
+        "dpm++_2m_karras",
+        "dpm++_sde_karras",
+        "pndm",
+        "lms",
+        "unipc",
+        "lcm",
+        "DPM++ SDE",
+        "DPM++ SDE Karras",
+        "Euler a SGM Uniform",
+        "HeunDiscreteScheduler",
+    ];
     let mut pictures = std::collections::BTreeSet::new();
     for name in names {
         let body = json!({"prompt": "a red apple", "seed": 7, "steps": 5, "scheduler": name});
@@ -137,6 +152,56 @@ async fn the_negative_prompt_counts_exactly_when_guidance_is_on() {
     assert_ne!(picture(3.0, "").await, picture(3.0, "green").await);
     assert_eq!(picture(1.0, "").await, picture(1.0, "green").await);
     assert_eq!(picture(0.0, "").await, picture(1.0, "green").await);
+}
+
+#[tokio::test]
+async fn layers_and_guidance_can_be_steered_in_both_dialects() {
+    let server = Server::paint().await;
+    let asked = json!({"clip_skip": 1, "guidance_rescale": 0.7, "guidance_interval": [0.2, 0.8]});
+    let mut body = json!({"prompt": "apple", "seed": 7, "guidance_scale": 4.0, "steps": 10});
+    let plain = server.post_json(IMAGES, &body).await;
+    for (name, value) in [("clip_skip", json!(0)), ("guidance_interval", json!([0.0, 1.0]))] {
+        assert_eq!(plain["x_alice"][name], value, "said even where nobody asked");
+    }
+    for (name, value) in asked.as_object().unwrap() {
+        body[name] = value.clone();
+        let steered = server.post_json(IMAGES, &body).await;
+        assert_eq!(steered["x_alice"][name], *value);
+        body.as_object_mut().unwrap().remove(name);
+        assert_ne!(png(&steered, 0), png(&plain, 0), "{name}");
+    }
+    body.as_object_mut().unwrap().extend(asked.as_object().unwrap().clone());
+    let (.., text) = inspect(&png(&server.post_json(IMAGES, &body).await, 0));
+    assert!(text.contains("Clip skip: 2, CFG Rescale: 0.7, CFG interval: 0.2-0.8, "), "{text}");
+    for place in ["sam_config", "metadata"] {
+        let answer = server.post_json(CHAT, &chat("apple", json!({ place: asked }))).await;
+        let used = &answer["choices"][0]["message"]["metadata"];
+        for (name, value) in asked.as_object().unwrap() {
+            assert_eq!(used[name], *value, "{place} {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_paints_over_a_picture_says_so_and_sdxl_hears_what_it_wants() {
+    let directory = source("tests/fixtures");
+    let config = format!(
+        "generation: {{ backend: paint }}\nmodels: {{ directory: {}, default_model: sdxl }}",
+        directory.display()
+    );
+    let server = Server::with(&config).await;
+    for name in ["sd1-inpaint", "sd1-pix2pix"] {
+        let (status, param, message) = refusal(&server, &json!({"prompt": "x", "model": name})).await;
+        assert_eq!((status, param.as_str()), (400, "model"), "{message}");
+        assert!(message.contains("input picture"), "{message}");
+    }
+    for name in ["sd2-v", "sdxl", "sdxl-refiner"] {
+        let answer = server.post_json(IMAGES, &json!({"prompt": "x", "model": name, "steps": 2})).await;
+        let used = &answer["x_alice"];
+        assert_eq!((used["model"].as_str(), used["width"].as_u64()), (Some(name), Some(64)));
+    }
+    let unfit = json!({"prompt": "x", "model": "sdxl", "scheduler": "flow_match_euler"});
+    assert_eq!(refusal(&server, &unfit).await.1, "scheduler");
 }
 
 #[tokio::test]
@@ -263,6 +328,15 @@ async fn bad_parameters_are_named_in_openais_words_and_the_server_goes_on() {
         (json!({"prompt": long}), 400, "prompt"),
         (json!({"prompt": "x", "model": "sd/nothing"}), 404, "model"),
         (json!({"prompt": "x", "scheduler": "quantum"}), 400, "scheduler"),
+        (json!({"prompt": "x", "scheduler": "flow_match_euler"}), 400, "scheduler"),
+        (json!({"prompt": "x", "scheduler": "ddim_karras"}), 400, "scheduler"),
+        (json!({"prompt": "x", "scheduler": "lcm", "steps": 60}), 400, "steps"),
+        (json!({"prompt": "x", "clip_skip": -1}), 400, "clip_skip"),
+        (json!({"prompt": "x", "clip_skip": 12}), 400, "clip_skip"),
+        (json!({"prompt": "x", "guidance_rescale": 1.1}), 400, "guidance_rescale"),
+        (json!({"prompt": "x", "guidance_interval": [0.8, 0.2]}), 400, "guidance_interval"),
+        (json!({"prompt": "x", "guidance_interval": [0.2, 2]}), 400, "guidance_interval"),
+        (json!({"prompt": "x", "guidance_interval": [0.2]}), 400, ""),
         (json!({"prompt": "x", "size": "0x0"}), 400, "size"),
         (json!({"prompt": "x", "size": "100000x100000"}), 400, "size"),
         (json!({"prompt": "x", "size": "512"}), 400, "size"),

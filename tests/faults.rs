@@ -77,7 +77,7 @@ async fn a_backend_that_hangs_costs_nobody_more_than_the_limit() {
 #[tokio::test]
 async fn pictures_of_one_request_do_not_run_into_each_others_limit() {
     let slow =
-        "generation: { backend: paint, request_timeout: 1, backend_options: { paint: { step_ms: 200 } } }";
+        "generation: { backend: paint, request_timeout: 4, backend_options: { paint: { step_ms: 500 } } }";
     let server = Server::with(slow).await;
     let body = json!({"prompt": "x", "n": 10, "steps": 1});
     assert_eq!(server.post(IMAGES, &body).await.status(), StatusCode::OK);

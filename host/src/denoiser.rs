@@ -4,36 +4,66 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use alice_diffusion::{Denoise, Latent, Point, guidance};
+use alice_diffusion::guidance::Guidance;
+use alice_diffusion::{Denoise, Latent, Point, Schedule};
 use alice_plugin::LatentShape;
 
-use crate::engine::{Conditioning, Engine, LoadedModel, Row};
+use crate::engine::{Conditioning, Engine, Extra, LoadedModel, Row};
 use crate::error::{Error, Result};
 
 /// What steers one request's pictures.
 #[derive(Debug)]
 pub struct Prompts {
-    /// The encoded prompt.
-    pub conditional: Arc<Conditioning>,
-    /// The encoded negative prompt, when guidance is on.
-    pub unconditional: Option<Arc<Conditioning>>,
+    /// The prompt.
+    pub conditional: Prompt,
+    /// The negative prompt, when guidance is on.
+    pub unconditional: Option<Prompt>,
 }
 
-/// A model with prompts and a guidance scale.
+/// What the network hears of one prompt.
+#[derive(Clone, Debug)]
+pub struct Prompt {
+    /// The encoded text.
+    pub conditioning: Arc<Conditioning>,
+    /// The model's further inputs.
+    pub extras: Arc<[Extra]>,
+}
+
+/// A model with prompts and guidance, and how far the sampling has come.
 #[derive(Debug)]
 pub struct Denoiser<'a> {
-    /// The way to the device.
-    pub engine: &'a Engine,
-    /// The model.
-    pub model: &'a Arc<LoadedModel>,
-    /// Its prompts.
-    pub prompts: &'a Prompts,
-    /// How far the answer is pushed away from the negative prompt's.
-    pub guidance_scale: f32,
-    /// Seconds that one evaluation may take, with its wait.
-    pub limit_s: u32,
+    engine: &'a Engine,
+    model: &'a Arc<LoadedModel>,
+    prompts: &'a Prompts,
+    guidance: Guidance,
+    limit_s: u32,
+    steps: usize,
+    /// Steps that are done. Only the sampler's own task writes and reads it.
+    done: AtomicUsize,
+}
+
+impl<'a> Denoiser<'a> {
+    /// For one run along `schedule`. One evaluation may take `limit_s` seconds, with its wait.
+    pub fn new(
+        engine: &'a Engine,
+        model: &'a Arc<LoadedModel>,
+        prompts: &'a Prompts,
+        guidance: Guidance,
+        schedule: &Schedule,
+        limit_s: u32,
+    ) -> Self {
+        let steps = schedule.points().len();
+        Self { engine, model, prompts, guidance, limit_s, steps, done: AtomicUsize::new(0) }
+    }
+
+    /// The negative prompt, if the present step has guidance.
+    fn unconditional(&self) -> Option<&Prompt> {
+        let step = self.done.load(Ordering::Relaxed);
+        self.prompts.unconditional.as_ref().filter(|_| self.guidance.is_used_at(step, self.steps))
+    }
 }
 
 impl Denoise for Denoiser<'_> {
@@ -41,23 +71,25 @@ impl Denoise for Denoiser<'_> {
 
     async fn denoise(&self, x: &Latent, at: Point) -> Result<Latent> {
         let latent: Arc<[f32]> = x.values.as_slice().into();
-        let row = |conditioning: &Arc<Conditioning>| Row {
+        let row = |prompt: &Prompt| Row {
             latent: latent.clone(),
             timestep: at.t,
-            conditioning: conditioning.clone(),
+            conditioning: prompt.conditioning.clone(),
+            extras: prompt.extras.clone(),
         };
         let mut rows = vec![row(&self.prompts.conditional)];
-        rows.extend(self.prompts.unconditional.as_ref().map(row));
-        let shape = contract_shape(x.shape)?;
+        rows.extend(self.unconditional().map(row));
+        let (shape, guided) = (contract_shape(x.shape)?, rows.len() > 1);
         let mut values = limited(self.limit_s, self.engine.denoise(self.model, shape, rows)).await?;
-        if self.prompts.unconditional.is_some() {
+        if guided {
             let (conditional, unconditional) = values.split_at(values.len() / 2);
-            values = guidance::guide(conditional, unconditional, self.guidance_scale);
+            values = self.guidance.guide(conditional, unconditional);
         }
         Ok(Latent { shape: x.shape, values })
     }
 
-    fn stepped(&self, _step: usize, _steps: usize, _denoised: &Latent) -> Result<()> {
+    fn stepped(&self, step: usize, _steps: usize, _denoised: &Latent) -> Result<()> {
+        self.done.store(step, Ordering::Relaxed);
         Ok(())
     }
 }

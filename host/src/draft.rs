@@ -9,12 +9,14 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use alice_diffusion::Sampler;
+use alice_diffusion::guidance::Guidance;
+use alice_diffusion::{Method, Sampler, Schedule};
 use serde::Serialize;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::models::{Model, Registry};
+use crate::prompts::NEEDS_PICTURE;
 
 /// Steps that may be asked for.
 pub(crate) const STEPS: RangeInclusive<u32> = 1..=150;
@@ -27,7 +29,7 @@ const DEFAULT_STEPS: u32 = 25;
 /// Guidance scale when nobody says anything.
 const DEFAULT_GUIDANCE_SCALE: f32 = 7.5;
 /// Sampler when nobody says anything.
-const DEFAULT_SAMPLER: Sampler = Sampler::DpmppSdeKarras;
+const DEFAULT_SAMPLER: Sampler = Sampler::DPMPP_SDE_KARRAS;
 /// Sides are a multiple of this many pixels: one latent cell.
 const CELL: u32 = 8;
 
@@ -46,6 +48,12 @@ pub struct Draft {
     pub guidance_scale: Option<f64>,
     /// Scheduler name.
     pub scheduler: Option<String>,
+    /// Layers to leave out at the end of the text encoders.
+    pub clip_skip: Option<i64>,
+    /// How much of the guided answer gets back the deviation of the prompt's own.
+    pub guidance_rescale: Option<f64>,
+    /// First and last part of the run that has guidance.
+    pub guidance_interval: Option<[f64; 2]>,
     /// Width in pixels.
     pub width: Option<i64>,
     /// Height in pixels.
@@ -63,8 +71,8 @@ pub struct Request {
     pub model: Arc<Model>,
     /// What the pictures have in common.
     pub parameters: Parameters,
-    /// The sampler that `parameters.scheduler` names.
-    pub sampler: Sampler,
+    /// The steps of the sampler that `parameters.scheduler` names.
+    pub schedule: Schedule,
     /// Number of pictures; picture i has the seed `parameters.seed + i`.
     pub count: u32,
 }
@@ -80,6 +88,13 @@ pub struct Parameters {
     pub steps: u32,
     /// Guidance scale.
     pub guidance_scale: f32,
+    /// How much of the guided answer got back the deviation of the prompt's own, which guidance inflates: 0
+    /// (nothing) to 1 (all).
+    pub guidance_rescale: f32,
+    /// The part of the run that had guidance, from 0 (its beginning) to 1 (its end).
+    pub guidance_interval: [f64; 2],
+    /// Layers left out at the end of the text encoders for the prompt, of those that the model uses.
+    pub clip_skip: u32,
     /// Seed of the (first) picture.
     pub seed: u64,
     /// The model's name.
@@ -101,6 +116,12 @@ impl Parameters {
     pub fn enlarged(&self) -> bool {
         (self.width, self.height) != (self.rendered_width, self.rendered_height)
     }
+
+    /// How strongly the run follows its prompt, and when.
+    pub fn guidance(&self) -> Guidance {
+        let [begin, end] = self.guidance_interval;
+        Guidance { scale: self.guidance_scale, rescale: self.guidance_rescale, interval: (begin, end) }
+    }
 }
 
 impl Draft {
@@ -116,16 +137,19 @@ impl Draft {
         let negative_prompt =
             self.negative_prompt.map(|negative| text("negative_prompt", negative, config)).transpose()?;
         let model = models.find(self.model.as_deref())?;
+        if model.needs_picture {
+            return Err(Error::invalid("model", NEEDS_PICTURE));
+        }
         let (generation, defaults) = (&config.generation, &model.sidecar.defaults);
         let sampler = match self.scheduler.as_deref().filter(|name| !name.is_empty()) {
-            Some(name) => {
-                name.parse().map_err(|error| Error::invalid("scheduler", format!("is not known: {error}")))?
-            }
+            Some(name) => name.parse().map_err(unusable_scheduler)?,
             None => default_sampler(&model, generation.default_scheduler.as_deref()),
         };
         let steps = whole("steps", self.steps, STEPS)?;
         let guidance_scale =
             within("guidance_scale", self.guidance_scale.map(|scale| scale as f32), GUIDANCE)?;
+        let guidance_rescale = within("guidance_rescale", self.guidance_rescale, 0.0..=1.0)?.unwrap_or(0.0);
+        let clip_skip = whole("clip_skip", self.clip_skip, 0..=model.most_clip_skip)?.unwrap_or(0);
         let width = whole("width", self.width, SIDES)?.or(generation.default_width).or(defaults.width);
         let height = whole("height", self.height, SIDES)?.or(generation.default_height).or(defaults.height);
         let (width, height) = (width.unwrap_or(model.native_size), height.unwrap_or(model.native_size));
@@ -140,16 +164,21 @@ impl Draft {
                 .or(generation.default_guidance_scale)
                 .or(defaults.guidance_scale)
                 .unwrap_or(DEFAULT_GUIDANCE_SCALE),
+            guidance_rescale: guidance_rescale as f32,
+            guidance_interval: interval(self.guidance_interval)?,
+            clip_skip,
             seed: seed(self.seed)?,
             model: model.name.clone(),
-            scheduler: sampler.name().to_owned(),
+            scheduler: sampler.name(),
             width,
             height,
             rendered_width: rendered.0,
             rendered_height: rendered.1,
         };
         let count = whole("num_images", self.count, 1..=max_count)?.unwrap_or(1);
-        Ok(Request { model, parameters, sampler, count })
+        let schedule = Schedule::new(sampler, &model.scheduler, parameters.steps as usize);
+        let schedule = schedule.map_err(unusable_scheduler)?;
+        Ok(Request { model, parameters, schedule, count })
     }
 }
 
@@ -166,10 +195,28 @@ fn text(param: &str, text: String, config: &Config) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// The operator's, else the model's own, else the daemon's. Names were checked where they were read.
+/// The operator's, else the model's own, else the daemon's: the first that can sample the model. Names were
+/// checked where they were read.
 fn default_sampler(model: &Model, configured: Option<&str>) -> Sampler {
-    let named = configured.or(model.sidecar.defaults.scheduler.as_deref());
-    named.and_then(|name| name.parse().ok()).or_else(|| model.scheduler.sampler()).unwrap_or(DEFAULT_SAMPLER)
+    let named = [configured, model.sidecar.defaults.scheduler.as_deref()];
+    let named = named.into_iter().flatten().filter_map(|name| name.parse().ok());
+    let mut wishes = named.chain(model.scheduler.sampler()).chain([DEFAULT_SAMPLER]);
+    wishes.find(|sampler| sampler.fits(&model.scheduler)).unwrap_or(Method::FlowMatchEuler.into())
+}
+
+/// What is wrong with a scheduler, or with its number of steps.
+fn unusable_scheduler(error: alice_diffusion::Error) -> Error {
+    let param = if matches!(error, alice_diffusion::Error::Steps { .. }) { "steps" } else { "scheduler" };
+    Error::invalid(param, format!("cannot be used: {error}"))
+}
+
+/// The part of the run that has guidance: all of it, unless the request says otherwise.
+fn interval(asked: Option<[f64; 2]>) -> Result<[f64; 2]> {
+    let [begin, end] = asked.unwrap_or([0.0, 1.0]);
+    if 0.0 <= begin && begin <= end && end <= 1.0 {
+        return Ok([begin, end]);
+    }
+    Err(Error::out_of_range("guidance_interval", format!("two rising numbers in 0 to 1, not {begin}, {end}")))
 }
 
 /// A value inside its range, if there is one. NaN is in no range.

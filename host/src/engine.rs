@@ -75,6 +75,19 @@ pub struct Row {
     pub timestep: f32,
     /// The encoded prompt.
     pub conditioning: Arc<Conditioning>,
+    /// What the denoiser takes beside these, the same names and shapes in every row of an evaluation.
+    pub extras: Arc<[Extra]>,
+}
+
+/// A further input of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Extra {
+    /// One that the model's [`ModelInfo::inputs`] has.
+    pub name: String,
+    /// Its sizes, outermost first.
+    pub shape: Vec<u32>,
+    /// Row-major values; as many as the shape says.
+    pub data: Vec<f32>,
 }
 
 /// Rows that one sampler needs together (one, or two with guidance). Never split over forward passes.
@@ -90,11 +103,20 @@ impl Evaluation {
     /// Whether both can share a forward pass. Prompts of different lengths cannot: no picture may depend on
     /// the padding that its company needs.
     fn fits(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.model, &other.model) && self.shape == other.shape && self.tokens() == other.tokens()
+        Arc::ptr_eq(&self.model, &other.model)
+            && self.shape == other.shape
+            && self.tokens() == other.tokens()
+            && self.extras().eq(other.extras())
     }
 
     fn tokens(&self) -> Option<usize> {
         self.rows.first().map(|row| row.conditioning.tokens)
+    }
+
+    /// Names and shapes of the further inputs.
+    fn extras(&self) -> impl Iterator<Item = (&str, &[u32])> {
+        let extras = self.rows.first().map(|row| row.extras.iter());
+        extras.into_iter().flatten().map(|extra| (extra.name.as_str(), extra.shape.as_slice()))
     }
 }
 
@@ -118,6 +140,7 @@ enum Call {
     Encode {
         model: Arc<LoadedModel>,
         chunks: Vec<Chunk>,
+        clip_skip: u32,
         back: mpsc::Sender<Call>,
         reply: Reply<Arc<Conditioning>>,
     },
@@ -159,13 +182,18 @@ impl Engine {
         self.ask(|reply| Call::Load { request, reply }).await
     }
 
-    /// Encodes a prompt.
+    /// Encodes a prompt, without the last `clip_skip` of the layers that the model uses.
     ///
     /// # Errors
     /// As [`Backend::encode_text`].
-    pub async fn encode(&self, model: &Arc<LoadedModel>, chunks: Vec<Chunk>) -> Result<Arc<Conditioning>> {
+    pub async fn encode(
+        &self,
+        model: &Arc<LoadedModel>,
+        chunks: Vec<Chunk>,
+        clip_skip: u32,
+    ) -> Result<Arc<Conditioning>> {
         let (model, back) = (model.clone(), self.calls.clone());
-        self.ask(|reply| Call::Encode { model, chunks, back, reply }).await
+        self.ask(|reply| Call::Encode { model, chunks, clip_skip, back, reply }).await
     }
 
     /// One evaluation: the raw answers for `rows`, one after the other.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use alice_diffusion::{Latent, Noise, Schedule, guidance};
+use alice_diffusion::{Latent, LatentShape, Noise};
 use alice_plugin::{ErrorKind, LoadRequest, ModelFiles};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tracing::info;
@@ -13,10 +13,11 @@ use tracing::info;
 use crate::app::App;
 use crate::denoiser::{Denoiser, Prompts, contract_shape, limited};
 use crate::draft::{Parameters, Request};
-use crate::engine::{Chunk, LoadedModel};
+use crate::engine::LoadedModel;
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
 use crate::models::Model;
+use crate::prompts::Encoder;
 use crate::{infotext, picture};
 
 /// A finished picture.
@@ -82,27 +83,33 @@ async fn load(app: &App, model: &Model) -> Result<Arc<LoadedModel>> {
 /// The encoded prompts, and whether the prompt was cut.
 async fn encode(app: &App, model: &Arc<LoadedModel>, request: &Request) -> Result<(Prompts, bool)> {
     let parameters = &request.parameters;
-    let unusable = |problem: &str| Error::Model { id: request.model.id.clone(), problem: problem.to_owned() };
-    let encoder = model.info.text_encoders.first().ok_or_else(|| unusable("it has no text encoder"))?;
-    let tokenizer = request.model.tokenizer(encoder.context_length as usize)?;
-    if tokenizer.vocab_size() > encoder.vocab_size as usize {
-        return Err(unusable("its tokenizer has more tokens than its text encoder"));
-    }
-    let limit_s = app.config.generation.request_timeout;
-    let encode = async |text: &str| {
-        let window = tokenizer.window(text);
-        let chunk = Chunk { encoder: 0, weights: vec![1.0; window.ids.len()], ids: window.ids };
-        let conditioning = limited(limit_s, app.engine.encode(model, vec![chunk])).await?;
-        Result::Ok((conditioning, window.truncated))
+    let shape = contract_shape(latent_shape(model, parameters))?;
+    let encoder = Encoder {
+        engine: &app.engine,
+        model,
+        tokenizers: request.model.tokenizers(&model.info.text_encoders)?,
+        settings: request.model.settings,
+        size: (shape.height * model.info.latent_scale, shape.width * model.info.latent_scale),
+        limit_s: app.config.generation.request_timeout,
     };
-    let (conditional, truncated) = encode(&parameters.prompt).await?;
+    let (conditional, truncated) = encoder.prompt(&parameters.prompt, parameters.clip_skip).await?;
     // Without guidance the negative prompt has no say, and its half of the work is saved.
-    let unconditional = if guidance::is_used(parameters.guidance_scale) {
-        Some(encode(parameters.negative_prompt.as_deref().unwrap_or("")).await?.0)
+    let unconditional = if parameters.guidance().is_used(request.schedule.points().len()) {
+        Some(encoder.negative(parameters.negative_prompt.as_deref()).await?)
     } else {
         None
     };
     Ok((Prompts { conditional, unconditional }, truncated))
+}
+
+/// The latent of a picture of the size at which the model renders.
+fn latent_shape(model: &LoadedModel, parameters: &Parameters) -> LatentShape {
+    let scale = model.info.latent_scale.max(1);
+    LatentShape {
+        channels: model.info.latent_channels as usize,
+        height: parameters.rendered_height.div_ceil(scale) as usize,
+        width: parameters.rendered_width.div_ceil(scale) as usize,
+    }
 }
 
 /// One picture: noise, sampling, decoding, enlarging, keeping.
@@ -123,7 +130,7 @@ async fn make(
     let scale = model.info.latent_scale;
     let rgb = limited(app.config.generation.request_timeout, app.engine.decode(model, shape, latent.values))
         .await?;
-    let text = infotext::write(&parameters, request.sampler);
+    let text = infotext::write(&parameters, request.schedule.sampler());
     let finish = {
         let (app, parameters) = (app.clone(), parameters.clone());
         move || {
@@ -145,20 +152,8 @@ async fn sample(
     prompts: &Prompts,
     parameters: &Parameters,
 ) -> Result<Latent> {
-    let scale = model.info.latent_scale.max(1);
-    let shape = alice_diffusion::LatentShape {
-        channels: model.info.latent_channels as usize,
-        height: parameters.rendered_height.div_ceil(scale) as usize,
-        width: parameters.rendered_width.div_ceil(scale) as usize,
-    };
-    let schedule = Schedule::new(request.sampler, &request.model.scheduler, parameters.steps as usize)
-        .map_err(|error| Error::invalid("scheduler", format!("cannot sample this model: {error}")))?;
-    let denoiser = Denoiser {
-        engine: &app.engine,
-        model,
-        prompts,
-        guidance_scale: parameters.guidance_scale,
-        limit_s: app.config.generation.request_timeout,
-    };
-    schedule.sample(&denoiser, &mut Noise::new(parameters.seed), shape).await
+    let (guidance, limit_s) = (parameters.guidance(), app.config.generation.request_timeout);
+    let denoiser = Denoiser::new(&app.engine, model, prompts, guidance, &request.schedule, limit_s);
+    let (mut noise, shape) = (Noise::new(parameters.seed), latent_shape(model, parameters));
+    request.schedule.sample(&denoiser, &mut noise, shape).await
 }

@@ -22,6 +22,17 @@ pub fn write(parameters: &Parameters, sampler: Sampler) -> String {
         ("Seed", parameters.seed.to_string()),
         ("Size", format!("{}x{}", parameters.rendered_width, parameters.rendered_height)),
     ];
+    // These only where they are not as usual, as A1111 does, which counts the layers used from 1.
+    if parameters.clip_skip > 0 {
+        pairs.push(("Clip skip", (parameters.clip_skip + 1).to_string()));
+    }
+    if parameters.guidance_rescale > 0.0 {
+        pairs.push(("CFG Rescale", parameters.guidance_rescale.to_string()));
+    }
+    if parameters.guidance_interval != [0.0, 1.0] {
+        let [begin, end] = parameters.guidance_interval;
+        pairs.push(("CFG interval", format!("{begin}-{end}")));
+    }
     if parameters.enlarged() {
         pairs.push(("Enlarged to", format!("{}x{}", parameters.width, parameters.height)));
     }
@@ -38,6 +49,8 @@ fn quoted(value: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use alice_diffusion::Method;
+
     use super::*;
 
     fn parameters() -> Parameters {
@@ -46,6 +59,9 @@ mod tests {
             negative_prompt: None,
             steps: 20,
             guidance_scale: 2.5,
+            guidance_rescale: 0.0,
+            guidance_interval: [0.0, 1.0],
+            clip_skip: 0,
             seed: 7,
             model: "alice-emoji".into(),
             scheduler: "euler".into(),
@@ -61,10 +77,10 @@ mod tests {
         let expected = format!(
             "a red apple\nSteps: 20, Sampler: Euler, Schedule type: {}, CFG scale: 2.5, Seed: 7, Size: 128x128, \
              Model: alice-emoji, Version: ALICE {}",
-            Sampler::Euler.schedule_label(),
+            Sampler::from(Method::Euler).schedule_label(),
             env!("CARGO_PKG_VERSION")
         );
-        assert_eq!(write(&parameters(), Sampler::Euler), expected);
+        assert_eq!(write(&parameters(), Method::Euler.into()), expected);
     }
 
     #[test]
@@ -76,8 +92,17 @@ mod tests {
             model: "one, two".into(),
             ..parameters()
         };
-        let text = write(&parameters, Sampler::Euler);
+        let text = write(&parameters, Method::Euler.into());
         assert!(text.starts_with("a red apple\nNegative prompt: blurry\nSteps: 20, "), "{text}");
         assert!(text.contains(", Size: 128x128, Enlarged to: 512x512, Model: \"one, two\", "), "{text}");
+    }
+
+    #[test]
+    fn what_is_unusual_about_layers_and_guidance_is_said_in_a1111s_words() {
+        let parameters =
+            Parameters { clip_skip: 1, guidance_rescale: 0.7, guidance_interval: [0.2, 0.8], ..parameters() };
+        let text = write(&parameters, Method::Euler.into());
+        let unusual = ", Size: 128x128, Clip skip: 2, CFG Rescale: 0.7, CFG interval: 0.2-0.8, Model: ";
+        assert!(text.contains(unusual), "{text}");
     }
 }

@@ -23,6 +23,7 @@ pub mod infotext;
 pub mod models;
 pub mod pages;
 pub mod picture;
+pub mod prompts;
 pub mod queue;
 pub mod router;
 pub mod server;

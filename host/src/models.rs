@@ -7,21 +7,21 @@ use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
 use alice_checkpoint::Family;
-use alice_checkpoint::diffusers::{Directory, Vocabulary};
-use alice_diffusion::{ClipTokenizer, Sampler, SchedulerConfig, TokenizerFiles};
+use alice_checkpoint::diffusers::{Directory, Settings, TextEncoder, Vocabulary};
+use alice_diffusion::{ClipTokenizer, Padding, Sampler, SchedulerConfig, TokenizerFiles};
+use alice_plugin::TextEncoderInfo;
 use anyhow::Context;
 use serde::Deserialize;
 use tracing::{info, warn};
 
+use self::sizes::Sizes;
 use crate::config;
 use crate::error::{Error, Result};
 
+mod sizes;
+
 /// Model names of other services; each means the default model.
 const ALIASES: &[&str] = &["gpt-image-", "dall-e-", "chatgpt-image-"];
-
-/// Pixels per latent cell of the Stable Diffusion autoencoders, to turn a sample size into a picture size
-/// before the model is loaded.
-const PIXELS_PER_CELL: u32 = 8;
 
 /// A model on disk.
 #[derive(Debug)]
@@ -40,9 +40,17 @@ pub struct Model {
     pub scheduler: SchedulerConfig,
     /// Side of the pictures it was trained on, in pixels.
     pub native_size: u32,
+    /// What its pipeline does beside its networks.
+    pub settings: Settings,
+    /// Most layers that can be left out at the end of its text encoders.
+    pub most_clip_skip: u32,
+    /// Its denoiser takes a picture beside the latent (inpainting, changing a picture as told), so it cannot
+    /// paint from text alone.
+    pub needs_picture: bool,
     /// What its owner says about it.
     pub sidecar: Sidecar,
-    tokenizer: OnceLock<ClipTokenizer>,
+    /// One for each text encoder.
+    tokenizers: OnceLock<Vec<ClipTokenizer>>,
 }
 
 /// `model_config.yaml` beside a model: what a request leaves open.
@@ -91,41 +99,51 @@ impl Model {
     /// Says what is missing or not understood.
     fn open(path: &Path) -> anyhow::Result<Self> {
         let directory = Directory::open(path)?;
-        let unet: UnetSize = directory.config("unet")?;
+        let family = directory.family()?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let cells = match unet.sample_size {
-            Side::Square(side) => side,
-            Side::Pair([height, width]) => height.max(width),
-        };
         let modified = path.metadata()?.modified()?;
+        let scheduler = read_scheduler(&directory, family)?;
+        let sizes = Sizes::read(&directory)?;
         Ok(Self {
             id: format!("sd/{name}"),
             name,
             path: path.to_owned(),
-            family: directory.family()?,
+            family,
             created: modified.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
-            scheduler: read_scheduler(&directory)?,
-            native_size: cells.saturating_mul(PIXELS_PER_CELL).clamp(64, 2048),
+            native_size: sizes.native(family, &scheduler),
+            scheduler,
+            settings: directory.settings()?,
+            most_clip_skip: sizes.most_clip_skip(family),
+            needs_picture: sizes.needs_picture(),
             sidecar: sidecar(path)?,
-            tokenizer: OnceLock::new(),
+            tokenizers: OnceLock::new(),
         })
     }
 
-    /// The model's tokenizer, read on first use. `context_length` is the text encoder's.
+    /// The tokenizers of the model's text encoders, read on first use.
     ///
     /// # Errors
-    /// [`Error::Model`] when its files are missing or damaged.
-    pub fn tokenizer(&self, context_length: usize) -> Result<&ClipTokenizer> {
-        if let Some(tokenizer) = self.tokenizer.get() {
-            return Ok(tokenizer);
+    /// [`Error::Model`] when their files are damaged, or when they do not fit the encoders, of which the
+    /// backend said `encoders`.
+    pub fn tokenizers(&self, encoders: &[TextEncoderInfo]) -> Result<&[ClipTokenizer]> {
+        if let Some(tokenizers) = self.tokenizers.get() {
+            return Ok(tokenizers);
         }
-        let tokenizer = Directory::open(&self.path).map_err(anyhow::Error::from);
-        let tokenizer = tokenizer.and_then(|directory| read_tokenizer(&directory, context_length));
-        let tokenizer = tokenizer.map_err(|error| Error::Model {
-            id: self.id.clone(),
-            problem: format!("its tokenizer cannot be used: {error:#}"),
-        })?;
-        Ok(self.tokenizer.get_or_init(|| tokenizer))
+        let unusable = |problem: String| Error::Model { id: self.id.clone(), problem };
+        let tokenizers = Directory::open(&self.path).map_err(anyhow::Error::from);
+        let tokenizers = tokenizers.and_then(|directory| read_tokenizers(&directory, self.family, encoders));
+        let tokenizers =
+            tokenizers.map_err(|error| unusable(format!("its tokenizer cannot be used: {error:#}")))?;
+        if tokenizers.is_empty() {
+            return Err(unusable("it has no text encoder".to_owned()));
+        }
+        let too_many = |(tokenizer, encoder): (&ClipTokenizer, &TextEncoderInfo)| {
+            tokenizer.vocab_size() > encoder.vocab_size as usize
+        };
+        if tokenizers.iter().zip(encoders).any(too_many) {
+            return Err(unusable("its tokenizer has more tokens than its text encoder".to_owned()));
+        }
+        Ok(self.tokenizers.get_or_init(|| tokenizers))
     }
 }
 
@@ -133,17 +151,52 @@ impl Model {
 ///
 /// # Errors
 /// When the file is missing or not understood.
-pub fn read_scheduler(directory: &Directory) -> anyhow::Result<SchedulerConfig> {
+pub fn read_scheduler(directory: &Directory, family: Family) -> anyhow::Result<SchedulerConfig> {
     let text = directory.scheduler_config()?;
-    Ok(SchedulerConfig::from_json(std::str::from_utf8(&text)?)?.for_stable_diffusion())
+    Ok(parse_scheduler(std::str::from_utf8(&text)?, family)?)
 }
 
-/// The tokenizer of the model in `directory`, for an encoder of that context length.
+/// The text of a scheduler's file, as the pipelines of the model's family read it.
 ///
 /// # Errors
-/// When its files are missing or damaged.
-pub fn read_tokenizer(directory: &Directory, context_length: usize) -> anyhow::Result<ClipTokenizer> {
-    let files = directory.tokenizer()?;
+/// As [`SchedulerConfig::from_json`].
+pub fn parse_scheduler(text: &str, family: Family) -> alice_diffusion::Result<SchedulerConfig> {
+    let config = SchedulerConfig::from_json(text)?;
+    Ok(match family {
+        Family::Sd1 | Family::Sd2 => config.for_stable_diffusion(),
+        Family::Sdxl | Family::SdxlRefiner => config.for_stable_diffusion_xl(),
+    })
+}
+
+/// The tokenizers of the model in `directory`, one for each of its text encoders, of which `encoders` tells how
+/// many tokens they read. An encoder without files of its own gets CLIP's vocabulary, which nearly all share.
+///
+/// # Errors
+/// When files are damaged; when there are other encoders than the backend says.
+pub fn read_tokenizers(
+    directory: &Directory,
+    family: Family,
+    encoders: &[TextEncoderInfo],
+) -> anyhow::Result<Vec<ClipTokenizer>> {
+    let parts = directory.text_encoders()?;
+    anyhow::ensure!(parts.len() == encoders.len(), "it has {} text encoders", parts.len());
+    let pairs = parts.iter().zip(encoders);
+    pairs.map(|(part, encoder)| read_tokenizer(directory, family, part, encoder)).collect()
+}
+
+fn read_tokenizer(
+    directory: &Directory,
+    family: Family,
+    part: &TextEncoder,
+    encoder: &TextEncoderInfo,
+) -> anyhow::Result<ClipTokenizer> {
+    let context_length = encoder.context_length as usize;
+    let files = match directory.tokenizer(part.tokenizer) {
+        Err(alice_checkpoint::Error::Missing { .. }) => {
+            return Ok(ClipTokenizer::embedded(context_length, padding(family, part))?);
+        }
+        files => files?,
+    };
     let (vocab, merges, tokenizer_json) = match &files.vocabulary {
         Vocabulary::Merges { vocab, merges } => (Some(vocab.as_slice()), Some(merges.as_slice()), None),
         Vocabulary::Tokenizer(json) => (None, None, Some(json.as_slice())),
@@ -158,23 +211,13 @@ pub fn read_tokenizer(directory: &Directory, context_length: usize) -> anyhow::R
     Ok(ClipTokenizer::new(files, context_length)?)
 }
 
-#[derive(Deserialize)]
-struct UnetSize {
-    #[serde(default = "sd1_sample_size")]
-    sample_size: Side,
-}
-
-/// One side of a square, or height and width of which the larger counts.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Side {
-    Square(u32),
-    Pair([u32; 2]),
-}
-
-/// Side of a latent of SD 1.x, which the first published configs leave out.
-fn sd1_sample_size() -> Side {
-    Side::Square(64)
+/// OpenCLIP's encoders were trained on windows filled with zeros, OpenAI's on windows filled with the end token.
+fn padding(family: Family, part: &TextEncoder) -> Padding {
+    match family {
+        Family::Sd1 => Padding::End,
+        Family::Sdxl if part.component == "text_encoder" => Padding::End,
+        Family::Sd2 | Family::Sdxl | Family::SdxlRefiner => Padding::Zero,
+    }
 }
 
 fn sidecar(path: &Path) -> anyhow::Result<Sidecar> {
@@ -219,7 +262,8 @@ impl Registry {
             }
         }
         info!(count = models.len(), "Models found: {}", models.len());
-        let mut registry = Self { default: models.first().cloned(), models };
+        let paints_from_text = models.iter().find(|model| !model.needs_picture);
+        let mut registry = Self { default: paints_from_text.or(models.first()).cloned(), models };
         if let Some(name) = &config.default_model {
             let Some(model) = registry.named(name) else {
                 anyhow::bail!("`models.default_model: {name}` is not among the models: {}", registry.ids());

@@ -8,11 +8,11 @@ use std::sync::mpsc;
 
 use alice_plugin::{
     Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Error, ErrorKind, LatentShape,
-    LoadRequest, Result, TextChunk, TextRequest,
+    LoadRequest, NamedTensor, Result, TextChunk, TextRequest,
 };
 use tracing::{error, info, warn};
 
-use super::{Call, Chunk, Conditioning, Evaluation, LoadedModel, Start};
+use super::{Call, Chunk, Conditioning, Evaluation, Extra, LoadedModel, Start};
 
 pub(super) struct Device {
     start: Start,
@@ -47,6 +47,7 @@ impl Device {
         &mut self,
         model: &LoadedModel,
         chunks: &[Chunk],
+        clip_skip: u32,
         back: mpsc::Sender<Call>,
         control: &dyn Control,
     ) -> Result<Arc<Conditioning>> {
@@ -56,7 +57,7 @@ impl Device {
             .iter()
             .map(|chunk| TextChunk { encoder: chunk.encoder, ids: &chunk.ids, weights: &chunk.weights })
             .collect();
-        let request = TextRequest { chunks: &chunks, extra_rows: &[], clip_skip: 0 };
+        let request = TextRequest { chunks: &chunks, extra_rows: &[], clip_skip };
         let handle = self.call(|backend| backend.encode_text(model.handle, &request, control))?;
         Ok(Arc::new(Conditioning { handle, life, tokens, calls: back }))
     }
@@ -65,14 +66,16 @@ impl Device {
     pub(super) fn denoise(&mut self, batch: &[Evaluation], control: &dyn Control) -> Result<Vec<f32>> {
         let (model, shape) = (&batch[0].model, batch[0].shape);
         self.alive(model.life)?;
+        let asked = || batch.iter().flat_map(|evaluation| &evaluation.rows);
+        let extras: Vec<Vec<NamedTensor<'_>>> = asked().map(|row| tensors(&row.extras)).collect();
         let mut rows = Vec::new();
-        for row in batch.iter().flat_map(|evaluation| &evaluation.rows) {
+        for (row, extras) in asked().zip(&extras) {
             self.alive(row.conditioning.life)?;
             rows.push(DenoiseRow {
                 latent: &row.latent,
                 timestep: row.timestep,
                 conditioning: row.conditioning.handle,
-                extras: &[],
+                extras,
             });
         }
         let mut out = vec![0.0; rows.len() * model.output_len(shape)];
@@ -146,4 +149,12 @@ impl Device {
     fn count(&self) {
         self.models.store(self.loaded.len(), Ordering::Relaxed);
     }
+}
+
+/// A row's further inputs in the contract's form.
+fn tensors(extras: &[Extra]) -> Vec<NamedTensor<'_>> {
+    extras
+        .iter()
+        .map(|extra| NamedTensor { name: &extra.name, shape: &extra.shape, data: &extra.data })
+        .collect()
 }

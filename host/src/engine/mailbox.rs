@@ -18,8 +18,8 @@ pub(super) fn serve(mut device: Device, inbox: &mpsc::Receiver<Call>, max_rows: 
         match call {
             Call::Denoise(first) => denoise(&mut device, join(first, &mut waiting, max_rows)),
             Call::Load { request, reply } => answer(reply, |control| device.load(request, control)),
-            Call::Encode { model, chunks, back, reply } => {
-                answer(reply, |control| device.encode(&model, &chunks, back, control));
+            Call::Encode { model, chunks, clip_skip, back, reply } => {
+                answer(reply, |control| device.encode(&model, &chunks, clip_skip, back, control));
             }
             Call::Decode { model, shape, latent, reply } => {
                 answer(reply, |control| device.decode(&model, shape, &latent, control));

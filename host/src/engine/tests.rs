@@ -14,7 +14,7 @@ use alice_plugin::{
 };
 use futures::FutureExt;
 
-use super::{Chunk, Engine, Row};
+use super::{Chunk, Engine, Extra, Row};
 
 const SHAPE: LatentShape = LatentShape { channels: 1, height: 1, width: 2 };
 
@@ -39,6 +39,7 @@ impl Backend for Gated {
             output_channels: 1,
             latent_scale: 1,
             text_encoders: vec![encoder],
+            inputs: Vec::new(),
             dtype: "f32".into(),
             memory_bytes: 0,
         };
@@ -153,8 +154,8 @@ impl Bench {
 
     async fn row(&self, model: &Arc<super::LoadedModel>, timestep: f32) -> Row {
         let chunk = Chunk { encoder: 0, ids: vec![0], weights: vec![1.0] };
-        let conditioning = self.engine.encode(model, vec![chunk]).await.unwrap();
-        Row { latent: Arc::new([10.0, 20.0]), timestep, conditioning }
+        let conditioning = self.engine.encode(model, vec![chunk], 0).await.unwrap();
+        Row { latent: Arc::new([10.0, 20.0]), timestep, conditioning, extras: Arc::new([]) }
     }
 }
 
@@ -202,6 +203,31 @@ async fn one_evaluation_is_never_split_and_other_shapes_never_join() {
     .await;
     assert_eq!((both.unwrap().len(), other.unwrap().len()), (4, 2));
     assert_eq!(bench.seen.try_iter().collect::<Vec<_>>(), [2, 1]);
+}
+
+#[tokio::test]
+async fn rows_with_other_further_inputs_never_join() {
+    let bench = Bench::new(8);
+    let model = bench.model().await;
+    let row = bench.row(&model, 0.0).await;
+    let with = |name: &str, count: u32| {
+        let extra = Extra { name: name.into(), shape: vec![count], data: vec![0.0; count as usize] };
+        vec![Row { extras: Arc::new([extra]), ..row.clone() }]
+    };
+    let running = bench.running(bench.engine.denoise(&model, SHAPE, vec![row.clone()])).await;
+    let evaluate = |rows| bench.engine.denoise(&model, SHAPE, rows);
+    let others = futures::future::join4(
+        evaluate(with("time_ids", 6)),
+        evaluate(with("time_ids", 5)),
+        evaluate(with("concat", 6)),
+        evaluate(with("time_ids", 6)),
+    );
+    let others = waiting(others);
+    bench.allow([Ok(()), Ok(()), Ok(()), Ok(())]);
+    running.await.unwrap();
+    let (first, second, third, fourth) = others.await;
+    assert!([first, second, third, fourth].iter().all(Result::is_ok));
+    assert_eq!(bench.seen.try_iter().collect::<Vec<_>>(), [2, 1, 1], "the first and the last joined");
 }
 
 #[tokio::test]

@@ -130,6 +130,7 @@ impl Fields {
             height,
             seed: number("seed", &self.seed)?,
             count: number("num_images", &self.count)?,
+            ..Draft::default()
         })
     }
 }
@@ -191,12 +192,14 @@ fn render(
     };
     let models = app.models.all().iter().map(|model| choice(&model.id, model.name.clone(), &form.model));
     let mut schedulers = vec![choice("", "the model's own".into(), &form.scheduler)];
-    schedulers.extend(Sampler::ALL.iter().map(|sampler| {
+    let fits_a_model =
+        |sampler: &Sampler| app.models.all().iter().any(|model| sampler.fits(&model.scheduler));
+    schedulers.extend(Sampler::listed().filter(fits_a_model).map(|sampler| {
         let label = match sampler.schedule_label() {
-            "Karras" => format!("{} Karras", sampler.label()),
-            _ => sampler.label().to_owned(),
+            "Automatic" => sampler.label().to_owned(),
+            schedule => format!("{} {schedule}", sampler.label()),
         };
-        choice(sampler.name(), label, &form.scheduler)
+        choice(&sampler.name(), label, &form.scheduler)
     }));
     let page = Page {
         version: env!("CARGO_PKG_VERSION"),
