@@ -29,7 +29,7 @@ pub(super) fn table(config: &SchedulerConfig, steps: usize) -> Result<Table> {
 /// training timestep's level.
 pub(super) fn strided(config: &SchedulerConfig, ends_at_one: bool, steps: usize) -> Table {
     let spacing = config.spacing().unwrap_or(Spacing::Leading);
-    let levels = NoiseLevels::new(config.betas());
+    let levels = NoiseLevels::of(config);
     let stride = config.train_timesteps() / steps;
     let end = if ends_at_one { 0.0 } else { levels.at(0) };
     let timesteps = spacing.timesteps(config.train_timesteps(), config.steps_offset(), steps);

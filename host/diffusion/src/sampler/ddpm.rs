@@ -22,7 +22,7 @@ pub(super) const ABOUT: About = About {
 /// The model's own levels at whole timesteps; each step leads to the next one.
 pub(super) fn table(config: &SchedulerConfig, steps: usize) -> Result<Table> {
     let spacing = config.spacing().unwrap_or(Spacing::Leading);
-    let levels = NoiseLevels::new(config.betas());
+    let levels = NoiseLevels::of(config);
     let timesteps = spacing.timesteps(config.train_timesteps(), config.steps_offset(), steps);
     let point = |t: f64| {
         let t = t.round_ties_even();
@@ -62,6 +62,10 @@ struct Posterior {
 
 /// The posterior for a step from noise level `from` down to `to`.
 fn posterior(from: f32, to: f32, large_variance: bool) -> Posterior {
+    if from == to {
+        // More steps than timesteps: this one leads nowhere.
+        return Posterior { picture: 0.0, latent: 1.0, deviation: 0.0 };
+    }
     let (alpha_bar, next_alpha_bar) = (alpha_bar(from), alpha_bar(to));
     let kept = alpha_bar / next_alpha_bar;
     let (variance, next_variance, beta) = (1.0 - alpha_bar, 1.0 - next_alpha_bar, 1.0 - kept);

@@ -22,7 +22,7 @@ const SIGMA_DATA: f32 = 0.5;
 
 /// Some of the timesteps that the model was distilled on.
 pub(super) fn table(config: &SchedulerConfig, steps: usize) -> Result<Table> {
-    let levels = NoiseLevels::new(config.betas());
+    let levels = NoiseLevels::of(config);
     let points: Vec<_> =
         distilled_timesteps(config, steps)?.into_iter().map(|t| (levels.at(t).into(), t as f64)).collect();
     Ok(Table { steps: steps_through(&points, 0.0), initial_scale: 1.0 })

@@ -35,7 +35,7 @@ pub(super) async fn walk<D: Denoise>(
     mut x: Latent,
 ) -> std::result::Result<Latent, D::Error> {
     let pndm = Pndm {
-        levels: NoiseLevels::new(run.config.betas()),
+        levels: NoiseLevels::of(run.config),
         stride: run.config.train_timesteps() / run.steps.len(),
         run,
     };

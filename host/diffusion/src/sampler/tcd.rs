@@ -24,7 +24,7 @@ const ETA: f32 = 0.3;
 
 /// Some of the timesteps that the model was distilled on; the last step leads to the first of training.
 pub(super) fn table(config: &SchedulerConfig, steps: usize) -> Result<Table> {
-    let levels = NoiseLevels::new(config.betas());
+    let levels = NoiseLevels::of(config);
     let points: Vec<_> =
         distilled_timesteps(config, steps)?.into_iter().map(|t| (levels.at(t).into(), t as f64)).collect();
     Ok(Table { steps: steps_through(&points, levels.at(0)), initial_scale: 1.0 })
@@ -34,7 +34,7 @@ pub(super) async fn walk<D: Denoise>(
     mut run: Run<'_, D>,
     mut x: Latent,
 ) -> std::result::Result<Latent, D::Error> {
-    let levels = NoiseLevels::new(run.config.betas());
+    let levels = NoiseLevels::of(run.config);
     for (index, step) in run.steps.iter().enumerate() {
         let (denoised, noise) = run.denoiser.parts(&x, step.at).await?;
         let next_timestep = run.steps.get(index + 1).map_or(0.0, |following| following.at.t);

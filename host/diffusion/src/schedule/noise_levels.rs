@@ -3,6 +3,7 @@
 //! The noise levels that a network was trained on: one sigma per training timestep.
 
 use crate::config::{BetaSchedule, Betas};
+use crate::{Prediction, SchedulerConfig};
 
 /// The fraction of signal that diffusers leaves at the end of a schedule without any, so that its sigma is
 /// finite: the smallest positive number in half precision.
@@ -24,6 +25,14 @@ impl NoiseLevels {
             alphas_bar = without_terminal_signal(&alphas_bar);
         }
         Self { sigmas: alphas_bar.into_iter().map(sigma).collect() }
+    }
+
+    /// The levels of a model for samplers in the network's own space. Where its schedule ends without signal,
+    /// the last level is infinite, unless the network predicts the noise: from that alone, and without
+    /// signal, nothing can be said about the picture.
+    pub(crate) fn of(config: &SchedulerConfig) -> Self {
+        let levels = Self::new(config.betas());
+        if config.prediction() == Prediction::Epsilon { levels.with_finite_end() } else { levels }
     }
 
     /// The same levels with a finite, if huge, last one: for samplers that compute with sigma itself.
