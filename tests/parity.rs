@@ -267,6 +267,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// One row of the table: its place, the sampler and what the runs are about.
+type Row<'a> = (usize, &'a str, &'a str);
+
 #[tokio::test]
 #[ignore = "prints the tables of docs/PARITY.md"]
 #[allow(clippy::print_stdout)]
@@ -282,7 +285,7 @@ async fn table() {
     benches.push(Bench::emoji().await);
     for bench in &benches {
         // Several runs of one sampler and feature (images of a request, clip skip 1 and 2) share a row.
-        let mut rows: BTreeMap<(usize, &str, &str), Vec<(&Run, Distance)>> = BTreeMap::new();
+        let mut rows: BTreeMap<Row<'_>, Vec<(&Run, Distance)>> = BTreeMap::new();
         let mut order: Vec<(&str, &str)> = Vec::new();
         for (run, distance) in bench.compare_all().await {
             let key = (run.sampler.as_str(), run.feature.as_str());
