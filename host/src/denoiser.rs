@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use alice_diffusion::guidance::Guidance;
 use alice_diffusion::{Denoise, Latent, Point, Schedule};
-use alice_plugin::LatentShape;
+use alice_plugin::{ErrorKind, LatentShape};
 
 use crate::engine::{Conditioning, Engine, Extra, LoadedModel, Row};
 use crate::error::{Error, Result};
@@ -84,6 +84,11 @@ impl Denoise for Denoiser<'_> {
         if guided {
             let (conditional, unconditional) = values.split_at(values.len() / 2);
             values = self.guidance.guide(conditional, unconditional);
+        }
+        if values.len() != x.values.len() {
+            // A plugin's word is not taken for it: the samplers rely on answers of their latents' shape.
+            let message = "the denoiser does not answer in the shape of the model's latents";
+            return Err(alice_plugin::Error::new(ErrorKind::Contract, message).into());
         }
         Ok(Latent { shape: x.shape, values })
     }

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use self::sizes::Sizes;
 use crate::config;
 use crate::error::{Error, Result};
+use crate::prompts::NEEDS_PICTURE;
 
 mod sizes;
 
@@ -191,11 +192,11 @@ fn read_tokenizer(
     encoder: &TextEncoderInfo,
 ) -> anyhow::Result<ClipTokenizer> {
     let context_length = encoder.context_length as usize;
-    let files = match directory.tokenizer(part.tokenizer) {
-        Err(alice_checkpoint::Error::Missing { .. }) => {
-            return Ok(ClipTokenizer::embedded(context_length, padding(family, part))?);
-        }
-        files => files?,
+    let Some(files) = directory.tokenizer(part.tokenizer)? else {
+        let tokenizer = ClipTokenizer::embedded(context_length, padding(family, part))?;
+        let (own, known) = (encoder.vocab_size as usize, tokenizer.vocab_size());
+        anyhow::ensure!(own == known, "there is none, and CLIP's {known} tokens are not the encoder's {own}");
+        return Ok(tokenizer);
     };
     let (vocab, merges, tokenizer_json) = match &files.vocabulary {
         Vocabulary::Merges { vocab, merges } => (Some(vocab.as_slice()), Some(merges.as_slice()), None),
@@ -268,6 +269,7 @@ impl Registry {
             let Some(model) = registry.named(name) else {
                 anyhow::bail!("`models.default_model: {name}` is not among the models: {}", registry.ids());
             };
+            anyhow::ensure!(!model.needs_picture, "`models.default_model: {name}` {NEEDS_PICTURE}");
             registry.default = Some(model);
         }
         Ok(registry)

@@ -13,7 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use self::index::Index;
 pub use self::index::{Settings, TextEncoder};
-use crate::{Error, Family, TensorFile};
+use crate::{Error, Family, TensorFile, error::sentence};
 
 mod index;
 
@@ -165,12 +165,17 @@ impl Directory {
         }
     }
 
-    /// The files of the tokenizer in the directory `component`, a [`TextEncoder::tokenizer`].
+    /// The files of the tokenizer in the directory `component`, a [`TextEncoder::tokenizer`]; `None` when there
+    /// is no such directory, or nothing in it.
     ///
     /// # Errors
-    /// [`Error::Missing`] when there is no vocabulary, [`Error::TooLarge`], [`Error::Io`].
-    pub fn tokenizer(&self, component: &str) -> Result<TokenizerFiles, Error> {
+    /// [`Error::Missing`] when there are files but no vocabulary that is known here, [`Error::TooLarge`], [`Error::Io`].
+    pub fn tokenizer(&self, component: &str) -> Result<Option<TokenizerFiles>, Error> {
         let directory = self.path.join(component);
+        let is_empty = fs::read_dir(&directory).map_or(true, |mut entries| entries.next().is_none());
+        if is_empty {
+            return Ok(None);
+        }
         let read = |name: &str| read_if_there(&directory.join(name), MAX_TOKENIZER_BYTES);
         let vocabulary = match (read("vocab.json")?, read("merges.txt")?) {
             (Some(vocab), Some(merges)) => Some(Vocabulary::Merges { vocab, merges }),
@@ -179,7 +184,7 @@ impl Directory {
         let (config, special_tokens) = (read("tokenizer_config.json")?, read("special_tokens_map.json")?);
         let what = || "`vocab.json` with `merges.txt`, nor a `tokenizer.json`".to_owned();
         let vocabulary = vocabulary.ok_or_else(|| Error::Missing { path: directory, what: what() })?;
-        Ok(TokenizerFiles { vocabulary, config, special_tokens })
+        Ok(Some(TokenizerFiles { vocabulary, config, special_tokens }))
     }
 
     /// The model's family, by what its networks are; names of files and directories say nothing.
@@ -266,7 +271,7 @@ impl Directory {
     }
 
     fn unknown(&self, seen: String) -> Error {
-        Error::UnknownFamily { path: self.path.clone(), seen }
+        Error::UnknownFamily { path: self.path.clone(), seen: sentence(seen) }
     }
 }
 

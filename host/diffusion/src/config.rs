@@ -104,12 +104,16 @@ const OTHER_CLASSES: [&str; 1] = ["DPMSolverSinglestepScheduler"];
 
 /// Settings that change the steps in a way that no sampler here follows, each with the value that it must
 /// have.
-const FIXED: [(&str, &str); 11] = [
+const FIXED: [(&str, &str); 15] = [
+    ("disable_corrector", "[]"),
     ("interpolation_type", "linear"),
     ("invert_sigmas", "false"),
     ("lambda_min_clipped", "-Infinity"),
     ("thresholding", "false"),
+    ("predict_x0", "true"),
     ("shift_terminal", "null"),
+    ("sigma_max", "null"),
+    ("sigma_min", "null"),
     ("stochastic_sampling", "false"),
     ("timestep_type", "discrete"),
     ("trained_betas", "null"),
@@ -135,9 +139,13 @@ impl SchedulerConfig {
         let betas = Betas::read(&keys)?;
         let steps_offset = keys.number("steps_offset", 0..=betas.count as u64 - 1)?.unwrap_or(0);
         let curve = curve(&keys)?;
+        if is_flow && curve.is_some() {
+            let problem = "no curve is supported for flow matching".to_owned();
+            return Err(Error::SchedulerConfig { key: "_class_name", value: "a flow".to_owned(), problem });
+        }
         let distilled_steps = keys.number("original_inference_steps", 1..=betas.count as u64)?;
         Ok(Self {
-            sampler: class.map(|class| sampler(&class, curve, &keys)).transpose()?.flatten(),
+            sampler: class.map(|class| sampler(&class, curve, &keys)).transpose()?,
             prediction: prediction(&keys, is_flow)?,
             spacing: keys.get("timestep_spacing")?,
             steps_offset: steps_offset as usize,
@@ -147,7 +155,8 @@ impl SchedulerConfig {
             alpha_ends_at_one: keys.get("set_alpha_to_one")?,
             solver: Solver::read(&keys)?,
             skips_runge_kutta: keys.get("skip_prk_steps")?.unwrap_or(false),
-            has_large_variance: keys.get::<String>("variance_type")?.as_deref() == Some("fixed_large"),
+            has_large_variance: keys.one_of("variance_type", &["fixed_small", "fixed_large"])?.as_deref()
+                == Some("fixed_large"),
             distilled_steps: distilled_steps.unwrap_or(50.min(betas.count as u64)) as usize,
             timestep_scaling: keys.positive("timestep_scaling")?.unwrap_or(10.0) as f32,
             flow_shift: match is_flow {
@@ -159,7 +168,7 @@ impl SchedulerConfig {
         })
     }
 
-    /// The model's own sampler, if it is one of those here.
+    /// The model's own sampler, or the nearest of those here; `None` if the file names no scheduler.
     pub fn sampler(&self) -> Option<Sampler> {
         self.sampler
     }
@@ -295,24 +304,20 @@ fn prediction(keys: &Keys, is_flow: bool) -> Result<Prediction> {
     }
 }
 
-/// The sampler of a model whose scheduler is `class`; `None` when it is none of those here.
-fn sampler(class: &str, curve: Option<Curve>, keys: &Keys) -> Result<Option<Sampler>> {
-    let Some(method) = Method::of_class(class) else { return Ok(None) };
+/// The sampler of a model whose scheduler is `class`, or the nearest of those here: DPM-Solver of another order
+/// or type is one of second order.
+fn sampler(class: &str, curve: Option<Curve>, keys: &Keys) -> Result<Sampler> {
+    let method = Method::of_class(class).unwrap_or(Method::Dpmpp2m);
     if method != Method::Dpmpp2m {
-        return Ok(Some(method.into()));
+        return Ok(method.into());
     }
-    let order: u64 = keys.get("solver_order")?.unwrap_or(2);
-    let solver: Option<String> = keys.get("solver_type")?;
     let algorithm: Option<String> = keys.get("algorithm_type")?;
-    let karras = curve == Some(Curve::Karras);
-    // diffusers takes the types of other classes' solvers for the midpoint.
-    Ok(match algorithm.as_deref().unwrap_or("dpmsolver++") {
-        _ if order != 2 || solver.as_deref() == Some("heun") => None,
-        "dpmsolver++" | "deis" if karras => Some(Sampler::DPMPP_2M_KARRAS),
-        "dpmsolver++" | "deis" => Some(Method::Dpmpp2m.into()),
-        "sde-dpmsolver++" if karras => Some(Sampler::DPMPP_SDE_KARRAS),
-        "sde-dpmsolver++" => Some(Method::Dpmpp2mSde.into()),
-        _ => None,
+    let is_stochastic = algorithm.is_some_and(|algorithm| algorithm.starts_with("sde-"));
+    Ok(match (is_stochastic, curve == Some(Curve::Karras)) {
+        (false, true) => Sampler::DPMPP_2M_KARRAS,
+        (false, false) => Method::Dpmpp2m.into(),
+        (true, true) => Sampler::DPMPP_SDE_KARRAS,
+        (true, false) => Method::Dpmpp2mSde.into(),
     })
 }
 

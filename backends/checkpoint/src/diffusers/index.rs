@@ -36,8 +36,6 @@ pub struct Settings {
     /// Whether an absent negative prompt is zeros instead of an encoded empty one. Without a word in the file
     /// true for the pipelines of SDXL, and false for the others, which know no such thing.
     pub force_zeros_for_empty_prompt: bool,
-    /// Whether the UNet hears an aesthetic score in the place of the target size (SDXL's refiner).
-    pub requires_aesthetics_score: bool,
 }
 
 /// The file as it stands.
@@ -50,7 +48,6 @@ pub(super) struct Index {
     #[serde(default)]
     text_encoder_2: Option<Part>,
     force_zeros_for_empty_prompt: Option<bool>,
-    requires_aesthetics_score: Option<bool>,
 }
 
 /// Library and class; nulls when the pipeline can have such a part and this one has not.
@@ -68,10 +65,7 @@ impl Index {
     }
 
     pub(super) fn settings(&self) -> Settings {
-        Settings {
-            force_zeros_for_empty_prompt: self.force_zeros_for_empty_prompt.unwrap_or(self.is_xl()),
-            requires_aesthetics_score: self.requires_aesthetics_score.unwrap_or(false),
-        }
+        Settings { force_zeros_for_empty_prompt: self.force_zeros_for_empty_prompt.unwrap_or(self.is_xl()) }
     }
 
     /// The text encoders, or the class of one that is not known here.

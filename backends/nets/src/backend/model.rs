@@ -139,6 +139,10 @@ impl Plans {
                 return Err(file.unsupported("in_channels", input, known));
             }
         }
+        if self.unet.output != latent {
+            let known = format_args!("the {latent} channels of the autoencoder's latents");
+            return Err(file.unsupported("out_channels", self.unet.output, known));
+        }
         Ok(inputs)
     }
 

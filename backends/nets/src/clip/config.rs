@@ -7,6 +7,7 @@
 
 use alice_plugin::Result;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     config::{ConfigFile, MAX_DEPTH, MAX_WIDTH},
@@ -18,6 +19,8 @@ const MAX_VOCABULARY: usize = 1 << 24;
 
 /// An end token's id that was never true: many published files say so. See [`ClipPlan::end_of`].
 const WRONG_END: u32 = 2;
+/// The end token where the configuration does not say it.
+const DEFAULT_END: u32 = 49407;
 
 /// The keys that shape the network. The rest concerns training.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,8 +37,9 @@ pub(crate) struct ClipConfig {
     layer_norm_eps: f64,
     #[serde(default = "default_projection")]
     projection_dim: usize,
-    #[serde(default = "default_end")]
-    eos_token_id: u32,
+    /// A list in some files that nobody pools with.
+    #[serde(default)]
+    eos_token_id: Value,
 }
 
 fn quick_gelu() -> String {
@@ -47,10 +51,6 @@ fn default_epsilon() -> f64 {
 fn default_projection() -> usize {
     512
 }
-fn default_end() -> u32 {
-    49407
-}
-
 /// Which of the encoder's layers the denoiser hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
@@ -131,6 +131,11 @@ impl ClipConfig {
                 return Err(file.unsupported("hidden_act", format_args!("{other:?}"), known));
             }
         };
+        let end = match self.eos_token_id.as_u64().map(u32::try_from) {
+            Some(Ok(end)) => end,
+            _ if self.eos_token_id.is_null() || !projects => DEFAULT_END,
+            _ => return Err(file.bad("eos_token_id", &self.eos_token_id, "must be one token")),
+        };
         let projection = match projects {
             true => Some(file.count("projection_dim", self.projection_dim, MAX_WIDTH)?),
             false => None,
@@ -146,7 +151,7 @@ impl ClipConfig {
             epsilon: file.epsilon("layer_norm_eps", self.layer_norm_eps)?,
             heard,
             projection,
-            end: self.eos_token_id,
+            end,
         })
     }
 }

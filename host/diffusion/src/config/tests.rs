@@ -41,16 +41,16 @@ fn the_models_own_sampler_is_known_by_its_class_and_algorithm() {
         assert_eq!(own(&format!("{class:?}")), Some(Sampler::from(*method)));
     }
     assert_eq!(own(r#""DDIMScheduler", "clip_sample": true"#), Some(Method::Ddim.into()));
-    assert_eq!(own(r#""DPMSolverSinglestepScheduler""#), None);
+    assert_eq!(own(r#""DPMSolverSinglestepScheduler""#), Some(Method::Dpmpp2m.into()));
     let dpm = |keys: &str| own(&format!(r#""DPMSolverMultistepScheduler", {keys}"#));
     assert_eq!(dpm(r#""use_karras_sigmas": false"#), Some(Method::Dpmpp2m.into()));
     assert_eq!(dpm(r#""use_karras_sigmas": true"#), Some(Sampler::DPMPP_2M_KARRAS));
     assert_eq!(dpm(r#""algorithm_type": "sde-dpmsolver++""#), Some(Method::Dpmpp2mSde.into()));
     let both = r#""algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": true"#;
     assert_eq!(dpm(both), Some(Sampler::DPMPP_SDE_KARRAS));
-    assert_eq!(dpm(r#""algorithm_type": "dpmsolver""#), None);
-    assert_eq!(dpm(r#""solver_order": 3"#), None);
-    assert_eq!(dpm(r#""solver_type": "heun""#), None);
+    assert_eq!(dpm(r#""algorithm_type": "dpmsolver""#), Some(Method::Dpmpp2m.into()), "the nearest");
+    assert_eq!(dpm(r#""solver_order": 3"#), Some(Method::Dpmpp2m.into()), "the nearest");
+    assert_eq!(dpm(r#""solver_type": "heun""#), Some(Method::Dpmpp2m.into()), "the nearest");
 }
 
 #[test]
@@ -105,6 +105,20 @@ fn impossible_and_unsupported_values_are_errors_that_name_key_and_value() {
         assert!(message.contains(&format!("`{key}` is {shown}")), "{message}");
         assert!(message.len() < 1000, "{} bytes", message.len());
     }
+}
+
+#[test]
+fn a_flow_takes_no_curve_and_predicts_the_flow() {
+    let flow = r#""_class_name": "FlowMatchEulerDiscreteScheduler""#;
+    for keys in [r#""use_karras_sigmas": true"#, r#""prediction_type": "epsilon""#] {
+        assert!(SchedulerConfig::from_json(&format!("{{{flow}, {keys}}}")).is_err(), "{keys}");
+    }
+    let config = SchedulerConfig::from_json(&format!("{{{flow}}}")).unwrap();
+    assert_eq!(
+        (config.prediction(), config.sampler()),
+        (Prediction::Flow, Some(Method::FlowMatchEuler.into()))
+    );
+    assert!(with("prediction_type", r#""flow_prediction""#).is_err());
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(super) async fn walk<D: Denoise>(
     run: Run<'_, D>,
     mut x: Latent,
 ) -> std::result::Result<Latent, D::Error> {
-    let mut path = BrownianPath::new(run.noise.seed(), x.shape, run.levels().range().1);
+    let mut path = BrownianPath::new(run.noise.seed(), x.shape, run.highest_sigma());
     let (mut last, mut before): (Option<Estimate>, Option<Estimate>) = (None, None);
     for (index, step) in run.steps.iter().enumerate() {
         let Step { at, next } = *step;

@@ -27,7 +27,7 @@ pub(super) async fn walk<D: Denoise>(
     mut x: Latent,
 ) -> std::result::Result<Latent, D::Error> {
     let levels = run.levels();
-    let mut path = BrownianPath::new(run.noise.seed(), x.shape, levels.range().1);
+    let mut path = BrownianPath::new(run.noise.seed(), x.shape, run.highest_sigma());
     for (index, step) in run.steps.iter().enumerate() {
         let (from, to) = (step.at.sigma, step.next);
         let denoised = run.denoiser.denoised(&x, step.at).await?;

@@ -18,7 +18,7 @@ pub(super) const ABOUT: About = About {
 };
 
 pub(super) fn table(config: &SchedulerConfig, steps: usize) -> Result<Table> {
-    Ok(Table::spaced(config, Spacing::Linspace, KarrasTimesteps::Fractions, steps))
+    Ok(Table::spaced(config, Spacing::Linspace, KarrasTimesteps::Fractions, steps).ended_as(config))
 }
 
 pub(super) async fn walk<D: Denoise>(

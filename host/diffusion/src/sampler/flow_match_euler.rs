@@ -11,7 +11,7 @@ use crate::{Denoise, Latent, Result, SchedulerConfig};
 
 pub(super) const ABOUT: About = About {
     name: "flow_match_euler",
-    label: "Euler",
+    label: "Euler Flow",
     aliases: &["flow_euler"],
     class: Some("FlowMatchEulerDiscreteScheduler"),
     space: Space::Flow,

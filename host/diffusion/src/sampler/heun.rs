@@ -5,7 +5,7 @@
 //! Source: Karras et al. 2022, arXiv:2206.00364, algorithm 2 without churn; diffusers'
 //! `HeunDiscreteScheduler`.
 
-use super::{About, Run, Space, euler::slid, run::point_at};
+use super::{About, Run, Space, euler::slid};
 use crate::schedule::{KarrasTimesteps, Spacing, Table};
 use crate::{Denoise, Latent, Result, SchedulerConfig};
 
@@ -25,17 +25,15 @@ pub(super) async fn walk<D: Denoise>(
     run: Run<'_, D>,
     mut x: Latent,
 ) -> std::result::Result<Latent, D::Error> {
-    let levels = run.levels();
     for (index, step) in run.steps.iter().enumerate() {
         let (from, to) = (step.at.sigma, step.next);
         let denoised = run.denoiser.denoised(&x, step.at).await?;
         let predicted = slid(&x, &denoised, from, to);
         x = match run.steps.get(index + 1) {
             // At the end there is no slope to be had.
-            _ if to == 0.0 => predicted,
-            following => {
-                let at = following.map_or_else(|| point_at(&levels, to), |following| following.at);
-                let there = run.denoiser.denoised(&predicted, at).await?;
+            None => predicted,
+            Some(following) => {
+                let there = run.denoiser.denoised(&predicted, following.at).await?;
                 let first = x.zip(&denoised, |x, denoised| (x - denoised) / from);
                 let second = predicted.zip(&there, |x, denoised| (x - denoised) / to);
                 let slope = first.zip(&second, |first, second| (first + second) / 2.0);

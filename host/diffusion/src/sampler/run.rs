@@ -33,6 +33,12 @@ impl<'a, D: Denoise> Run<'a, D> {
         NoiseLevels::new(self.config.betas()).with_finite_end()
     }
 
+    /// The highest noise level of the model, or of the run where that begins above it.
+    pub(crate) fn highest_sigma(&self) -> f32 {
+        let first = self.steps.first().map_or(0.0, |step| step.at.sigma);
+        self.levels().range().1.max(first)
+    }
+
     /// The next latent of the image's noise.
     pub(crate) fn fresh(&mut self, shape: LatentShape) -> Latent {
         self.noise.latent(shape)

@@ -6,9 +6,7 @@ use super::*;
 
 fn names(method: Method) -> impl Iterator<Item = &'static str> {
     let About { name, label, aliases, class, .. } = *method.about();
-    // Euler's method has one label on both kinds of models.
-    let label = (method != Method::FlowMatchEuler).then_some(label);
-    [name].into_iter().chain(label).chain(class).chain(aliases.iter().copied())
+    [name, label].into_iter().chain(class).chain(aliases.iter().copied())
 }
 
 #[test]

@@ -58,6 +58,15 @@ impl Table {
         Self::from_diffusers_noise(&points, spacing)
     }
 
+    /// The same table, ending at the model's lowest level instead of at 0 if its settings say so: diffusers'
+    /// Euler and multistep solvers know that setting.
+    pub(crate) fn ended_as(mut self, config: &SchedulerConfig) -> Self {
+        if let Some(last) = self.steps.last_mut().filter(|_| config.ends_at_lowest_level()) {
+            last.next = NoiseLevels::new(config.betas()).range().0.min(last.at.sigma);
+        }
+        self
+    }
+
     /// The same levels for samplers that are k-diffusion's alone: from noise alone, whatever the spacing, and
     /// with the timesteps that k-diffusion finds for them.
     pub(crate) fn spaced_from_noise(config: &SchedulerConfig, steps: usize) -> Self {
@@ -92,11 +101,11 @@ impl Table {
                 points.into_iter().map(|(sigma, t)| (sigma, whole(t))).collect()
             }
         };
-        let end = if config.ends_at_lowest_level() { lowest } else { 0.0 };
         // In diffusers the first latent is plain noise in the network's space; here, in the space of picture +
         // sigma * noise, it has the standard deviation that such a latent has.
         let highest = points[0].0 as f32;
-        Self { steps: steps_through(&points, end), initial_scale: (highest * highest + 1.0).sqrt() }
+        let initial_scale = (highest * highest + 1.0).sqrt();
+        Self { steps: steps_through(&points, 0.0), initial_scale }.ended_as(config)
     }
 
     /// Steps from noise alone through these points to 0.

@@ -70,6 +70,7 @@ fn a_configuration_that_asks_for_more_is_refused_by_key_and_value() {
         ("unet", "mid_block_type", json!("UNetMidBlock2D")),
         ("unet", "resnet_time_scale_shift", json!("scale_shift")),
         ("unet", "act_fn", json!("mish")),
+        ("unet", "out_channels", json!(9)),
         ("vae", "latents_mean", json!([0.0])),
         ("vae", "in_channels", json!(1)),
         ("text_encoder", "hidden_act", json!("relu")),
