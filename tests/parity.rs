@@ -275,7 +275,7 @@ type Row<'a> = (usize, &'a str, &'a str);
 #[allow(clippy::print_stdout)]
 async fn table() {
     println!(
-        "| family | sampler | about | runs | latents, max abs | picture, dB | nearest wrong neighbour, dB |"
+        "| model | sampler | feature | runs | latents, max abs | picture, dB | nearest wrong neighbour, dB |"
     );
     println!("|---|---|---|---|---|---|---|");
     let mut benches = Vec::new();
@@ -306,13 +306,13 @@ async fn table() {
 }
 
 /// One row of the table: the worst of its runs.
-fn row(family: &str, sampler: &str, feature: &str, runs: &[(&Run, Distance)]) -> String {
+fn row(model: &str, sampler: &str, feature: &str, runs: &[(&Run, Distance)]) -> String {
     let latents = runs.iter().map(|(_, distance)| distance.latents).fold(0.0, f32::max);
     let picture = runs.iter().map(|(_, distance)| distance.picture_db).fold(f64::INFINITY, f64::min);
     let picture = if picture.is_finite() { format!("{picture:.1}") } else { "equal".to_owned() };
     let nearest = runs.iter().flat_map(|(run, _)| &run.neighbours_db);
     let nearest = nearest.max_by(|one, other| one.1.total_cmp(other.1));
     let nearest = nearest.map_or("-".to_owned(), |(what, db)| format!("{db:.1} ({what})"));
-    let count = runs.len();
-    format!("| {family} | {sampler} | {feature} | {count} | {latents:.1e} | {picture} | {nearest} |")
+    let (count, feature) = (runs.len(), if feature.is_empty() { "-" } else { feature });
+    format!("| {model} | {sampler} | {feature} | {count} | {latents:.1e} | {picture} | {nearest} |")
 }
