@@ -3,11 +3,12 @@
 """Makes the numbers that the tests of alice-diffusion are held against.
 
     pip install torch==2.13.0 numpy==2.3.5 diffusers==0.42.1 transformers==5.23.0 tokenizers==0.23.3
-    pip install --no-deps open-clip-torch==3.3.0
+    pip install scipy==1.17.1 torchdiffeq==0.2.5 torchsde==0.2.6
+    pip install --no-deps open-clip-torch==3.3.0 k-diffusion==0.1.1.post1
     python host/diffusion/golden/make.py models/alice-emoji/tokenizer
 
 Writes noise.json, schedules.json, traces.json, tokens.json and tokens-clip.json beside itself. They depend on
-nothing but this file and its neighbours, the tokenizer named on the command line, and those versions.
+nothing but this file, its neighbours and `tests/fixtures/kdiffusion.py`, the tokenizer named on the command line, and those versions.
 """
 
 import inspect
@@ -15,7 +16,6 @@ import json
 import os
 import pathlib
 import sys
-import warnings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 

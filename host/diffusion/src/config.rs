@@ -138,11 +138,7 @@ impl SchedulerConfig {
         let is_flow = class.as_deref() == Method::FlowMatchEuler.about().class;
         let betas = Betas::read(&keys)?;
         let steps_offset = keys.number("steps_offset", 0..=betas.count as u64 - 1)?.unwrap_or(0);
-        let curve = curve(&keys)?;
-        if is_flow && curve.is_some() {
-            let problem = "no curve is supported for flow matching".to_owned();
-            return Err(Error::SchedulerConfig { key: "_class_name", value: "a flow".to_owned(), problem });
-        }
+        let curve = curve(&keys, is_flow)?;
         let distilled_steps = keys.number("original_inference_steps", 1..=betas.count as u64)?;
         Ok(Self {
             sampler: class.map(|class| sampler(&class, curve, &keys)).transpose()?,
@@ -223,7 +219,7 @@ impl SchedulerConfig {
         self.curve
     }
 
-    /// Whether the multistep solvers end at the lowest level and not without any noise.
+    /// Whether Euler and the multistep solvers end at the lowest level and not without any noise.
     pub(crate) fn ends_at_lowest_level(&self) -> bool {
         self.ends_at_lowest_level
     }
@@ -270,16 +266,18 @@ impl SchedulerConfig {
     }
 }
 
-/// The curve that the settings ask for; diffusers refuses two.
-fn curve(keys: &Keys) -> Result<Option<Curve>> {
+/// The curve that the settings ask for; diffusers refuses two, and no sampler of flows here takes one.
+fn curve(keys: &Keys, is_flow: bool) -> Result<Option<Curve>> {
     let mut found = None;
     for (key, curve) in [
         ("use_karras_sigmas", Curve::Karras),
         ("use_exponential_sigmas", Curve::Exponential),
         ("use_beta_sigmas", Curve::Beta),
     ] {
-        if keys.get(key)?.unwrap_or(false) && found.replace(curve).is_some() {
-            let problem = "only one of the curves can be used".to_owned();
+        if keys.get(key)?.unwrap_or(false) && (found.replace(curve).is_some() || is_flow) {
+            let most =
+                if is_flow { "no curve can be used for flow matching" } else { "only one curve can be used" };
+            let problem = most.to_owned();
             return Err(Error::SchedulerConfig { key, value: "true".to_owned(), problem });
         }
     }

@@ -18,11 +18,6 @@ pub struct Guidance {
 }
 
 impl Guidance {
-    /// Guidance of this scale in every step.
-    pub fn new(scale: f32) -> Self {
-        Self { scale, rescale: 0.0, interval: (0.0, 1.0) }
-    }
-
     /// Whether any of `steps` steps has guidance.
     pub fn is_used(&self, steps: usize) -> bool {
         (0..steps).any(|step| self.is_used_at(step, steps))
@@ -69,9 +64,14 @@ fn deviation(values: &[f32]) -> f32 {
 mod tests {
     use super::*;
 
+    /// Guidance of this scale in every step.
+    fn of_scale(scale: f32) -> Guidance {
+        Guidance { scale, rescale: 0.0, interval: (0.0, 1.0) }
+    }
+
     #[test]
     fn guidance_of_one_is_the_prompt_alone_and_three_goes_three_times_as_far() {
-        let guide = |scale| Guidance::new(scale).guide(&[2.0, 5.0], &[1.0, 7.0]);
+        let guide = |scale| of_scale(scale).guide(&[2.0, 5.0], &[1.0, 7.0]);
         assert_eq!(guide(1.0), [2.0, 5.0]);
         assert_eq!(guide(3.0), [4.0, 1.0]);
         assert_eq!(guide(0.0), [1.0, 7.0]);
@@ -79,16 +79,16 @@ mod tests {
 
     #[test]
     fn only_guidance_above_one_needs_the_network_twice() {
-        assert!(Guidance::new(1.01).is_used(1) && Guidance::new(7.5).is_used(20));
+        assert!(of_scale(1.01).is_used(1) && of_scale(7.5).is_used(20));
         for scale in [1.0, 0.0, -3.0, f32::NAN] {
-            assert!(!Guidance::new(scale).is_used(20), "{scale}");
+            assert!(!of_scale(scale).is_used(20), "{scale}");
         }
     }
 
     #[test]
     fn guidance_is_used_within_its_interval_only() {
         let used = |interval, steps| {
-            let guidance = Guidance { interval, ..Guidance::new(5.0) };
+            let guidance = Guidance { interval, ..of_scale(5.0) };
             (0..steps).filter(|&step| guidance.is_used_at(step, steps)).collect::<Vec<_>>()
         };
         assert_eq!(used((0.0, 1.0), 4), [0, 1, 2, 3]);
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn rescaled_guidance_has_the_deviation_of_the_prompts_own_answer() {
         let (with, without) = ([1.0, -2.0, 3.0, 0.5], [0.5, -1.0, -1.0, 0.0]);
-        let guidance = |rescale| Guidance { rescale, ..Guidance::new(6.0) };
+        let guidance = |rescale| Guidance { rescale, ..of_scale(6.0) };
         let all = guidance(1.0).guide(&with, &without);
         assert!((deviation(&all) - deviation(&with)).abs() < 1e-6);
         let half = guidance(0.5).guide(&with, &without);

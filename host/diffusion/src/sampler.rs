@@ -185,8 +185,10 @@ impl Sampler {
         let end = run.steps.last().map_or(0.0, |step| step.next);
         let x = self.method.walk(run, x).await?;
         // Where no noise is left, picture + sigma * noise is the picture in either space.
-        let rest = if self.method.about().space == Space::Sigma { end } else { 0.0 };
-        let (signal, _) = signal_and_noise(rest);
+        if self.method.about().space != Space::Sigma || end == 0.0 {
+            return Ok(x);
+        }
+        let (signal, _) = signal_and_noise(end);
         Ok(x.map(|x| signal * x))
     }
 }
