@@ -67,6 +67,27 @@ pub enum Error {
     /// A request that another web site made.
     #[error("requests from other web sites are refused")]
     CrossSite,
+    /// Nobody has made the first account yet, and the server is closed until then.
+    #[error("this server is not set up yet: open /setup with the token that it has printed")]
+    NotSetUp,
+    /// Nobody is known to ask, or with something that is not valid (any more).
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    /// Somebody asks who may not.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// Something is there already, or still needed.
+    #[error("{0}")]
+    Conflict(String),
+    /// One caller asks too often.
+    #[error("too many requests; try again in {retry_after_s} seconds")]
+    TooOften {
+        /// When one more will be taken.
+        retry_after_s: u64,
+    },
+    /// A body that did not come.
+    #[error("the request's body did not arrive in time")]
+    BodyTimeout,
     /// The line is full.
     #[error("too many requests are waiting; try again later")]
     Busy {
@@ -88,6 +109,12 @@ pub enum Error {
     /// A fault of the daemon or its disk; the cause goes to the log only.
     #[error("Internal server error")]
     Internal(#[from] anyhow::Error),
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(cause: rusqlite::Error) -> Self {
+        Self::Internal(anyhow::Error::from(cause).context("the database failed"))
+    }
 }
 
 impl Error {
@@ -128,7 +155,11 @@ impl Error {
             Self::NoModel { .. } | Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
-            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::NotSetUp | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Busy { .. } | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Backend(error) if error.kind == ErrorKind::OutOfMemory => StatusCode::SERVICE_UNAVAILABLE,
@@ -149,6 +180,13 @@ impl Error {
             Self::Method => "method_not_allowed",
             Self::Host => "misdirected_request",
             Self::CrossSite => "cross_site",
+            Self::NotSetUp => "not_set_up",
+            // OpenAI's word for a key that is missing or wrong.
+            Self::Unauthorized(_) => "invalid_api_key",
+            Self::Forbidden(_) => "forbidden",
+            Self::Conflict(_) => "conflict",
+            Self::TooOften { .. } => "rate_limit_exceeded",
+            Self::BodyTimeout => "body_timeout",
             Self::Busy { .. } => "server_busy",
             Self::ShuttingDown => "shutting_down",
             Self::Timeout { .. } => "timeout",
@@ -184,11 +222,14 @@ impl Error {
             error: Inner { message, r#type: kind.to_owned(), code, param: self.param().map(str::to_owned) },
         };
         let mut response = (status, Json(body)).into_response();
-        if let Self::Busy { retry_after_s } = self {
+        if let Self::Busy { retry_after_s } | Self::TooOften { retry_after_s } = self {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*retry_after_s));
         }
+        if let Self::Unauthorized(_) = self {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         // A retry of a request that is wrong, or that the device failed, only costs the caller time.
-        if !matches!(self, Self::Busy { .. } | Self::ShuttingDown) {
+        if !matches!(self, Self::Busy { .. } | Self::TooOften { .. } | Self::ShuttingDown) {
             let name = HeaderName::from_static("x-should-retry");
             response.headers_mut().insert(name, HeaderValue::from_static("false"));
         }
