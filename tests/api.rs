@@ -372,7 +372,8 @@ async fn bad_parameters_are_named_in_openais_words_and_the_server_goes_on() {
 
 #[tokio::test]
 async fn bad_bodies_are_refused_in_the_callers_dialect() {
-    let server = Server::paint().await;
+    let server =
+        Server::with("generation: { backend: paint }\nlimits: { picture_body_bytes: 1048576 }").await;
     let post = async |path: &str, body: String| {
         let request =
             server.client.post(format!("{}{path}", server.base)).header("content-type", "application/json");

@@ -30,11 +30,28 @@ async fn the_built_in_model_paints_a_red_apple() {
 #[tokio::test]
 #[ignore = "needs a Python with the openai package, named by ALICE_TEST_PYTHON: .ci/run installs it"]
 async fn the_openai_package_gets_its_pictures() {
-    let server = Server::with("").await;
     let python = std::env::var_os("ALICE_TEST_PYTHON").expect("ALICE_TEST_PYTHON names a Python");
     let script = source("tests/clients/openai_generate.py");
-    let ran = ended(Command::new(python).arg(script).arg(&server.base));
+    let open = Server::with("").await;
+    let ran = ended(Command::new(&python).arg(&script).arg(&open.base));
     assert!(ran.status.success(), "{}{}", ran.stdout, ran.stderr);
+
+    let (closed, token) = closed().await;
+    let claim = json!({"setup_token": token});
+    let key = closed.post_json("/v1/auth/bootstrap", &claim).await["key"].as_str().unwrap().to_owned();
+    let ran = ended(Command::new(&python).arg(&script).arg(&closed.base).arg(key));
+    assert!(ran.status.success(), "{}{}", ran.stdout, ran.stderr);
+}
+
+/// A server that demands accounts, and its setup token.
+async fn closed() -> (Server, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = "server: { port: 0, require_auth: true }\n";
+    std::fs::write(directory.path().join("config.yaml"), config).unwrap();
+    let server = Server::start(directory, &[]);
+    let printed = server.wait_for_log("alice_setup_");
+    let token = printed.lines().last().unwrap().trim().to_owned();
+    (server, token)
 }
 
 /// A browser under the WebDriver protocol. It ends with this value.
@@ -111,6 +128,11 @@ impl Browser {
         self.post(&format!("{element}/click"), json!({})).await;
     }
 
+    /// What a script gives back.
+    async fn run(&self, script: &str) -> Value {
+        self.post("/execute/sync", json!({"script": script, "args": []})).await
+    }
+
     /// Closes the browser: killing its driver would leave it behind.
     async fn close(self) {
         self.client.delete(&self.session).send().await.unwrap();
@@ -138,4 +160,49 @@ async fn a_browser_paints_with_and_without_javascript() {
         assert_eq!(browser.property("#prompt", "value").await, "a red apple");
         browser.close().await;
     }
+}
+
+/// A web site of somebody else on this machine: one page, with a form that posts to `target`.
+async fn foreign_site(target: String) -> String {
+    let page =
+        format!("<!doctype html><form method=post action=\"{target}\"><button id=go>go</button></form>");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let app = axum::Router::new().fallback(async || axum::response::Html(page));
+    tokio::spawn(async { axum::serve(listener, app).await });
+    base
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's chromium and chromium-driver: .ci/run installs them"]
+async fn in_a_browser_a_login_serves_its_own_pages_and_no_others() {
+    let (server, token) = closed().await;
+    let browser = Browser::start(true).await;
+    browser.open(&server.base).await;
+    assert_eq!(browser.run("return location.pathname").await, "/setup", "nothing else is served yet");
+    browser.write("#token", &token).await;
+    browser.write("#name", "Ada").await;
+    browser.write("#password", "correct horse").await;
+    browser.click("button.go").await;
+    assert_eq!(browser.run("return location.pathname").await, "/admin");
+    assert_eq!(browser.run("return document.cookie").await, "", "scripts cannot see the login");
+
+    // Another port is another site's page, but the same site to the browser's cookies.
+    let foreign = foreign_site(format!("{}/logout", server.base)).await;
+    browser.open(&foreign).await;
+    browser.click("#go").await;
+    assert_eq!(browser.run("return location.pathname").await, "/logout", "the request was made");
+    browser.open(&format!("{}/account", server.base)).await;
+    assert_eq!(browser.run("return location.pathname").await, "/account", "and refused");
+
+    browser.click("nav form button").await;
+    assert_eq!(browser.run("return location.pathname").await, "/login");
+    browser.run("history.back()").await;
+    browser.open(&format!("{}/admin", server.base)).await;
+    assert_eq!(browser.run("return location.pathname").await, "/login", "logged out");
+    browser.write("#name", "ada").await;
+    browser.write("#password", "correct horse").await;
+    browser.click("button.go").await;
+    assert_eq!(browser.run("return location.pathname").await, "/admin", "where the way led");
+    browser.close().await;
 }

@@ -2,7 +2,8 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The real program on a free port, in a directory of its own.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -51,7 +52,7 @@ pub(crate) struct Server {
     /// Its address, without a slash at the end.
     pub(crate) base: String,
     /// Its working directory, which goes with it.
-    _directory: TempDir,
+    pub(crate) directory: TempDir,
     /// A client without proxies.
     pub(crate) client: reqwest::Client,
 }
@@ -78,7 +79,13 @@ impl Server {
     /// As [`start`](Self::start), with a copy of the program that lies elsewhere.
     pub(crate) fn start_program(program: &Path, directory: TempDir, arguments: &[&str]) -> Self {
         let mut command = command(program, directory.path());
-        let mut child = command.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        command.args(arguments);
+        Self::start_command(command, directory)
+    }
+
+    /// As [`start`](Self::start), with a command that the caller has prepared.
+    pub(crate) fn start_command(mut command: Command, directory: TempDir) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let (lines, log) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
@@ -91,7 +98,7 @@ impl Server {
                 Ok(line) => match line.split_once("Ready at ") {
                     Some((_, base)) => {
                         let base = base.trim().to_owned();
-                        return Self { child, log, early_log, base, _directory: directory, client: client() };
+                        return Self { child, log, early_log, base, directory, client: client() };
                     }
                     None => early_log.push(line),
                 },
@@ -110,6 +117,19 @@ impl Server {
             }
         }
         panic!("no line with `{text}`; the log was:\n{seen}");
+    }
+
+    /// What was logged since anyone looked.
+    pub(crate) fn log_so_far(&self) -> String {
+        self.log.try_iter().collect::<Vec<_>>().join("\n")
+    }
+
+    /// A connection for what no HTTP client would do.
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.base.trim_start_matches("http://")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
     }
 
     /// A GET of `path`.
@@ -161,6 +181,29 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Everything that still comes on a connection, which the server must end.
+pub(crate) fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => {}
+        // So the system tells a client whose bytes the server did not read to their end.
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("the connection is still open ({error}) after {} bytes", bytes.len()),
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Reads up to and with `end`, on a connection that stays open.
+pub(crate) fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut text = String::new();
+    while !text.ends_with(end) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} after `{text}`"));
+        text.push(char::from(byte[0]));
+    }
+    text
 }
 
 fn client() -> reqwest::Client {

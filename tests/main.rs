@@ -4,6 +4,8 @@
 // What goes wrong in a test must fail it.
 #![allow(clippy::unwrap_used)]
 
+mod access;
+mod accounts;
 mod api;
 mod architecture;
 mod clients;
@@ -13,4 +15,8 @@ mod harness;
 mod pages;
 mod parity;
 mod program;
+mod secrets;
+mod slow;
+mod stage;
 mod strangers;
+mod wire;

@@ -6,6 +6,11 @@ use reqwest::StatusCode;
 
 use crate::harness::Server;
 
+mod administration;
+mod forms;
+mod people;
+mod visitor;
+
 /// What stands between `before` and the next `after`.
 fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
     let rest = text.split_once(before).unwrap_or_else(|| panic!("no `{before}` in the page")).1;
@@ -48,7 +53,7 @@ async fn a_problem_is_said_and_nothing_typed_is_lost() {
     assert_eq!(server.submit(&[("prompt", " ")]).await.status(), StatusCode::BAD_REQUEST);
     assert_eq!(server.submit(&[]).await.status(), StatusCode::BAD_REQUEST);
     let huge = "x".repeat(2 << 20);
-    assert_eq!(server.submit(&[("prompt", &huge)]).await.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(server.submit(&[("prompt", &huge)]).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 use std::fs::OpenOptions;
 use std::io::IsTerminal;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -18,6 +19,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Level, Logging, file};
 use crate::server;
 
+mod admin;
 mod backends;
 mod conformance;
 mod healthcheck;
@@ -43,6 +45,8 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
     /// Check a backend against the contract, and its networks against reference tensors.
     Conformance(conformance::Arguments),
+    /// Get back in: make an administrator on the server itself.
+    Admin(admin::Arguments),
 }
 
 /// Runs the program. This is the only place that turns failures into an exit code.
@@ -76,6 +80,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
             tokio::runtime::Runtime::new()?.block_on(healthcheck::run(&config, arguments))
         }
         Command::Conformance(arguments) => conformance::run(arguments),
+        Command::Admin(arguments) => admin::run(&config, arguments),
     }
 }
 
@@ -93,7 +98,7 @@ fn start_log(logging: &Logging) -> anyhow::Result<()> {
     match &logging.file {
         None => log.with_writer(std::io::stderr).init(),
         Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
+            let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
             let file = file.with_context(|| format!("cannot open the log file {}", path.display()))?;
             log.with_ansi(false).with_writer(Mutex::new(file)).init();
         }

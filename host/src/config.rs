@@ -7,9 +7,11 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::draft::{GUIDANCE, SIDES, STEPS};
+use crate::secret::Secret;
 
 pub mod file;
 
@@ -41,15 +43,76 @@ pub struct Server {
     pub host: IpAddr,
     /// The port to listen on; 0 lets the system choose one.
     pub port: u16,
-    /// Names under which clients reach this server, beside the loopback names and plain addresses. A request
-    /// for another name is refused, because a web page can point a name of its own at this machine.
+    /// Names under which clients reach this server, beside the loopback names and plain addresses. Where no
+    /// account is needed, a request for another name is refused, because a web page can point a name of its
+    /// own at this machine.
     pub hostnames: Vec<String>,
-    /// Serve everyone who can reach a `host` that is not a loopback address.
+    /// Proxies whose `X-Forwarded-For` tells who the caller is: addresses or networks (`10.0.0.0/8`).
+    pub trusted_proxies: Vec<Network>,
+    /// Serve everyone without an account on a `host` that is not a loopback address.
     pub allow_anonymous_network: bool,
-    /// Demand an account. This version has none, so `true` refuses to start instead of serving everyone.
+    /// Demand an account even on a loopback address.
     pub require_auth: bool,
-    /// One key for every caller. This version checks none, so a value refuses to start.
-    pub api_key: Option<String>,
+    /// One key that lets its holders make pictures.
+    pub api_key: Option<Secret>,
+    /// Who may make an account.
+    pub registration_mode: RegistrationMode,
+    /// Seconds without a request after which a login ends, 60-86400.
+    pub session_timeout_seconds: u32,
+    /// Hours for which the address of a picture works without credentials, 1-168.
+    pub picture_link_hours: u32,
+}
+
+/// How people come by an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegistrationMode {
+    /// Only an administrator makes accounts.
+    Disabled,
+    /// Everyone may.
+    Open,
+    /// Holders of an invite code may.
+    Invite,
+    /// Everyone may ask, an administrator decides.
+    Approval,
+}
+
+/// An IP network, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Network(IpNet);
+
+impl Network {
+    /// Whether `address` is in it. An IPv4 address is the same in its IPv6 form.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network
+            .map(Self)
+            .map_err(|_| format!("`{text}` is neither an address nor a network such as 10.0.0.0/8"))
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.0.to_string()
+    }
+}
+
+impl Server {
+    /// Whether the server serves people without an account: on a loopback address, or where the operator
+    /// says so. It is the listening address that counts, not the caller's: a container's port forwarding
+    /// shows every caller as a loopback address.
+    pub fn allows_anonymous(&self) -> bool {
+        !self.require_auth && (self.host.to_canonical().is_loopback() || self.allow_anonymous_network)
+    }
 }
 
 impl Default for Server {
@@ -58,9 +121,13 @@ impl Default for Server {
             host: IpAddr::from([127, 0, 0, 1]),
             port: 8080,
             hostnames: Vec::new(),
+            trusted_proxies: Vec::new(),
             allow_anonymous_network: false,
             require_auth: false,
             api_key: None,
+            registration_mode: RegistrationMode::Disabled,
+            session_timeout_seconds: 43_200,
+            picture_link_hours: 24,
         }
     }
 }
@@ -165,15 +232,52 @@ impl MaxRows {
 pub struct Limits {
     /// Bytes of a request body.
     pub body_bytes: usize,
+    /// Bytes of the body of a request for pictures, which may carry pictures itself.
+    pub picture_body_bytes: usize,
     /// Requests that may wait for their turn; one more is answered 503.
     pub waiting: usize,
     /// Bytes of a prompt, and of a negative prompt.
     pub prompt_bytes: usize,
+    /// Connections at the same time.
+    pub connections: usize,
+    /// Connections from one address at the same time; loopback addresses may have all of them.
+    pub connections_per_address: usize,
+    /// Seconds until a request's head must be there, also on a connection that waits for its next request.
+    pub header_seconds: u32,
+    /// Seconds without a byte of the body after which a request is given up.
+    pub body_idle_seconds: u32,
+    /// Seconds until a request's whole body must be there.
+    pub body_seconds: u32,
+    /// Seconds after which a client that does not take its answer is given up.
+    pub answer_idle_seconds: u32,
+    /// Requests a minute of one login, or of one address without an account. A key has a limit of its own.
+    pub requests_per_minute: u32,
+    /// Attempts a minute to log in to one account.
+    pub logins_per_minute: u32,
+    /// Attempts a minute to log in, to set up, or with a wrong key, from one address.
+    pub logins_per_minute_per_address: u32,
+    /// Registrations an hour from one address.
+    pub registrations_per_hour: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body_bytes: 1 << 20, waiting: 16, prompt_bytes: 32_000 }
+        Self {
+            body_bytes: 1 << 20,
+            picture_body_bytes: 64 << 20,
+            waiting: 16,
+            prompt_bytes: 32_000,
+            connections: 4096,
+            connections_per_address: 128,
+            header_seconds: 30,
+            body_idle_seconds: 15,
+            body_seconds: 300,
+            answer_idle_seconds: 60,
+            requests_per_minute: 300,
+            logins_per_minute: 5,
+            logins_per_minute_per_address: 20,
+            registrations_per_hour: 10,
+        }
     }
 }
 
@@ -183,11 +287,19 @@ impl Default for Limits {
 pub struct Storage {
     /// Directory of the finished pictures.
     pub images_directory: PathBuf,
+    /// The database: accounts, keys, sessions, and whose picture is whose.
+    pub database: PathBuf,
+    /// Where the Python ALICE kept `api_keys.json`, which is taken over once.
+    pub auth_directory: PathBuf,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { images_directory: PathBuf::from("images") }
+        Self {
+            images_directory: PathBuf::from("images"),
+            database: PathBuf::from("data/alice.db"),
+            auth_directory: PathBuf::from("data/auth"),
+        }
     }
 }
 
@@ -245,21 +357,41 @@ impl Config {
         check("limits.body_bytes", self.limits.body_bytes >= 1024, "must be at least 1024");
         check("limits.waiting", self.limits.waiting <= 100_000, "must be at most 100000");
         check("limits.prompt_bytes", self.limits.prompt_bytes >= 1, "must be at least 1");
+        let limits = &self.limits;
+        check("limits.picture_body_bytes", limits.picture_body_bytes >= 1024, "must be at least 1024");
+        for (key, value) in [
+            ("limits.connections_per_address", limits.connections_per_address),
+            ("limits.connections", limits.connections),
+        ] {
+            check(key, value >= 1, "must be at least 1");
+        }
+        for (key, value) in [
+            ("limits.header_seconds", limits.header_seconds),
+            ("limits.body_idle_seconds", limits.body_idle_seconds),
+            ("limits.body_seconds", limits.body_seconds),
+            ("limits.answer_idle_seconds", limits.answer_idle_seconds),
+            ("limits.requests_per_minute", limits.requests_per_minute),
+            ("limits.logins_per_minute", limits.logins_per_minute),
+            ("limits.logins_per_minute_per_address", limits.logins_per_minute_per_address),
+            ("limits.registrations_per_hour", limits.registrations_per_hour),
+        ] {
+            check(key, value >= 1, "must be at least 1");
+        }
+        let server = &self.server;
         check(
-            "server.require_auth",
-            !self.server.require_auth,
-            "cannot be true yet: this version has no accounts and would serve everyone",
+            "server.session_timeout_seconds",
+            (60..=86_400).contains(&server.session_timeout_seconds),
+            "must be 60 to 86400",
+        );
+        check(
+            "server.picture_link_hours",
+            (1..=168).contains(&server.picture_link_hours),
+            "must be 1 to 168",
         );
         check(
             "server.api_key",
-            self.server.api_key.is_none(),
-            "cannot be set yet: this version checks no keys",
-        );
-        check(
-            "server.host",
-            self.server.host.is_loopback() || self.server.allow_anonymous_network,
-            "is not a loopback address, so everyone who reaches it could use this server; \
-             set `server.allow_anonymous_network: true` if that is what you want",
+            server.api_key.as_ref().is_none_or(|key| key.expose().trim().len() >= 8),
+            "must have at least 8 characters: whoever guesses it can use this server",
         );
         if let Some(name) = &generation.default_scheduler
             && let Err(error) = name.parse::<alice_diffusion::Sampler>()

@@ -2,8 +2,9 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Where finished pictures are kept: one PNG file each, under a name that cannot be guessed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -21,13 +22,28 @@ pub struct Kept {
     pub file: String,
 }
 
+impl Kept {
+    /// The picture called `file`, unless that is no name of ours.
+    pub fn named(file: &str) -> Option<Self> {
+        is_name(file).then(|| Self { file: file.to_owned() })
+    }
+
+    /// Its id: the file's name without the ending.
+    pub fn id(&self) -> &str {
+        self.file.trim_end_matches(".png")
+    }
+}
+
 impl Gallery {
     /// The pictures in `directory`, which is made if it is not there.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn open(directory: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(directory)
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
             .with_context(|| format!("cannot make the directory of pictures {}", directory.display()))?;
         Ok(Self { directory: directory.to_owned() })
     }
@@ -50,15 +66,12 @@ impl Gallery {
         Ok(Kept { file })
     }
 
-    /// The PNG file called `file`, or `None` for a name that is not one of ours or not there.
+    /// The PNG file of a picture, or `None` if it is not there.
     ///
     /// # Errors
     /// What the disk says.
-    pub fn read(&self, file: &str) -> anyhow::Result<Option<Vec<u8>>> {
-        if !is_name(file) {
-            return Ok(None);
-        }
-        match fs::read(self.directory.join(file)) {
+    pub fn read(&self, kept: &Kept) -> anyhow::Result<Option<Vec<u8>>> {
+        match fs::read(self.directory.join(&kept.file)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).context("cannot read a picture"),
@@ -66,7 +79,7 @@ impl Gallery {
     }
 
     fn write(&self, partial: &Path, finished: &Path, png: &[u8]) -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(partial)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial)?;
         file.write_all(png)?;
         file.sync_all()?;
         fs::rename(partial, finished)?;
@@ -90,18 +103,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let gallery = Gallery::open(&directory.path().join("new")).unwrap();
         let kept = gallery.keep(b"picture").unwrap();
-        assert_eq!(gallery.read(&kept.file).unwrap().unwrap(), b"picture");
+        assert_eq!(gallery.read(&kept).unwrap().unwrap(), b"picture");
         assert_eq!(fs::read_dir(directory.path().join("new")).unwrap().count(), 1);
         assert_ne!(gallery.keep(b"picture").unwrap(), kept);
     }
 
     #[test]
-    fn only_our_own_names_are_opened() {
-        let directory = tempfile::tempdir().unwrap();
-        let gallery = Gallery::open(directory.path()).unwrap();
-        fs::write(directory.path().join("secret.png"), "secret").unwrap();
+    fn only_our_own_names_are_names() {
         for name in ["secret.png", "../secret.png", "", ".png", "0123456789abcdef0123456789abcdef.png/.."] {
-            assert_eq!(gallery.read(name).unwrap(), None, "{name}");
+            assert_eq!(Kept::named(name), None, "{name}");
         }
+        let name = "0123456789abcdef0123456789abcdef.png";
+        assert_eq!(Kept::named(name).unwrap().id(), "0123456789abcdef0123456789abcdef");
     }
 }

@@ -11,6 +11,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use tracing::info;
 
 use crate::app::App;
+use crate::auth::Actor;
 use crate::denoiser::{Denoiser, Prompts, contract_shape, limited};
 use crate::draft::{Parameters, Request};
 use crate::engine::LoadedModel;
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::gallery::Kept;
 use crate::models::Model;
 use crate::prompts::Encoder;
-use crate::{infotext, picture};
+use crate::{infotext, picture, pictures};
 
 /// A finished picture.
 #[derive(Debug)]
@@ -42,17 +43,19 @@ pub struct Outcome {
     pub took_s: f64,
 }
 
-/// Waits for its turn, makes the pictures and keeps them. Dropping the future ends the work within one step.
+/// Waits for its turn, makes the pictures and keeps them as the actor's. Dropping the future ends the work within
+/// one step.
 ///
 /// # Errors
 /// [`Error::Busy`] at once when the line is full; whatever the backend says; [`Error::Timeout`].
-pub async fn run(app: &App, request: Request) -> Result<Outcome> {
+pub async fn run(app: &App, actor: &Actor, request: Request) -> Result<Outcome> {
     let _turn = app.queue.turn().await?;
     let began = Instant::now();
     let model = load(app, &request.model).await?;
     let (prompts, truncated) = encode(app, &model, &request).await?;
     let seeds = (0..u64::from(request.count)).map(|i| request.parameters.seed.wrapping_add(i));
-    let jobs = seeds.map(|seed| make(app, &model, &request, &prompts, seed));
+    let account = actor.account();
+    let jobs = seeds.map(|seed| make(app, account, &model, &request, &prompts, seed));
     // Side by side only as many as share forward passes: more would wait for each other at every step.
     let rows = 1 + usize::from(prompts.unconditional.is_some());
     let together = (app.config.engine.max_rows.rows() / rows).max(1);
@@ -115,6 +118,7 @@ fn latent_shape(model: &LoadedModel, parameters: &Parameters) -> LatentShape {
 /// One picture: noise, sampling, decoding, enlarging, keeping.
 async fn make(
     app: &App,
+    account: Option<i64>,
     model: &Arc<LoadedModel>,
     request: &Request,
     prompts: &Prompts,
@@ -142,6 +146,7 @@ async fn make(
         }
     };
     let (png, kept) = tokio::task::spawn_blocking(finish).await.map_err(anyhow::Error::from)??;
+    pictures::register(&app.database, &kept, account, app.clock.now()).await?;
     Ok(Picture { parameters, png, kept })
 }
 

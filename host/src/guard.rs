@@ -1,121 +1,158 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! What is checked before any route: that the request names this server and that no other web site made it.
-//! Anyone who can reach a loopback address may use this server, and every web page that the owner opens can
-//! reach it; these two checks keep such pages out.
+//! What is checked before any handler runs: that the request names this server and that no other web site made
+//! it, who asks, whether they may, how often they did, and that the body comes in time.
 
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
-use crate::error::{Alice, Error};
+use crate::auth::{Actor, Caller, Role, Who};
+use crate::error::{Alice, Error, OpenAi, Result};
+use crate::pages;
+use crate::router::{Access, Dialect, Rate, Rule};
 
-/// Refuses requests to foreign names and from foreign pages.
-pub async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
-    if !names_us(request.headers(), &app.config.server.hostnames) {
+mod address;
+mod body;
+mod identity;
+mod origin;
+
+/// Refuses requests to foreign names and from foreign pages, whatever they ask for.
+pub async fn check_origin(State(app): State<App>, request: Request, next: Next) -> Response {
+    // Where everyone shows an account, a page that took our address for its own name has nothing to show.
+    let server = &app.config.server;
+    if server.allows_anonymous() && !origin::names_us(request.headers(), &server.hostnames) {
         return Alice(Error::Host).into_response();
     }
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if changes && cross_site(request.headers()) {
+    if changes_something(request.method()) && origin::is_foreign(request.headers()) {
         return Alice(Error::CrossSite).into_response();
     }
     next.run(request).await
 }
 
-/// Whether the `Host` header holds a plain address, a loopback name or a configured name. A page that has
-/// pointed its own name at this machine (DNS rebinding) is found out by that name.
-fn names_us(headers: &HeaderMap, hostnames: &[String]) -> bool {
-    let Some(host) = headers.get(header::HOST) else { return false };
-    let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else {
-        return false;
-    };
-    if authority.as_str().contains('@') {
-        return false;
-    }
-    let name = authority.host().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
-    name.parse::<IpAddr>().is_ok()
-        || name == "localhost"
-        || name.ends_with(".localhost")
-        || hostnames.iter().any(|known| known.eq_ignore_ascii_case(&name))
-}
-
-/// Whether a browser says that a page of another site made the request. Programs say nothing.
-fn cross_site(headers: &HeaderMap) -> bool {
-    match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
-        Some(site) => !matches!(site, b"same-origin" | b"none"),
-        // Browsers too old for that header still send Origin with what they post.
-        None => match (headers.get(header::ORIGIN), headers.get(header::HOST)) {
-            (Some(origin), Some(host)) => {
-                let origin = origin.to_str().unwrap_or_default();
-                origin.split_once("://").map(|(_, host)| host.as_bytes()) != Some(host.as_bytes())
-            }
-            _ => false,
+/// Lets a request through to its handler as its route's rule says, with the [`Actor`] and its whole body.
+pub async fn admit(State((app, rule)): State<(App, Rule)>, request: Request, next: Next) -> Response {
+    let (method, address) = (request.method().clone(), request.uri().clone());
+    match checked(&app, rule, request).await {
+        Ok(request) => next.run(request).await,
+        Err(error) => match rule.dialect {
+            Dialect::OpenAi => OpenAi(error).into_response(),
+            Dialect::Alice => Alice(error).into_response(),
+            Dialect::Page => pages::refusal(&app, &error, &method, &address),
         },
     }
 }
 
-/// Headers that every answer carries: nothing is guessed, framed, leaked to other sites, or run that is not
-/// ours.
+async fn checked(app: &App, rule: Rule, request: Request) -> Result<Request> {
+    let (mut parts, body) = request.into_parts();
+    if rule.access != Access::Always && !app.is_open() {
+        return Err(Error::NotSetUp);
+    }
+    let address = address::of(&parts, &app.config.server.trusted_proxies);
+    let who = match rule.access {
+        // What everyone may do at any time needs no look into the database.
+        Access::Always => Who::Nobody,
+        access => known(app, access, rule.rate, &parts, address).await?,
+    };
+    permit(app, &who, rule.access)?;
+    let actor = Actor { who, address };
+    count(app, &actor, rule.rate)?;
+    let body = body::read(app, rule.body, &parts.headers, body).await?;
+    parts.extensions.insert(actor);
+    Ok(Request::from_parts(parts, body.into()))
+}
+
+/// Who makes a request. Where that does not matter, somebody who cannot prove anything (any more) is nobody.
+async fn known(app: &App, access: Access, rate: Rate, parts: &Parts, address: IpAddr) -> Result<Who> {
+    let found = identity::find(app, parts).await;
+    // Whoever tries keys does not try many. A picture that comes along with a page is no try.
+    if matches!(found, Err(Error::Unauthorized(identity::UNKNOWN_KEY))) && rate != Rate::Free {
+        app.rates.login_from(address)?;
+    }
+    match found {
+        Err(Error::Unauthorized(_)) if access == Access::Public => Ok(Who::Nobody),
+        found => found,
+    }
+}
+
+/// Whether `who` may call a route of this access.
+fn permit(app: &App, who: &Who, access: Access) -> Result<()> {
+    match (access, who) {
+        (Access::Always | Access::Public, _)
+        | (Access::User, Who::Anonymous | Who::Known(_))
+        | (Access::Account, Who::Known(_))
+        | (Access::Admin, Who::Known(Caller { role: Role::Admin, .. })) => Ok(()),
+        (Access::User, Who::Nobody) if app.config.server.allows_anonymous() => {
+            Err(Error::Unauthorized("a request that comes through a proxy needs an account"))
+        }
+        (Access::User, Who::Nobody) => {
+            Err(Error::Unauthorized("this server needs an account: log in, or send a key"))
+        }
+        (Access::Account | Access::Admin, Who::Nobody | Who::Anonymous) => {
+            Err(Error::Unauthorized("this needs an account: log in, or send a key"))
+        }
+        (Access::Admin, Who::Known(_)) => Err(Error::Forbidden("this needs an administrator")),
+    }
+}
+
+/// Counts a request, and refuses one too many.
+fn count(app: &App, actor: &Actor, rate: Rate) -> Result<()> {
+    match rate {
+        Rate::Free => Ok(()),
+        Rate::Login => app.rates.login_from(actor.address),
+        Rate::Registration => app.rates.registration_from(actor.address),
+        // A login that was made with a key counts as that key.
+        Rate::Request => match actor.caller() {
+            Some(caller) => match caller.key() {
+                Some(key) => app.rates.request_by_key(&key.id, key.rate_limit),
+                None => app.rates.request_by_account(caller.account),
+            },
+            None => app.rates.request_by_address(actor.address),
+        },
+    }
+}
+
+fn changes_something(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Headers that every answer carries: nothing is guessed, framed, leaked to other sites, kept by others, or
+/// run that is not ours.
 pub async fn add_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    let mut set = |name: &'static str, value| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
     set(
-        header::CONTENT_SECURITY_POLICY,
+        "content-security-policy",
         "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; \
          form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     );
-    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(header::REFERRER_POLICY, "no-referrer");
+    set("x-content-type-options", "nosniff");
+    set("referrer-policy", "no-referrer");
+    set("cross-origin-opener-policy", "same-origin");
+    set("cross-origin-resource-policy", "same-origin");
+    set("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()");
+    set("cache-control", "no-store");
     response
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A header's text, if it is there and is text.
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
 
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn addresses_and_known_names_are_ours_and_others_are_not() {
-        let known = ["alice.lan".to_owned()];
-        for ours in
-            ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:8080", "192.168.1.7:8080", "Alice.Lan:80"]
-        {
-            assert!(names_us(&headers(&[("host", ours)]), &known), "{ours}");
-        }
-        for foreign in [
-            "evil.example",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example:8080",
-            "user@localhost",
-            "a b",
-            "",
-        ] {
-            assert!(!names_us(&headers(&[("host", foreign)]), &known), "{foreign}");
-        }
-        assert!(!names_us(&headers(&[]), &known));
-    }
-
-    #[test]
-    fn pages_of_other_sites_are_recognised() {
-        let same = [("host", "localhost:8080"), ("origin", "http://localhost:8080")];
-        let other = [("host", "localhost:8080"), ("origin", "http://evil.example")];
-        let sandboxed = [("host", "localhost:8080"), ("origin", "null")];
-        assert!(!cross_site(&headers(&same)));
-        assert!(cross_site(&headers(&other)));
-        assert!(cross_site(&headers(&sandboxed)));
-        assert!(!cross_site(&headers(&[("host", "localhost")])), "a program sends neither header");
-        assert!(cross_site(&headers(&[("sec-fetch-site", "cross-site")])));
-        assert!(cross_site(&headers(&[("sec-fetch-site", "same-site")])));
-        assert!(!cross_site(&headers(&[("sec-fetch-site", "same-origin")])));
-        assert!(!cross_site(&headers(&[("sec-fetch-site", "none")])));
-    }
+/// Whether something says that a proxy stands between the caller and this server.
+fn came_through_a_proxy(parts: &Parts) -> bool {
+    let marks = ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"];
+    let told =
+        |name: &HeaderName| marks.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-");
+    // Some proxies add no header, but speak HTTP/1.0, as no client does any more.
+    parts.version < Version::HTTP_11 || parts.headers.keys().any(told)
 }

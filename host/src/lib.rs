@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod app;
+pub mod auth;
 pub mod backends;
 pub mod cli;
 pub mod clock;
@@ -21,10 +22,12 @@ pub mod error;
 pub mod gallery;
 pub mod generate;
 pub mod guard;
+pub mod housekeeping;
 pub mod infotext;
 pub mod models;
 pub mod pages;
 pub mod picture;
+pub mod pictures;
 pub mod prompts;
 pub mod queue;
 pub mod router;

@@ -3,20 +3,166 @@
 //! The pages that people see: rendered here, complete without JavaScript.
 
 use askama::Template;
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use tracing::error;
 
+use crate::app::App;
+use crate::auth::Actor;
+use crate::config::RegistrationMode;
+use crate::error::Error;
+
+pub mod account;
+pub mod admin;
 pub mod assets;
 pub mod generate;
+pub mod login;
+mod moment;
+pub mod register;
+mod rows;
+pub mod setup;
+mod visit;
+
+pub use visit::Visit;
+
+/// What stands around every page.
+#[derive(Debug)]
+struct Frame {
+    version: &'static str,
+    backend: String,
+    /// Whether it is known who is looking, and so what the menu may offer.
+    has_menu: bool,
+    /// The account that is looking, if it is one.
+    viewer: Option<String>,
+    is_admin: bool,
+    /// Whether people may ask for an account.
+    may_register: bool,
+    /// Whether somebody still has to make the first account.
+    may_set_up: bool,
+}
+
+impl Frame {
+    fn new(app: &App, actor: Option<&Actor>) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            backend: app.backend.name.clone(),
+            has_menu: actor.is_some(),
+            viewer: actor.and_then(Actor::caller).map(|caller| caller.name.clone()),
+            is_admin: actor.is_some_and(Actor::is_admin),
+            may_register: app.config.server.registration_mode != RegistrationMode::Disabled,
+            may_set_up: !app.is_set_up(),
+        }
+    }
+}
+
+/// A page that says one thing.
+#[derive(Template)]
+#[template(path = "message.html")]
+struct Message {
+    frame: Frame,
+    title: &'static str,
+    text: String,
+}
 
 /// A page, or a plain sentence if its template fails.
 fn page(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
-        Ok(html) => (status, Html(html)).into_response(),
+        // Under `no-referrer` a browser that reaches the server without TLS does not say that a form is the
+        // server's own, and the guard would refuse it.
+        Ok(html) => (status, [(header::REFERRER_POLICY, "same-origin")], Html(html)).into_response(),
         Err(cause) => {
             error!(%cause, "A page could not be rendered");
             (StatusCode::INTERNAL_SERVER_ERROR, "This page could not be rendered.").into_response()
         }
+    }
+}
+
+/// A page that says what went wrong, if something did, with the status of that.
+fn page_about(problem: Option<&Error>, template: &impl Template) -> Response {
+    let mut response = page(problem.map_or(StatusCode::OK, Error::answered_by_page), template);
+    if let Some(Error::TooOften { retry_after_s }) = problem {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*retry_after_s));
+    }
+    response
+}
+
+/// Instead of what was asked for: the way to the page that helps, or why there is none.
+pub fn refusal(app: &App, error: &Error, method: &Method, address: &Uri) -> Response {
+    match error {
+        Error::NotSetUp => Redirect::to("/setup").into_response(),
+        Error::Unauthorized(_) => {
+            let after = encoded(&after_login(method, address));
+            Redirect::to(&format!("/login?return={after}")).into_response()
+        }
+        _ => problem(app, None, error),
+    }
+}
+
+/// Where somebody wants to be who has to log in first: at the page asked for or, since a form that was sent
+/// is lost, at the page that such forms are on.
+fn after_login(method: &Method, address: &Uri) -> String {
+    if *method == Method::GET {
+        return address.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    }
+    format!("/{}", address.path().split('/').nth(1).unwrap_or_default())
+}
+
+/// `text` as the value of a parameter in an address.
+fn encoded(text: &str) -> String {
+    let Ok(encoded) = askama::filters::urlencode(text);
+    encoded.to_string()
+}
+
+/// The page that says what went wrong.
+fn problem(app: &App, actor: Option<&Actor>, error: &Error) -> Response {
+    let title = match error {
+        Error::Forbidden(_) | Error::CrossSite => "This is not for you",
+        Error::TooOften { .. } => "A little slower, please",
+        Error::NotFound => "There is nothing here",
+        _ => "That did not work",
+    };
+    page_about(Some(error), &Message { frame: Frame::new(app, actor), title, text: sentence(error) })
+}
+
+/// An error's text as a sentence for people.
+fn sentence(error: &Error) -> String {
+    let field = |param: &str| param.replace('_', " ");
+    let text = match error {
+        Error::NotFound => "it may be gone already".to_owned(),
+        Error::Invalid { param, problem } => format!("the {} {problem}", field(param)),
+        Error::OutOfRange { param, range } => format!("the {} must be {range}", field(param)),
+        _ => error.to_string(),
+    };
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_login_comes_the_page_that_was_asked_for_or_the_one_with_the_form() {
+        for (method, address, after) in [
+            (Method::GET, "/?prompt=a+fox&seed=7", "/?prompt=a+fox&seed=7"),
+            (Method::GET, "/admin/keys", "/admin/keys"),
+            (Method::POST, "/", "/"),
+            (Method::POST, "/admin/keys/abc/revoke", "/admin"),
+        ] {
+            assert_eq!(after_login(&method, &address.parse().unwrap()), after);
+        }
+        assert_eq!(encoded("/?prompt=a+fox&seed=7"), "/%3Fprompt%3Da%2Bfox%26seed%3D7");
+    }
+
+    #[test]
+    fn errors_are_sentences_about_what_stands_on_the_page() {
+        let said = |error: Error| sentence(&error);
+        assert_eq!(said(Error::invalid("invite_code", "is used up")), "The invite code is used up.");
+        assert_eq!(
+            said(Error::out_of_range("rate_limit", "at least 1")),
+            "The rate limit must be at least 1."
+        );
+        assert_eq!(said(Error::Forbidden("ask somebody.")), "Ask somebody.");
     }
 }

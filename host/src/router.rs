@@ -1,45 +1,221 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Every URL of the program.
+//! Every URL of the program: its method, who may call it, how large its body may be, how its calls are counted
+//! and in whose words it refuses. What is not in this table does not exist.
 
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::http::{Method, StatusCode};
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::response::IntoResponse;
+use axum::routing::{MethodFilter, MethodRouter, on};
 
-use crate::api::{chat, files, health, images, models};
+use crate::api::{auth, chat, files, health, images, models};
 use crate::app::App;
-use crate::error::{Alice, Error};
+use crate::error::{self, Error};
 use crate::{guard, pages};
 
-/// The routes, with what guards them all.
-pub fn router(app: App) -> Router {
-    let limit = app.config.limits.body_bytes;
-    Router::new()
-        .merge(api())
-        // Clients whose base URL lacks the version call the same routes at the root.
-        .nest("/v1", api())
-        .route("/", get(pages::generate::show).post(pages::generate::submit))
-        .route("/static/{file}", get(pages::assets::get))
-        .route("/images/{file}", get(files::image))
-        .route("/health", get(health::health))
-        .route("/api/health", get(health::health))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        .fallback(async || Alice(Error::NotFound))
-        .method_not_allowed_fallback(async || Alice(Error::Method))
-        .layer(DefaultBodyLimit::max(limit))
-        .layer(middleware::from_fn_with_state(app.clone(), guard::check))
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everyone, also before the server is set up.
+    Always,
+    /// Everyone, once the server is open.
+    Public,
+    /// Whoever may make pictures: accounts, and people without one where the server allows it.
+    User,
+    /// Holders of an account.
+    Account,
+    /// Administrators.
+    Admin,
+}
+
+/// What a route does with a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Looks at none.
+    None,
+    /// Takes JSON or a form, up to `limits.body_bytes`.
+    Text,
+    /// Takes JSON that may hold pictures, up to `limits.picture_body_bytes`.
+    Pictures,
+}
+
+/// What the calls of a route count against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// Nothing: pages bring many of these along, or they must always answer.
+    Free,
+    /// The limit of the key, else `limits.requests_per_minute`.
+    Request,
+    /// `limits.logins_per_minute_per_address`.
+    Login,
+    /// `limits.registrations_per_hour`.
+    Registration,
+}
+
+/// In whose words a route refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's.
+    OpenAi,
+    /// The Python ALICE's.
+    Alice,
+    /// With a page, or the way to the page that helps.
+    Page,
+}
+
+/// What holds before a route's handler runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Who may call it.
+    pub access: Access,
+    /// What it does with a body.
+    pub body: Body,
+    /// What its calls count against.
+    pub rate: Rate,
+    /// In whose words it refuses.
+    pub dialect: Dialect,
+}
+
+/// One line of the table. Only this file can make one, so that no handler is reached without its rule.
+#[derive(Debug)]
+pub struct Route {
+    /// The method; GET answers HEAD too.
+    pub method: Method,
+    /// The path, with names in braces.
+    pub path: &'static str,
+    /// What holds before the handler runs.
+    pub rule: Rule,
+    handler: MethodRouter<App>,
+}
+
+/// The table.
+#[rustfmt::skip] // It is read down the columns.
+pub fn routes() -> Vec<Route> {
+    use Access::{Account, Admin, Always, Public, User};
+    use Body::{None, Pictures, Text};
+    use Dialect::{Alice, OpenAi, Page};
+    use Rate::{Free, Login, Registration, Request};
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    const DELETE: Method = Method::DELETE;
+    const OPTIONS: Method = Method::OPTIONS;
+    vec![
+        // Whether it lives, and what the pages are made of.
+        route(GET,     "/livez",                           Always,  None,     Free,         Alice,  health::live),
+        route(GET,     "/readyz",                          Always,  None,     Free,         Alice,  health::ready),
+        route(GET,     "/static/{file}",                   Always,  None,     Free,         Alice,  pages::assets::get),
+        route(GET,     "/health",                          Public,  None,     Free,         Alice,  health::health),
+        route(GET,     "/api/health",                      Public,  None,     Free,         Alice,  health::health),
+
+        // Pictures. Clients whose base address lacks the version call the same routes at the root.
+        route(POST,    "/v1/images/generations",           User,    Pictures, Request,      OpenAi, images::create),
+        route(POST,    "/images/generations",              User,    Pictures, Request,      OpenAi, images::create),
+        // Some clients ask with OPTIONS whether the route exists before they use it.
+        route(OPTIONS, "/v1/images/generations",           Public,  None,     Free,         OpenAi, exists),
+        route(OPTIONS, "/images/generations",              Public,  None,     Free,         OpenAi, exists),
+        route(POST,    "/v1/chat/completions",             User,    Pictures, Request,      Alice,  chat::create),
+        route(POST,    "/chat/completions",                User,    Pictures, Request,      Alice,  chat::create),
+        route(GET,     "/v1/models",                       User,    None,     Request,      OpenAi, models::list),
+        route(GET,     "/models",                          User,    None,     Request,      OpenAi, models::list),
+        // The handler itself decides by the picture's owner and the address's signature.
+        route(GET,     "/images/{file}",                   Public,  None,     Free,         Alice,  files::image),
+
+        // Accounts.
+        route(POST,    "/v1/auth/bootstrap",               Always,  Text,     Login,        Alice,  auth::setup::bootstrap),
+        route(GET,     "/v1/auth/me",                      Public,  None,     Request,      Alice,  auth::me::show),
+        route(GET,     "/v1/auth/registration-mode",       Public,  None,     Request,      Alice,  auth::registration::mode),
+        route(POST,    "/v1/auth/register",                Public,  Text,     Registration, Alice,  auth::registration::register),
+        route(POST,    "/v1/auth/sessions",                Account, None,     Request,      Alice,  auth::sessions::create),
+        route(GET,     "/v1/auth/sessions",                Admin,   None,     Request,      Alice,  auth::sessions::list),
+        route(DELETE,  "/v1/auth/sessions/{id}",           Admin,   None,     Request,      Alice,  auth::sessions::delete),
+        route(POST,    "/v1/auth/keys/generate",           Admin,   Text,     Request,      Alice,  auth::keys::generate),
+        route(GET,     "/v1/auth/keys",                    Admin,   None,     Request,      Alice,  auth::keys::list),
+        route(DELETE,  "/v1/auth/keys/{id}",               Admin,   None,     Request,      Alice,  auth::keys::delete),
+        route(POST,    "/v1/auth/keys/{id}/revoke",        Admin,   None,     Request,      Alice,  auth::keys::revoke),
+        route(GET,     "/v1/auth/stats",                   Admin,   None,     Request,      Alice,  auth::stats::show),
+        route(POST,    "/v1/auth/invites",                 Admin,   Text,     Request,      Alice,  auth::invites::create),
+        route(GET,     "/v1/auth/invites",                 Admin,   None,     Request,      Alice,  auth::invites::list),
+        route(DELETE,  "/v1/auth/invites/{code}",          Admin,   None,     Request,      Alice,  auth::invites::delete),
+        route(GET,     "/v1/auth/pending",                 Admin,   None,     Request,      Alice,  auth::pending::list),
+        route(POST,    "/v1/auth/pending/{id}/approve",    Admin,   None,     Request,      Alice,  auth::pending::approve),
+        route(POST,    "/v1/auth/pending/{id}/reject",     Admin,   None,     Request,      Alice,  auth::pending::reject),
+        route(DELETE,  "/v1/auth/pending/{id}",            Admin,   None,     Request,      Alice,  auth::pending::delete),
+        route(GET,     "/v1/auth/audit",                   Admin,   None,     Request,      Alice,  auth::audit::list),
+
+        // Pages.
+        route(GET,     "/",                                User,    None,     Request,      Page,   pages::generate::show),
+        route(POST,    "/",                                User,    Text,     Request,      Page,   pages::generate::submit),
+        route(GET,     "/setup",                           Always,  None,     Free,         Page,   pages::setup::show),
+        route(POST,    "/setup",                           Always,  Text,     Login,        Page,   pages::setup::submit),
+        route(GET,     "/login",                           Public,  None,     Request,      Page,   pages::login::show),
+        route(POST,    "/login",                           Public,  Text,     Login,        Page,   pages::login::submit),
+        route(GET,     "/register",                        Public,  None,     Request,      Page,   pages::register::show),
+        route(POST,    "/register",                        Public,  Text,     Registration, Page,   pages::register::submit),
+        route(GET,     "/account",                         Account, None,     Request,      Page,   pages::account::show),
+        route(POST,    "/account/keys",                    Account, Text,     Request,      Page,   pages::account::keys::create),
+        route(POST,    "/account/keys/{id}/revoke",        Account, None,     Request,      Page,   pages::account::keys::revoke),
+        route(POST,    "/account/logins/end-others",       Account, None,     Request,      Page,   pages::account::logins::end_others),
+        route(POST,    "/account/logins/{id}/end",         Account, None,     Request,      Page,   pages::account::logins::end),
+        route(POST,    "/account/password",                Account, Text,     Request,      Page,   pages::account::password::set),
+        route(GET,     "/admin",                           Admin,   None,     Request,      Page,   pages::admin::accounts::show),
+        route(POST,    "/admin/requests/{id}/approve",     Admin,   None,     Request,      Page,   pages::admin::accounts::approve),
+        route(POST,    "/admin/requests/{id}/reject",      Admin,   None,     Request,      Page,   pages::admin::accounts::reject),
+        route(GET,     "/admin/accounts/{id}",             Admin,   None,     Request,      Page,   pages::admin::account::show),
+        route(POST,    "/admin/accounts/{id}/role",        Admin,   Text,     Request,      Page,   pages::admin::account::set_role),
+        route(POST,    "/admin/accounts/{id}/enable",      Admin,   None,     Request,      Page,   pages::admin::account::enable),
+        route(POST,    "/admin/accounts/{id}/disable",     Admin,   None,     Request,      Page,   pages::admin::account::disable),
+        route(POST,    "/admin/accounts/{id}/password",    Admin,   Text,     Request,      Page,   pages::admin::account::set_password),
+        route(POST,    "/admin/accounts/{id}/delete",      Admin,   None,     Request,      Page,   pages::admin::account::delete),
+        route(GET,     "/admin/keys",                      Admin,   None,     Request,      Page,   pages::admin::keys::show),
+        route(POST,    "/admin/keys",                      Admin,   Text,     Request,      Page,   pages::admin::keys::create),
+        route(POST,    "/admin/keys/{id}/revoke",          Admin,   None,     Request,      Page,   pages::admin::keys::revoke),
+        route(POST,    "/admin/keys/{id}/delete",          Admin,   None,     Request,      Page,   pages::admin::keys::delete),
+        route(GET,     "/admin/invites",                   Admin,   None,     Request,      Page,   pages::admin::invites::show),
+        route(POST,    "/admin/invites",                   Admin,   Text,     Request,      Page,   pages::admin::invites::create),
+        route(POST,    "/admin/invites/{id}/delete",       Admin,   None,     Request,      Page,   pages::admin::invites::delete),
+        route(GET,     "/admin/logins",                    Admin,   None,     Request,      Page,   pages::admin::logins::show),
+        route(POST,    "/admin/logins/{id}/end",           Admin,   None,     Request,      Page,   pages::admin::logins::end),
+        route(GET,     "/admin/log",                       Admin,   None,     Request,      Page,   pages::admin::log::show),
+        // Last, because whoever comes down this table has no login afterwards.
+        route(POST,    "/logout",                          Public,  None,     Free,         Page,   pages::login::end),
+    ]
+}
+
+fn route<H, T>(
+    method: Method,
+    path: &'static str,
+    access: Access,
+    body: Body,
+    rate: Rate,
+    dialect: Dialect,
+    handler: H,
+) -> Route
+where
+    H: Handler<T, App>,
+    T: 'static,
+{
+    let filter = MethodFilter::try_from(method.clone()).expect("the table has standard methods only");
+    Route { method, path, rule: Rule { access, body, rate, dialect }, handler: on(filter, handler) }
+}
+
+/// The whole program behind its guards.
+pub fn router(app: App) -> axum::Router {
+    let mut router = axum::Router::new();
+    for Route { path, rule, handler, .. } in routes() {
+        let guarded = middleware::from_fn_with_state((app.clone(), rule), guard::admit);
+        router = router.route(path, handler.route_layer(guarded));
+    }
+    router
+        .fallback(async || error::Alice(Error::NotFound))
+        .method_not_allowed_fallback(async || error::Alice(Error::Method))
+        .layer(middleware::from_fn_with_state(app.clone(), guard::check_origin))
         .layer(middleware::from_fn(guard::add_headers))
         .with_state(app)
 }
 
-/// The routes that exist under `/v1` and at the root.
-fn api() -> Router<App> {
-    Router::new()
-        // Some clients ask with OPTIONS whether the route exists before they use it.
-        .route("/images/generations", post(images::create).options(async || StatusCode::NO_CONTENT))
-        .route("/chat/completions", post(chat::create))
-        .route("/models", get(models::list))
+/// Yes, without a word.
+async fn exists(_request: Request) -> impl IntoResponse {
+    StatusCode::NO_CONTENT
 }

@@ -7,13 +7,19 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::app::App;
+use crate::auth::setup;
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::router;
+use crate::{housekeeping, router};
+
+mod addresses;
+mod connections;
 
 /// How long requests that are running may take to finish after the order to end. The pictures of those that
 /// do not are lost, as the client is told by its closed connection.
@@ -28,52 +34,52 @@ const DRAIN_IDLE: Duration = Duration::from_secs(2);
 /// # Errors
 /// Whatever keeps the daemon from starting, in a sentence that says what to do.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    raise_file_limit();
     let address = SocketAddr::new(config.server.host, config.server.port);
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; is another server running there? (`server.port`)")
     })?;
-    let app = tokio::task::spawn_blocking(move || App::new(config)).await??;
-    info!("Ready at http://{}", listener.local_addr()?);
-    serve(listener, app, ordered_to_end()?).await
+    let app = tokio::task::spawn_blocking(move || App::new(config, Clock::system())).await??;
+    // Before any token is made: what the clock ends when it went back is old.
+    housekeeping::tidy(&app).await?;
+    let address = listener.local_addr()?;
+    info!("Ready at http://{address}");
+    setup::announce(&app, address).await?;
+    let housekeeping = tokio::spawn(housekeeping::run(app.clone()));
+    serve(listener, app.clone(), ordered_to_end()?).await;
+    housekeeping.abort();
+    housekeeping::tidy(&app).await?;
+    app.database.settle().await?;
+    info!("Ended");
+    Ok(())
 }
 
 /// Serves on `listener` until `end` is there, then lets what is running finish.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    app: App,
-    end: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    let (draining, mut drained) = tokio::sync::oneshot::channel::<()>();
-    let present = app.clone();
-    let server = axum::serve(listener, router::router(app)).with_graceful_shutdown(async move {
-        end.await;
-        // Nobody listens any more only when the server has already ended.
-        let _ended = draining.send(());
-    });
-    let server = server.into_future();
-    tokio::pin!(server);
-    tokio::select! {
-        ended = &mut server => return ended.context("the listener failed"),
-        _ = &mut drained => {}
-    }
-    info!(running = present.queue.present(), "Draining");
-    let drained = async {
-        while present.queue.present() > 0 {
+pub async fn serve(listener: TcpListener, app: App, end: impl Future<Output = ()>) {
+    let router = router::router(app.clone());
+    let open = connections::serve_until(end, listener, router, &app.config.limits).await;
+    info!(running = app.queue.present(), "Draining");
+    let idle = async {
+        while app.queue.present() > 0 {
             tokio::time::sleep(GLANCE).await;
         }
         tokio::time::sleep(DRAIN_IDLE).await;
     };
     tokio::select! {
-        ended = &mut server => ended.context("the listener failed")?,
+        () = open.shutdown() => {}
         // What is still open now is idle or never finished its request.
-        () = drained => {}
+        () = idle => {}
         () = tokio::time::sleep(DRAIN) => warn!("Some requests did not finish in time"),
     }
-    info!("Ended");
-    Ok(())
+}
+
+/// Takes as many file descriptors as the system allows: with the usual 1024 a crowd of connections would also
+/// take those that pictures and the database need.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%error, "The limit of open files cannot be raised");
+    }
 }
 
 /// Resolves when the process is told to end.

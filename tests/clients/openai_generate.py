@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: ALICE contributors
 """The official openai package, unmodified, against a running ALICE.
 
-Called with the server's base address; exits with an assertion when an answer is not what the package's users
-rely on.
+Called with the server's base address, and a key if the server demands one; exits with an assertion when an
+answer is not what the package's users rely on.
 """
 
 import base64
@@ -15,8 +15,17 @@ import openai
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def main(base: str) -> None:
-    client = openai.OpenAI(base_url=f"{base}/v1", api_key="not checked", max_retries=0)
+def main(base: str, key: str | None = None) -> None:
+    if key:
+        stranger = openai.OpenAI(base_url=f"{base}/v1", api_key="not a key", max_retries=0)
+        try:
+            stranger.images.generate(model="gpt-image-1", prompt="a red apple")
+        except openai.AuthenticationError as error:
+            assert error.code == "invalid_api_key"
+        else:
+            raise AssertionError("a wrong key was accepted")
+
+    client = openai.OpenAI(base_url=f"{base}/v1", api_key=key or "not checked", max_retries=0)
 
     models = [model.id for model in client.models.list()]
     assert "sd/alice-emoji" in models, models
@@ -60,4 +69,4 @@ def main(base: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

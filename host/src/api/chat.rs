@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::{files, json};
 use crate::app::App;
+use crate::auth::Actor;
 use crate::draft::{Draft, Parameters};
 use crate::error::{Alice, Error, Result};
 use crate::generate;
@@ -132,15 +133,16 @@ struct Usage {
 /// full. Dropping the request cancels the work.
 pub async fn create(
     State(app): State<App>,
+    actor: Actor,
     headers: HeaderMap,
     body: json::Body,
 ) -> std::result::Result<Json<ChatResponse>, Alice> {
-    let wire: ChatRequest = json::parse(&app, body)?;
+    let wire: ChatRequest = json::parse(&body)?;
     let model = wire.model.clone();
     let request = wire.into_draft()?.resolve(&app.models, &app.config, MAX_COUNT)?;
-    let outcome = generate::run(&app, request).await?;
-    let base = files::base_url(&headers, app.config.server.host, app.config.server.port);
-    Ok(Json(ChatResponse::new(outcome, model, &base)))
+    let outcome = generate::run(&app, &actor, request).await?;
+    let urls = files::urls(&app, &actor, &headers, &outcome.pictures).await?;
+    Ok(Json(ChatResponse::new(outcome, model, urls)))
 }
 
 impl ChatRequest {
@@ -260,7 +262,7 @@ fn number<T: std::str::FromStr>(fields: &Map<String, Value>, name: &str) -> Opti
 }
 
 impl ChatResponse {
-    fn new(outcome: generate::Outcome, model: String, base: &str) -> Self {
+    fn new(outcome: generate::Outcome, model: String, urls: Vec<String>) -> Self {
         let pictures = outcome.pictures;
         let parameters = pictures[0].parameters.clone();
         let plural = if pictures.len() == 1 { "image" } else { "images" };
@@ -275,7 +277,7 @@ impl ChatResponse {
         let message = Answer {
             role: "assistant",
             content: format!("Generated {} {plural}.", pictures.len()),
-            image_urls: pictures.iter().map(|picture| files::url(base, &picture.kept)).collect(),
+            image_urls: urls,
             metadata,
         };
         let id = pictures[0].kept.file.chars().take(12).collect::<String>();

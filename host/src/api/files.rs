@@ -4,36 +4,50 @@
 
 use std::net::IpAddr;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
+use crate::auth::Actor;
 use crate::error::{Alice, Error};
 use crate::gallery::Kept;
+use crate::generate::Picture;
+use crate::pictures::{self, Signature, Visibility};
 
-/// The picture, or 404.
+/// The picture, or 404: also when it is there and the caller may not see it.
 pub async fn image(
     State(app): State<App>,
+    actor: Actor,
     file: Result<Path<String>, PathRejection>,
+    signature: Result<Query<Signature>, QueryRejection>,
 ) -> Result<Response, Alice> {
     let Path(file) = file.map_err(|_| Error::NotFound)?;
+    let kept = Kept::named(&file).ok_or(Error::NotFound)?;
+    let signature = signature.ok().map(|Query(signature)| signature);
+    let visibility = pictures::authorize(&app, &actor, &kept, signature).await?;
     let gallery = app.gallery.clone();
-    let read = tokio::task::spawn_blocking(move || gallery.read(&file)).await;
+    let read = tokio::task::spawn_blocking(move || gallery.read(&kept)).await;
     let bytes = read.map_err(anyhow::Error::from).and_then(|read| read).map_err(Error::from)?;
     let bytes = bytes.ok_or(Error::NotFound)?;
-    // The name is the secret: no cache beside the reader's own may keep what it shows.
+    let cache = match visibility {
+        Visibility::Private => "private, no-store",
+        // The name is the secret: no cache beside the reader's own may keep what it shows.
+        Visibility::Shared => "private, max-age=31536000, immutable",
+    };
     let headers = [
         (header::CONTENT_TYPE, "image/png"),
-        (header::CACHE_CONTROL, "private, max-age=31536000, immutable"),
+        (header::CACHE_CONTROL, cache),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
     ];
-    Ok((headers, bytes).into_response())
+    // Pages of other sites may show a picture whose address they were given.
+    Ok((headers, [("cross-origin-resource-policy", "cross-origin")], bytes).into_response())
 }
 
-/// The address of this server as the client called it: the forwarded scheme and the `Host` that the guard has
-/// let through; without one the configured address.
-pub fn base_url(headers: &HeaderMap, host: IpAddr, port: u16) -> String {
+/// The address of this server as the client called it: the forwarded scheme and the `Host`; without one the
+/// configured address. Nobody but that client gets to see it.
+fn base_url(headers: &HeaderMap, host: IpAddr, port: u16) -> String {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
     match text(header::HOST.as_str()) {
@@ -42,7 +56,25 @@ pub fn base_url(headers: &HeaderMap, host: IpAddr, port: u16) -> String {
     }
 }
 
-/// The address of a kept picture.
-pub fn url(base: &str, kept: &Kept) -> String {
-    format!("{base}/images/{}", kept.file)
+/// The addresses of pictures, which open without credentials for `server.picture_link_hours`. A picture
+/// that was made without an account needs no signature.
+///
+/// # Errors
+/// When the database fails.
+pub async fn urls(
+    app: &App,
+    actor: &Actor,
+    headers: &HeaderMap,
+    pictures: &[Picture],
+) -> crate::error::Result<Vec<String>> {
+    let base = base_url(headers, app.config.server.host, app.config.server.port);
+    let mut urls = Vec::new();
+    for Picture { kept, .. } in pictures {
+        let plain = format!("{base}/images/{}", kept.file);
+        urls.push(match actor.account() {
+            None => plain,
+            Some(_) => format!("{plain}?{}", pictures::sign(app, kept).await?),
+        });
+    }
+    Ok(urls)
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{files, json};
 use crate::app::App;
+use crate::auth::Actor;
 use crate::draft::{Draft, Parameters};
 use crate::error::{Error, OpenAi, Result};
 use crate::generate::{self, Outcome};
@@ -94,17 +95,21 @@ struct Effective {
 /// request cancels the work.
 pub async fn create(
     State(app): State<App>,
+    actor: Actor,
     headers: HeaderMap,
     body: json::Body,
 ) -> std::result::Result<Json<ImageResponse>, OpenAi> {
-    let wire: ImageRequest = json::parse(&app, body)?;
+    let wire: ImageRequest = json::parse(&body)?;
     let format = wire.response_format.unwrap_or_default();
     let names = wire.names();
     let request = wire.into_draft()?.resolve(&app.models, &app.config, MAX_COUNT);
     let request = request.map_err(|error| error.renamed(names))?;
-    let outcome = generate::run(&app, request).await?;
-    let base = files::base_url(&headers, app.config.server.host, app.config.server.port);
-    Ok(Json(ImageResponse::new(outcome, format, &base)))
+    let outcome = generate::run(&app, &actor, request).await?;
+    let urls = match format {
+        ResponseFormat::B64Json => Vec::new(),
+        ResponseFormat::Url => files::urls(&app, &actor, &headers, &outcome.pictures).await?,
+    };
+    Ok(Json(ImageResponse::new(outcome, urls)))
 }
 
 impl ImageRequest {
@@ -160,19 +165,15 @@ fn sides(size: &str) -> Result<(i64, i64)> {
 }
 
 impl ImageResponse {
-    fn new(outcome: Outcome, format: ResponseFormat, base: &str) -> Self {
+    /// The answer with the addresses of the pictures, or without any with the pictures themselves.
+    fn new(outcome: Outcome, urls: Vec<String>) -> Self {
         let Outcome { pictures, truncated, took_s } = outcome;
         let parameters = pictures[0].parameters.clone();
+        let mut urls = urls.into_iter();
         let data = pictures.into_iter().map(|picture| {
-            let seed = picture.parameters.seed;
-            match format {
-                ResponseFormat::B64Json => {
-                    ImageData { b64_json: Some(BASE64_STANDARD.encode(&picture.png)), url: None, seed }
-                }
-                ResponseFormat::Url => {
-                    ImageData { b64_json: None, url: Some(files::url(base, &picture.kept)), seed }
-                }
-            }
+            let url = urls.next();
+            let b64_json = url.is_none().then(|| BASE64_STANDARD.encode(&picture.png));
+            ImageData { b64_json, url, seed: picture.parameters.seed }
         });
         Self {
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),

@@ -51,9 +51,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "models.civitai_api_key",
     "models.huggingface_token",
     "server.block_nsfw",
-    "server.registration_mode",
-    "server.session_timeout_seconds",
-    "storage.auth_directory",
     "storage.gallery_file",
     "storage.gallery_page_size",
     "storage.max_storage_gb",
@@ -267,16 +264,42 @@ mod tests {
     }
 
     #[test]
-    fn an_open_network_needs_the_word_of_the_operator() {
-        assert!(complaint("server:\n  host: 0.0.0.0\n").contains("allow_anonymous_network"));
-        read("server:\n  host: 0.0.0.0\n  allow_anonymous_network: true\n").unwrap();
+    fn only_a_loopback_address_or_the_operators_word_serves_people_without_an_account() {
+        let anonymous = |text: &str| read(text).unwrap().config.server.allows_anonymous();
+        assert!(anonymous(""));
+        assert!(anonymous("server:\n  host: ::1\n"));
+        assert!(anonymous("server:\n  host: 0.0.0.0\n  allow_anonymous_network: true\n"));
+        for closed in [
+            "server:\n  host: 0.0.0.0\n",
+            "server:\n  host: 0.0.0.0\n  require_auth: false\n",
+            "server:\n  host: 192.168.1.7\n",
+            "server:\n  require_auth: true\n",
+            "server:\n  require_auth: true\n  allow_anonymous_network: true\n",
+        ] {
+            assert!(!anonymous(closed), "{closed}");
+        }
     }
 
     #[test]
-    fn protection_that_this_version_lacks_refuses_to_start() {
-        assert!(complaint("server:\n  require_auth: true\n").contains("test.yaml:2: `server.require_auth`"));
-        assert!(complaint("server:\n  api_key: secret\n").contains("`server.api_key`"));
-        assert!(!complaint("server:\n  api_key: secret\n").contains("secret"), "a key is never repeated");
+    fn a_key_in_the_file_is_never_repeated() {
+        assert!(complaint("server:\n  api_key: short\n").contains("`server.api_key`"));
+        assert!(!complaint("server:\n  api_key: short\n").contains("short"));
+        assert!(!complaint("server:\n  api_key: [canary]\n").contains("canary"));
+        assert!(!complaint("server:\n  api_key: 77777777\n").contains("77777777"));
+        let config = read("server:\n  api_key: long-enough-canary\n").unwrap().config;
+        assert!(!format!("{config:?}").contains("canary"));
+        assert!(!serde_json::to_string(&config).unwrap().contains("canary"));
+        assert_eq!(config.server.api_key.unwrap().expose(), "long-enough-canary");
+    }
+
+    #[test]
+    fn proxies_are_addresses_or_networks() {
+        let config = read("server:\n  trusted_proxies: [10.0.0.0/8, \"::1\"]\n").unwrap().config;
+        let trusted = |address: &str| {
+            config.server.trusted_proxies.iter().any(|network| network.contains(address.parse().unwrap()))
+        };
+        assert!(trusted("10.1.2.3") && trusted("::ffff:10.1.2.3") && trusted("::1") && !trusted("11.0.0.1"));
+        assert!(complaint("server:\n  trusted_proxies: [proxy]\n").contains("`server.trusted_proxies`"));
     }
 
     #[test]

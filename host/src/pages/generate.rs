@@ -10,7 +10,9 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::Frame;
 use crate::app::App;
+use crate::auth::Actor;
 use crate::draft::Draft;
 use crate::error::{Error, Result};
 use crate::generate::{self, Outcome};
@@ -27,8 +29,7 @@ const EXAMPLES: &[&str] = &["a red apple", "a fox", "a birthday cake", "a flat e
 #[derive(Template)]
 #[template(path = "generate.html")]
 struct Page {
-    version: &'static str,
-    backend: String,
+    frame: Frame,
     models: Vec<Choice>,
     schedulers: Vec<Choice>,
     sizes: Vec<Choice>,
@@ -80,34 +81,36 @@ struct ShownPicture {
 /// The form, filled in from the address.
 pub async fn show(
     State(app): State<App>,
+    actor: Actor,
     query: std::result::Result<Query<Fields>, QueryRejection>,
 ) -> Response {
     let fields = query.map(|Query(fields)| fields).unwrap_or_default();
-    render(&app, StatusCode::OK, fields, None, None)
+    render(&app, &actor, StatusCode::OK, fields, None, None)
 }
 
 /// Makes the pictures and shows them above the same form; a problem is said there too, and nothing typed is
 /// lost.
 pub async fn submit(
     State(app): State<App>,
+    actor: Actor,
     form: std::result::Result<Form<Fields>, FormRejection>,
 ) -> Response {
     let Ok(Form(fields)) = form else {
         let message = "The form could not be read; the prompt may be too long.".to_owned();
-        return render(&app, StatusCode::BAD_REQUEST, Fields::default(), Some(message), None);
+        return render(&app, &actor, StatusCode::BAD_REQUEST, Fields::default(), Some(message), None);
     };
-    match make(&app, &fields).await {
-        Ok(outcome) => render(&app, StatusCode::OK, fields, None, Some(Shown::new(outcome))),
+    match make(&app, &actor, &fields).await {
+        Ok(outcome) => render(&app, &actor, StatusCode::OK, fields, None, Some(Shown::new(outcome))),
         Err(error) => {
             let status = error.answered_by_page();
-            render(&app, status, fields, Some(error.to_string()), None)
+            render(&app, &actor, status, fields, Some(error.to_string()), None)
         }
     }
 }
 
-async fn make(app: &App, fields: &Fields) -> Result<Outcome> {
+async fn make(app: &App, actor: &Actor, fields: &Fields) -> Result<Outcome> {
     let request = fields.to_draft()?.resolve(&app.models, &app.config, MAX_COUNT)?;
-    generate::run(app, request).await
+    generate::run(app, actor, request).await
 }
 
 impl Fields {
@@ -180,6 +183,7 @@ impl Shown {
 
 fn render(
     app: &App,
+    actor: &Actor,
     status: StatusCode,
     form: Fields,
     error: Option<String>,
@@ -202,8 +206,7 @@ fn render(
         choice(&sampler.name(), label, &form.scheduler)
     }));
     let page = Page {
-        version: env!("CARGO_PKG_VERSION"),
-        backend: app.backend.name.clone(),
+        frame: Frame::new(app, Some(actor)),
         models: models.collect(),
         schedulers,
         sizes: sizes(app, &form.size),

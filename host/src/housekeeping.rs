@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! What is done every now and then: writing down what was used, removing logins that have ended, and shutting
+//! every door that a clock which went back would leave open for longer.
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, Transaction, params};
+use tracing::{error, warn};
+
+use crate::app::App;
+use crate::auth::audit::{self, Author};
+use crate::auth::sessions;
+use crate::clock::{Clock, Timestamp};
+use crate::database::Database;
+use crate::error::Result;
+use crate::pictures;
+
+/// How often it is looked whether there is anything to do.
+const PERIOD: Duration = Duration::from_secs(15);
+/// Seconds after which the time is written down again, for the daemon's next life. An idle server need not
+/// wake its disk more often.
+const MARK_EVERY: i64 = 300;
+
+/// Tidies up until the daemon ends.
+pub async fn run(app: App) {
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        if let Err(cause) = tidy(&app).await {
+            error!("Tidying up failed: {cause}");
+        }
+    }
+}
+
+/// Tidies up once.
+///
+/// # Errors
+/// When the database fails.
+pub async fn tidy(app: &App) -> Result<()> {
+    if app.clock.went_back() {
+        return shut_doors(app).await;
+    }
+    let (now, timeout) = (app.clock.now(), app.config.server.session_timeout_seconds);
+    let marked = app.database.read(marked_time).await?;
+    let ended = app.database.read(move |connection| sessions::any_ended(connection, now, timeout)).await?;
+    let seen = app.usage.pending();
+    let mark = now >= marked.unwrap_or(0).saturating_add(MARK_EVERY);
+    if seen.is_none() && !ended && !mark {
+        return Ok(());
+    }
+    let written = seen.clone();
+    app.database
+        .write(move |transaction| {
+            if let Some(seen) = written {
+                seen.write(transaction)?;
+            }
+            sessions::remove_ended(transaction, now, timeout)?;
+            mark_time(transaction, now)
+        })
+        .await?;
+    if let Some(seen) = seen {
+        app.usage.wrote(&seen);
+    }
+    Ok(())
+}
+
+/// Ends everything that has an end, because the clock that would tell when no longer can.
+async fn shut_doors(app: &App) -> Result<()> {
+    warn!("The machine's clock went back; all logins, signed addresses and dated invites end now");
+    let now = app.clock.now();
+    app.database
+        .write(move |transaction| {
+            transaction.execute_batch(
+                "DELETE FROM sessions; DELETE FROM setup_token; DELETE FROM invites WHERE expires_at IS NOT NULL;",
+            )?;
+            pictures::replace_key(transaction)?;
+            audit::note(transaction, &Author::console(), "clock.back", "logins, signed addresses, invites", now)?;
+            mark_time(transaction, now)
+        })
+        .await?;
+    app.clock.believe();
+    Ok(())
+}
+
+/// Tells `clock` the latest time that an earlier life of the daemon has seen.
+///
+/// # Errors
+/// When the database fails.
+pub fn remember(database: &Database, clock: &Clock) -> Result<()> {
+    let marked = database.write_now(|transaction| marked_time(transaction))?;
+    clock.remember(marked.unwrap_or(0));
+    Ok(())
+}
+
+fn marked_time(connection: &rusqlite::Connection) -> Result<Option<Timestamp>> {
+    let sql = "SELECT value FROM settings WHERE name = 'latest_time'";
+    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?)
+}
+
+fn mark_time(transaction: &Transaction<'_>, now: Timestamp) -> Result<()> {
+    let sql = "INSERT OR REPLACE INTO settings (name, value) VALUES ('latest_time', ?1)";
+    transaction.execute(sql, params![now])?;
+    Ok(())
+}
