@@ -240,7 +240,7 @@ pub struct Limits {
     pub prompt_bytes: usize,
     /// Connections at the same time.
     pub connections: usize,
-    /// Connections from one address at the same time; loopback addresses may have all of them.
+    /// Connections from one address at the same time; loopback addresses and trusted proxies may have all of them.
     pub connections_per_address: usize,
     /// Seconds until a request's head must be there, also on a connection that waits for its next request.
     pub header_seconds: u32,

@@ -57,7 +57,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 /// Serves on `listener` until `end` is there, then lets what is running finish.
 pub async fn serve(listener: TcpListener, app: App, end: impl Future<Output = ()>) {
     let router = router::router(app.clone());
-    let open = connections::serve_until(end, listener, router, &app.config.limits).await;
+    let open = connections::serve_until(end, listener, router, &app.config).await;
     info!(running = app.queue.present(), "Draining");
     let idle = async {
         while app.queue.present() > 0 {

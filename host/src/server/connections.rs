@@ -29,7 +29,7 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use super::addresses::Addresses;
-use crate::config::Limits;
+use crate::config::{Config, Limits};
 
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 64 << 10;
@@ -48,11 +48,11 @@ pub(super) async fn serve_until(
     end: impl Future<Output = ()>,
     listener: TcpListener,
     router: Router,
-    limits: &Limits,
+    config: &Config,
 ) -> GracefulShutdown {
     let open = GracefulShutdown::new();
     tokio::select! {
-        never = serve(&listener, router, limits, &open) => match never {},
+        never = serve(&listener, router, config, &open) => match never {},
         () = end => open,
     }
 }
@@ -61,13 +61,14 @@ pub(super) async fn serve_until(
 async fn serve(
     listener: &TcpListener,
     router: Router,
-    limits: &Limits,
+    config: &Config,
     open: &GracefulShutdown,
 ) -> Infallible {
+    let limits = &config.limits;
     let http = http(limits);
     let answer_idle = seconds(limits.answer_idle_seconds);
     let places = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-    let addresses = Addresses::new(limits.connections_per_address);
+    let addresses = Addresses::new(limits.connections_per_address, &config.server.trusted_proxies);
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes this semaphore");
         let (stream, peer) = accept(listener).await;
@@ -181,7 +182,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
-            serve_until(std::future::pending(), listener, router, &Limits::default()).await
+            serve_until(std::future::pending(), listener, router, &Config::default()).await
         });
         TcpStream::connect(address).unwrap()
     }
