@@ -211,7 +211,13 @@ async fn whoever_tries_keys_does_not_try_many() {
 #[tokio::test]
 async fn without_an_account_people_paint_where_that_is_allowed_and_administer_nowhere() {
     let stage = Stage::open("require_auth: false").await;
+    let to = async |stage: &Stage| {
+        let answer = stage.request(Method::GET, "/admin").send().await.unwrap();
+        answer.headers()["location"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(to(&stage).await, "/setup", "nobody can log in yet");
     stage.set_up().await;
+    assert_eq!(to(&stage).await, "/login?return=/admin");
     assert_eq!(stage.models_with("x-api-key", "").await, 200);
     assert_eq!(stage.models_with("authorization", "Bearer unused").await, 200, "what libraries insist on");
     assert_eq!(stage.models_with("authorization", "Bearer sk-proj-1234").await, 200);

@@ -90,6 +90,8 @@ fn page_about(problem: Option<&Error>, template: &impl Template) -> Response {
 pub fn refusal(app: &App, error: &Error, method: &Method, address: &Uri) -> Response {
     match error {
         Error::NotSetUp => Redirect::to("/setup").into_response(),
+        // Nobody has an account to log in with yet.
+        Error::Unauthorized(_) if !app.is_set_up() => Redirect::to("/setup").into_response(),
         Error::Unauthorized(_) => {
             let after = encoded(&after_login(method, address));
             Redirect::to(&format!("/login?return={after}")).into_response()
