@@ -4,6 +4,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 
 use super::{List, Seconds, Shown};
@@ -121,13 +122,7 @@ pub async fn revoke(
     actor: Actor,
     Id(id): Id,
 ) -> std::result::Result<Json<KeyStatus>, Alice> {
-    let (author, now, key) = (Author::from(&actor), app.clock.now(), id.clone());
-    app.database
-        .write(move |transaction| {
-            keys::revoke(transaction, &key)?;
-            audit::note(transaction, &author, "key.revoke", &key, now)
-        })
-        .await?;
+    take_away(&app, &actor, &id, "key.revoke", keys::revoke).await?;
     Ok(Json(KeyStatus { status: "revoked", key_id: id }))
 }
 
@@ -137,12 +132,22 @@ pub async fn delete(
     actor: Actor,
     Id(id): Id,
 ) -> std::result::Result<Json<KeyStatus>, Alice> {
-    let (author, now, key) = (Author::from(&actor), app.clock.now(), id.clone());
-    app.database
-        .write(move |transaction| {
-            keys::delete(transaction, &key)?;
-            audit::note(transaction, &author, "key.delete", &key, now)
-        })
-        .await?;
+    take_away(&app, &actor, &id, "key.delete", keys::delete).await?;
     Ok(Json(KeyStatus { status: "deleted", key_id: id }))
+}
+
+async fn take_away(
+    app: &App,
+    actor: &Actor,
+    id: &str,
+    act: &'static str,
+    how: fn(&Transaction<'_>, &str) -> Result<()>,
+) -> Result<()> {
+    let (author, now, id) = (Author::from(actor), app.clock.now(), id.to_owned());
+    let work = move |transaction: &Transaction<'_>| {
+        let key = keys::find(transaction, &id, None)?;
+        how(transaction, &id)?;
+        audit::note(transaction, &author, act, &format!("{id} {}", key.name), now)
+    };
+    app.database.write(work).await
 }
