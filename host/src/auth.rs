@@ -145,7 +145,7 @@ impl Caller {
 
     /// Whether the account's password stands behind the request. Only that changes the account itself: who
     /// was lent a key must not take the account over.
-    pub fn has_password(&self) -> bool {
+    pub fn proved_password(&self) -> bool {
         matches!(self.proof, Proof::Session { key: None, .. })
     }
 }

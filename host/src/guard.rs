@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
-use crate::auth::{Actor, Caller, Role, Who};
+use crate::auth::{Actor, Caller, Role, Who, keys};
 use crate::error::{Alice, Error, OpenAi, Result};
 use crate::pages;
 use crate::router::{Access, Dialect, Rate, Rule};
@@ -71,7 +71,7 @@ async fn checked(app: &App, rule: Rule, request: Request) -> Result<Request> {
 async fn known(app: &App, access: Access, rate: Rate, parts: &Parts, address: IpAddr) -> Result<Who> {
     let found = identity::find(app, parts).await;
     // Whoever tries keys does not try many. A picture that comes along with a page is no try.
-    if matches!(found, Err(Error::Unauthorized(identity::UNKNOWN_KEY))) && rate != Rate::Free {
+    if matches!(found, Err(Error::Unauthorized(keys::UNKNOWN))) && rate != Rate::Free {
         app.rates.login_from(address)?;
     }
     match found {

@@ -13,6 +13,8 @@ use crate::secret::Secret;
 
 /// Requests a minute of a key for which nothing else was asked.
 pub const RATE_LIMIT: u32 = 100;
+/// Why a key is refused.
+pub const UNKNOWN: &str = "this key is not known here, or was revoked";
 /// The key of `server.api_key`, which comes and goes with the configuration.
 pub const CONFIGURED: &str = "config";
 

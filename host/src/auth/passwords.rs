@@ -68,6 +68,16 @@ impl Passwords {
         .await
     }
 
+    /// The hash of the password that somebody chose for a new account, if they chose one.
+    ///
+    /// # Errors
+    /// Those of [`check`] about `password`, and of [`hash`](Self::hash).
+    pub async fn chosen(&self, password: Option<Secret>) -> Result<Option<String>> {
+        let Some(password) = password else { return Ok(None) };
+        check("password", &password)?;
+        self.hash(password).await.map(Some)
+    }
+
     /// Whether `given` is the password of the hash `stored`. Without a hash the answer is no, and costs as
     /// much, so that nobody learns from the time which names are known.
     ///

@@ -114,9 +114,9 @@ fn at_least_one(limit: u32) -> NonZeroU32 {
     NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN)
 }
 
-/// All addresses that count as one: an IPv6 line has 2^64 of them, and an IPv4 address may come in the form
-/// of an IPv6 one.
-fn neighbourhood(address: IpAddr) -> IpAddr {
+/// All addresses that count as one: an IPv6 line has 2^64 of them (RFC 4291, 2.5.1), and an IPv4 address may
+/// come in the form of an IPv6 one.
+pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address => address,

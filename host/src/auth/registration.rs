@@ -7,7 +7,7 @@ use rusqlite::Transaction;
 use super::accounts::{self, Name};
 use super::audit::{self, Author};
 use super::keys::{self, NewKey};
-use super::{Actor, Role, invites, passwords, pending};
+use super::{Actor, Role, invites, pending};
 use crate::app::App;
 use crate::clock::{Clock, Timestamp};
 use crate::config::RegistrationMode;
@@ -67,13 +67,7 @@ pub async fn register(app: &App, actor: &Actor, application: Application) -> Res
     } else if invite.as_ref().is_none_or(Secret::is_empty) {
         return Err(Error::invalid("invite_code", "is needed to register on this server"));
     }
-    if let Some(password) = &password {
-        passwords::check("password", password)?;
-    }
-    let password = match password {
-        Some(password) => Some(app.passwords.hash(password).await?),
-        None => None,
-    };
+    let password = app.passwords.chosen(password).await?;
     let candidate = Candidate { name, password, invite };
     let (author, clock) = (Author::from(actor), app.clock.clone());
     app.database

@@ -15,7 +15,7 @@ use super::accounts::{self, Name};
 use super::audit::{self, Author};
 use super::keys::{self, NewKey};
 use super::token::{self, Hash, Kind};
-use super::{Actor, Role, passwords};
+use super::{Actor, Role};
 use crate::app::App;
 use crate::clock::{Clock, Timestamp};
 use crate::database::Database;
@@ -127,13 +127,7 @@ pub async fn create_administrator(
     if app.is_set_up() {
         return Err(set_up_already());
     }
-    if let Some(password) = &password {
-        passwords::check("password", password)?;
-    }
-    let password = match password {
-        Some(password) => Some(app.passwords.hash(password).await?),
-        None => None,
-    };
+    let password = app.passwords.chosen(password).await?;
     let (author, token, clock) = (Author::from(actor), token.clone(), app.clock.clone());
     let act = move |transaction: &Transaction<'_>| {
         redeem(transaction, &token, &clock)?;

@@ -12,9 +12,6 @@ use crate::auth::{Caller, Who, keys, sessions};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-/// Why a key is refused.
-pub(super) const UNKNOWN_KEY: &str = "this key is not known here, or was revoked";
-
 /// Who makes the request with this head.
 ///
 /// # Errors
@@ -33,7 +30,7 @@ pub(super) async fn find(app: &App, parts: &Parts) -> Result<Who> {
                 Some(Kind::Session) => of_session(app, text).await?,
                 _ => of_key(app, text).await?,
             };
-            caller.ok_or(Error::Unauthorized(UNKNOWN_KEY))?
+            caller.ok_or(Error::Unauthorized(keys::UNKNOWN))?
         }
         Credentials::Cookie(_) if changes && !origin::is_ours(&parts.headers) => {
             return Err(Error::CrossSite);

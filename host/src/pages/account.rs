@@ -96,7 +96,7 @@ fn refuse_configured(connection: &Connection, account: i64) -> Result<()> {
 /// Refuses whoever has only shown a key: it may be lent, and its holder must not take the account over.
 fn need_password(caller: &Caller) -> Result<()> {
     caller
-        .has_password()
+        .proved_password()
         .then_some(())
         .ok_or(Error::Forbidden("log in with the account's password to do this"))
 }
@@ -119,7 +119,7 @@ async fn render(visit: &Visit, caller: &Caller, said: Said) -> Response {
             name: account.name,
             administers: caller.role == Role::Admin,
             configured,
-            may_change: caller.has_password(),
+            may_change: caller.proved_password(),
             has_password: account.has_password,
             logins,
             keys,

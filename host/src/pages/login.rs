@@ -84,7 +84,7 @@ async fn by_key(visit: &Visit, fields: &Fields) -> Result<NewSession> {
             Some(Caller { account, proof: Proof::Key { key, .. }, .. }) => {
                 enter(transaction, &actor, account, Some(&key.id), now)
             }
-            _ => Err(Error::Unauthorized("this key is not known here, or was revoked")),
+            _ => Err(Error::Unauthorized(keys::UNKNOWN)),
         }
     };
     visit.app.database.write(act).await

@@ -3,9 +3,10 @@
 //! How many connections each address has open, so that no single caller takes them all.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
+use crate::auth::rate::neighbourhood;
 use crate::config::Network;
 
 /// The open connections of every address.
@@ -37,7 +38,7 @@ impl Addresses {
         let address = address.to_canonical();
         let many = address.is_loopback() || self.trusted.iter().any(|network| network.contains(address));
         let limit = if many { usize::MAX } else { self.limit };
-        let caller = caller(address);
+        let caller = neighbourhood(address);
         // The lock guards plain numbers: they are whole even if another holder panicked.
         let mut open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let count = open.entry(caller).or_default();
@@ -58,14 +59,6 @@ impl Drop for Counted {
                 open.remove(&self.caller);
             }
         }
-    }
-}
-
-/// Whom an address stands for: an IPv6 host commands the 2^64 addresses of its network (RFC 4291, 2.5.1).
-fn caller(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 
