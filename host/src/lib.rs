@@ -24,6 +24,7 @@ pub mod generate;
 pub mod guard;
 pub mod housekeeping;
 pub mod infotext;
+pub mod metrics;
 pub mod models;
 pub mod pages;
 pub mod picture;
