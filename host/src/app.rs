@@ -20,12 +20,13 @@ use crate::backends;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::Database;
-use crate::engine::Engine;
+use crate::engine::{Engine, Engines};
 use crate::gallery::Gallery;
 use crate::housekeeping;
+use crate::jobs::Jobs;
+use crate::metrics::Metrics;
 use crate::models::Registry;
 use crate::pictures;
-use crate::queue::Queue;
 
 /// The parts of the daemon. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -38,12 +39,14 @@ pub struct Parts {
     pub config: Config,
     /// The models on disk.
     pub models: Registry,
-    /// The way to the device.
-    pub engine: Engine,
+    /// The ways to the devices.
+    pub engines: Engines,
     /// The backend behind the engine.
     pub backend: Description,
     /// Whose turn it is.
-    pub queue: Queue,
+    pub jobs: Jobs,
+    /// What the daemon counts of itself.
+    pub metrics: Arc<Metrics>,
     /// Finished pictures.
     pub gallery: Gallery,
     /// Accounts, keys, sessions, and whose picture is whose.
@@ -90,9 +93,10 @@ impl App {
             .context("the backend does not start")?;
         Ok(Self(Arc::new(Parts {
             models,
-            engine,
+            engines: Engines(engine),
             backend: chosen.description,
-            queue: Queue::new(config.limits.waiting),
+            jobs: Jobs::new(&config),
+            metrics: Arc::new(Metrics::default()),
             gallery: Gallery::open(&config.storage.images_directory)?,
             database,
             clock,

@@ -61,6 +61,9 @@ pub struct Server {
     pub session_timeout_seconds: u32,
     /// Hours for which the address of a picture works without credentials, 1-168.
     pub picture_link_hours: u32,
+    /// Seconds after which an answer begins although the pictures are not finished, so that the client does not
+    /// give up: from then on its status is 200, and an error stands in its body.
+    pub early_answer_seconds: u32,
 }
 
 /// How people come by an account.
@@ -128,6 +131,7 @@ impl Default for Server {
             registration_mode: RegistrationMode::Disabled,
             session_timeout_seconds: 43_200,
             picture_link_hours: 24,
+            early_answer_seconds: 100,
         }
     }
 }
@@ -170,8 +174,39 @@ pub struct Generation {
     pub default_width: Option<u32>,
     /// Height in pixels, 64-2048. Unset: the model's own.
     pub default_height: Option<u32>,
+    /// How many jobs may be worked on at the same time.
+    pub max_concurrent: MaxConcurrent,
     /// Seconds without a finished step after which a request is given up.
     pub request_timeout: u32,
+}
+
+/// `auto` or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaxConcurrent {
+    /// As many as can fill the device's batches, and not all of them one caller's.
+    Auto,
+    /// Up to this many, at least 1.
+    #[serde(untagged)]
+    Jobs(u32),
+}
+
+impl MaxConcurrent {
+    /// Jobs of everybody together. The engine shares its device between all of them, so more cost memory only.
+    pub fn jobs(self) -> usize {
+        match self {
+            Self::Auto => 64,
+            Self::Jobs(jobs) => jobs as usize,
+        }
+    }
+
+    /// Jobs of one caller: two rows each fill a forward pass of 16.
+    pub fn jobs_of_one_caller(self) -> usize {
+        match self {
+            Self::Auto => 8,
+            Self::Jobs(jobs) => jobs as usize,
+        }
+    }
 }
 
 impl Default for Generation {
@@ -186,6 +221,7 @@ impl Default for Generation {
             default_scheduler: None,
             default_width: None,
             default_height: None,
+            max_concurrent: MaxConcurrent::Auto,
             request_timeout: 300,
         }
     }
@@ -234,8 +270,17 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of the body of a request for pictures, which may carry pictures itself.
     pub picture_body_bytes: usize,
-    /// Requests that may wait for their turn; one more is answered 503.
+    /// Jobs that may wait for their turn; one more is answered 503.
     pub waiting: usize,
+    /// Jobs of one caller that may wait; one more is answered 429. Callers without an account on this machine
+    /// itself cannot be told apart and have no such limit.
+    pub waiting_per_caller: usize,
+    /// Seconds that the job of an OpenAI SDK goes on without its client, which tries again by itself.
+    pub retry_wait_seconds: u32,
+    /// Seconds after its end in which a job's result is found by its client's next try.
+    pub retry_keep_seconds: u32,
+    /// Days after which a job that has ended is forgotten. Its pictures stay.
+    pub job_days: u32,
     /// Bytes of a prompt, and of a negative prompt.
     pub prompt_bytes: usize,
     /// Connections at the same time.
@@ -265,7 +310,11 @@ impl Default for Limits {
         Self {
             body_bytes: 1 << 20,
             picture_body_bytes: 64 << 20,
-            waiting: 16,
+            waiting: 64,
+            waiting_per_caller: 16,
+            retry_wait_seconds: 30,
+            retry_keep_seconds: 300,
+            job_days: 30,
             prompt_bytes: 32_000,
             connections: 4096,
             connections_per_address: 128,
@@ -355,7 +404,15 @@ impl Config {
         );
         check("engine.max_rows", self.engine.max_rows != MaxRows::Rows(0), "must be `auto` or at least 1");
         check("limits.body_bytes", self.limits.body_bytes >= 1024, "must be at least 1024");
+        let concurrent = generation.max_concurrent != MaxConcurrent::Jobs(0);
+        check("generation.max_concurrent", concurrent, "must be `auto` or at least 1");
         check("limits.waiting", self.limits.waiting <= 100_000, "must be at most 100000");
+        check(
+            "limits.waiting_per_caller",
+            self.limits.waiting_per_caller <= 100_000,
+            "must be at most 100000",
+        );
+        check("limits.job_days", (1..=36_500).contains(&self.limits.job_days), "must be 1 to 36500");
         check("limits.prompt_bytes", self.limits.prompt_bytes >= 1, "must be at least 1");
         let limits = &self.limits;
         check("limits.picture_body_bytes", limits.picture_body_bytes >= 1024, "must be at least 1024");

@@ -15,7 +15,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 use tokio::sync::oneshot;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::error::{Error, Result};
 
@@ -27,7 +27,10 @@ const APPLICATION: i32 = 0x414c_4943;
 const READERS: usize = 4;
 
 /// Every change of the schema since the first, in order. A released one is never edited.
-const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("database/migrations/0001_accounts.sql"))];
+const MIGRATIONS: &[M<'_>] = &[
+    M::up(include_str!("database/migrations/0001_accounts.sql")),
+    M::up(include_str!("database/migrations/0002_jobs.sql")),
+];
 
 /// The database. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -106,6 +109,18 @@ impl Database {
         act: impl FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.submit(act)?.blocking_recv().map_err(|_| gone())?
+    }
+
+    /// Runs `act` as [`write`](Self::write) does, without waiting for it; a failure is only logged.
+    pub fn post(&self, act: impl FnOnce(&Transaction<'_>) -> Result<()> + Send + 'static) {
+        let job: Job = Box::new(move |writer: &mut Writer| {
+            if let Err(cause) = writer.run(act) {
+                error!("A change of the database failed: {cause}");
+            }
+        });
+        if self.writer.send(job).is_err() {
+            error!("The database's writer has ended");
+        }
     }
 
     /// Runs `ask` on a connection that cannot write.
@@ -265,8 +280,27 @@ fn prepare(path: &Path) -> anyhow::Result<Connection> {
     if tables == 0 {
         connection.pragma_update(None, "application_id", APPLICATION)?;
     }
+    if tables > 0 && usize::try_from(version).is_ok_and(|version| version < known) {
+        back_up(&connection, path, version)?;
+    }
     Migrations::from_slice(MIGRATIONS).to_latest(&mut connection)?;
     Ok(connection)
+}
+
+/// Copies the database to a file beside it, before its schema `version` is changed. A copy of an earlier attempt
+/// is made anew.
+fn back_up(connection: &Connection, path: &Path, version: i32) -> anyhow::Result<()> {
+    let copy = beside(path, &format!(".schema-{version}"));
+    match std::fs::remove_file(&copy) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    // Made here, so that it is never readable for others.
+    OpenOptions::new().append(true).create_new(true).mode(0o600).open(&copy)?;
+    connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
+    File::open(&copy)?.sync_all()?;
+    info!("The database as it was before this version is kept in {}", copy.display());
+    Ok(())
 }
 
 #[cfg(test)]

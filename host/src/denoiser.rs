@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alice_diffusion::guidance::Guidance;
-use alice_diffusion::{Denoise, Latent, Point, Schedule};
+use alice_diffusion::{Denoise, Latent, Point};
 use alice_plugin::{ErrorKind, LatentShape};
 
-use crate::engine::{Conditioning, Engine, Extra, LoadedModel, Row};
+use crate::engine::{Extra, LoadedModel, Row, Seat, Text};
 use crate::error::{Error, Result};
 
 /// What steers one request's pictures.
@@ -27,38 +27,32 @@ pub struct Prompts {
 #[derive(Clone, Debug)]
 pub struct Prompt {
     /// The encoded text.
-    pub conditioning: Arc<Conditioning>,
+    pub text: Arc<Text>,
     /// The model's further inputs.
     pub extras: Arc<[Extra]>,
 }
 
 /// A model with prompts and guidance, and how far the sampling has come.
-#[derive(Debug)]
 pub struct Denoiser<'a> {
-    engine: &'a Engine,
-    model: &'a Arc<LoadedModel>,
-    prompts: &'a Prompts,
-    guidance: Guidance,
-    limit_s: u32,
-    steps: usize,
+    /// At the device.
+    pub seat: &'a Seat,
+    /// The model.
+    pub model: &'a Arc<LoadedModel>,
+    /// What it is told.
+    pub prompts: &'a Prompts,
+    /// How strongly it is told so, and when.
+    pub guidance: Guidance,
+    /// Steps of the whole run.
+    pub steps: usize,
+    /// Seconds that one evaluation may take.
+    pub limit_s: u32,
     /// Steps that are done. Only the sampler's own task writes and reads it.
-    done: AtomicUsize,
+    pub done: AtomicUsize,
+    /// Hears of every step, counted from 1, with the present estimate of the finished latent.
+    pub stepped: &'a (dyn Fn(usize, &Latent) + Sync),
 }
 
-impl<'a> Denoiser<'a> {
-    /// For one run along `schedule`. One evaluation may take `limit_s` seconds, with its wait.
-    pub fn new(
-        engine: &'a Engine,
-        model: &'a Arc<LoadedModel>,
-        prompts: &'a Prompts,
-        guidance: Guidance,
-        schedule: &Schedule,
-        limit_s: u32,
-    ) -> Self {
-        let steps = schedule.points().len();
-        Self { engine, model, prompts, guidance, limit_s, steps, done: AtomicUsize::new(0) }
-    }
-
+impl Denoiser<'_> {
     /// The negative prompt, if the present step has guidance.
     fn unconditional(&self) -> Option<&Prompt> {
         let step = self.done.load(Ordering::Relaxed);
@@ -74,13 +68,13 @@ impl Denoise for Denoiser<'_> {
         let row = |prompt: &Prompt| Row {
             latent: latent.clone(),
             timestep: at.t,
-            conditioning: prompt.conditioning.clone(),
+            conditioning: prompt.text.stub.get().unwrap().clone(),
             extras: prompt.extras.clone(),
         };
         let mut rows = vec![row(&self.prompts.conditional)];
         rows.extend(self.unconditional().map(row));
         let (shape, guided) = (contract_shape(x.shape)?, rows.len() > 1);
-        let mut values = limited(self.limit_s, self.engine.denoise(self.model, shape, rows)).await?;
+        let mut values = limited(self.limit_s, self.seat.denoise(self.model, shape, rows)).await?;
         if guided {
             let (conditional, unconditional) = values.split_at(values.len() / 2);
             values = self.guidance.guide(conditional, unconditional);
@@ -93,8 +87,9 @@ impl Denoise for Denoiser<'_> {
         Ok(Latent { shape: x.shape, values })
     }
 
-    fn stepped(&self, step: usize, _steps: usize, _denoised: &Latent) -> Result<()> {
+    fn stepped(&self, step: usize, _steps: usize, denoised: &Latent) -> Result<()> {
         self.done.store(step, Ordering::Relaxed);
+        (self.stepped)(step, denoised);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use alice_diffusion::guidance::Guidance;
 use alice_diffusion::{Method, Sampler, Schedule};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -78,7 +78,7 @@ pub struct Request {
 }
 
 /// What a picture was made with, as it is told to clients and written into the picture.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Parameters {
     /// What the picture shows.
     pub prompt: String,
@@ -121,6 +121,19 @@ impl Parameters {
     pub fn guidance(&self) -> Guidance {
         let [begin, end] = self.guidance_interval;
         Guidance { scale: self.guidance_scale, rescale: self.guidance_rescale, interval: (begin, end) }
+    }
+}
+
+impl Request {
+    /// The request that had these parameters.
+    ///
+    /// # Errors
+    /// When the model cannot be sampled so any more.
+    pub fn again(model: Arc<Model>, parameters: Parameters, count: u32) -> Result<Self> {
+        let sampler: Sampler = parameters.scheduler.parse().map_err(unusable_scheduler)?;
+        let schedule = Schedule::new(sampler, &model.scheduler, parameters.steps as usize);
+        let schedule = schedule.map_err(unusable_scheduler)?;
+        Ok(Self { model, parameters, schedule, count })
     }
 }
 
@@ -176,9 +189,7 @@ impl Draft {
             rendered_height: rendered.1,
         };
         let count = whole("num_images", self.count, 1..=max_count)?.unwrap_or(1);
-        let schedule = Schedule::new(sampler, &model.scheduler, parameters.steps as usize);
-        let schedule = schedule.map_err(unusable_scheduler)?;
-        Ok(Request { model, parameters, schedule, count })
+        Request::again(model, parameters, count)
     }
 }
 

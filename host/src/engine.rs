@@ -236,3 +236,75 @@ impl Engine {
         answer.await.map_err(|_| gone(()))?
     }
 }
+
+/// STUB until the engine's own.
+#[derive(Debug)]
+pub struct Text {
+    /// c
+    pub chunks: Vec<Chunk>,
+    /// s
+    pub clip_skip: u32,
+    /// x
+    pub stub: std::sync::OnceLock<Arc<Conditioning>>,
+}
+/// STUB
+#[derive(Debug)]
+pub struct Engines(pub Engine);
+impl Engines {
+    /// STUB
+    pub fn pick(&self, _request: &LoadRequest) -> Engine {
+        self.0.clone()
+    }
+    /// STUB
+    pub fn models_loaded(&self) -> usize {
+        self.0.models_loaded()
+    }
+}
+/// STUB
+#[derive(Debug)]
+pub struct Seat(Engine);
+impl Engine {
+    /// STUB
+    pub fn seat(&self, _caller: u64, _order: u64) -> Seat {
+        Seat(self.clone())
+    }
+}
+#[allow(missing_docs, clippy::missing_errors_doc)]
+impl Seat {
+    pub async fn load(&self, request: LoadRequest) -> Result<Arc<LoadedModel>> {
+        self.0.load(request).await
+    }
+    pub async fn encode(
+        &self,
+        model: &Arc<LoadedModel>,
+        chunks: Vec<Chunk>,
+        clip_skip: u32,
+    ) -> Result<Arc<Text>> {
+        let c = self.0.encode(model, chunks, clip_skip).await?;
+        Ok(Arc::new(Text { chunks: Vec::new(), clip_skip, stub: std::sync::OnceLock::from(c) }))
+    }
+    pub async fn denoise(
+        &self,
+        model: &Arc<LoadedModel>,
+        shape: LatentShape,
+        rows: Vec<Row>,
+    ) -> Result<Vec<f32>> {
+        self.0.denoise(model, shape, rows).await
+    }
+    pub async fn decode(
+        &self,
+        model: &Arc<LoadedModel>,
+        shape: LatentShape,
+        latent: Vec<f32>,
+    ) -> Result<Vec<u8>> {
+        self.0.decode(model, shape, latent).await
+    }
+    pub async fn preview(
+        &self,
+        model: &Arc<LoadedModel>,
+        shape: LatentShape,
+        latent: Vec<f32>,
+    ) -> Result<Vec<u8>> {
+        self.0.decode(model, shape, latent).await
+    }
+}

@@ -2,6 +2,8 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Everything that a request can fail of, and how it is said to a client. Status codes live here alone.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -94,6 +96,24 @@ pub enum Error {
         /// When a place should be free.
         retry_after_s: u64,
     },
+    /// One caller has as many jobs in line as one may have (`limits.waiting_per_caller`).
+    #[error("you have as many requests waiting as one caller may have; try again in {retry_after_s} seconds")]
+    TooManyJobs {
+        /// When one more should be taken.
+        retry_after_s: u64,
+    },
+    /// Somebody who may do so has cancelled the job.
+    #[error("the job was cancelled")]
+    Cancelled,
+    /// The daemon went down again and again while it worked on a job.
+    #[error("the server went down {starts} times while it worked on this; it is not tried again")]
+    Interrupted {
+        /// How often it had begun.
+        starts: u32,
+    },
+    /// Why a job failed. It was logged where it happened.
+    #[error("{0}")]
+    Job(Arc<Error>),
     /// The daemon is on its way out.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -147,7 +167,7 @@ impl Error {
         self.status()
     }
 
-    fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         use alice_plugin::ErrorKind;
         match self {
             Self::Invalid { .. } | Self::OutOfRange { .. } | Self::Malformed(_) => StatusCode::BAD_REQUEST,
@@ -160,15 +180,20 @@ impl Error {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TooManyJobs { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy { .. } | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Cancelled => client_closed_request(),
+            Self::Job(cause) => cause.status(),
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Backend(error) if error.kind == ErrorKind::OutOfMemory => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Backend(_) | Self::Model { .. } | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Backend(_) | Self::Model { .. } | Self::Interrupted { .. } | Self::Internal(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 
     /// A word for programs.
-    fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Invalid { .. } => "invalid_value",
             Self::OutOfRange { .. } => "out_of_range",
@@ -188,6 +213,10 @@ impl Error {
             Self::TooOften { .. } => "rate_limit_exceeded",
             Self::BodyTimeout => "body_timeout",
             Self::Busy { .. } => "server_busy",
+            Self::TooManyJobs { .. } => "too_many_jobs",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted { .. } => "interrupted",
+            Self::Job(cause) => cause.code(),
             Self::ShuttingDown => "shutting_down",
             Self::Timeout { .. } => "timeout",
             Self::Backend(_) => "backend_error",
@@ -199,6 +228,7 @@ impl Error {
         match self {
             Self::Invalid { param, .. } | Self::OutOfRange { param, .. } => Some(param),
             Self::NoModel { .. } => Some("model"),
+            Self::Job(cause) => cause.param(),
             _ => None,
         }
     }
@@ -214,6 +244,24 @@ impl Error {
         }
     }
 
+    /// Logs why a job failed. Whoever waits for it is told with [`Error::Job`], which is not logged again.
+    pub(crate) fn log_of_job(&self, id: &str) {
+        match self {
+            Self::Internal(cause) => error!(job.id = %id, "Job `{id}` failed: {cause:#}"),
+            _ => error!(job.id = %id, "Job `{id}` failed: {self}"),
+        }
+    }
+
+    /// When to try again, if that can help.
+    fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::Busy { retry_after_s }
+            | Self::TooOften { retry_after_s }
+            | Self::TooManyJobs { retry_after_s } => Some(*retry_after_s),
+            _ => None,
+        }
+    }
+
     fn respond(&self, status: StatusCode, kind: &str, code: String) -> Response {
         self.log();
         let message = self.to_string();
@@ -222,19 +270,24 @@ impl Error {
             error: Inner { message, r#type: kind.to_owned(), code, param: self.param().map(str::to_owned) },
         };
         let mut response = (status, Json(body)).into_response();
-        if let Self::Busy { retry_after_s } | Self::TooOften { retry_after_s } = self {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*retry_after_s));
+        if let Some(retry_after_s) = self.retry_after_s() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
         }
         if let Self::Unauthorized(_) = self {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         // A retry of a request that is wrong, or that the device failed, only costs the caller time.
-        if !matches!(self, Self::Busy { .. } | Self::TooOften { .. } | Self::ShuttingDown) {
+        if self.retry_after_s().is_none() && !matches!(self, Self::ShuttingDown) {
             let name = HeaderName::from_static("x-should-retry");
             response.headers_mut().insert(name, HeaderValue::from_static("false"));
         }
         response
     }
+}
+
+/// What nginx made the custom for a request whose client is gone, and the Python ALICE answers then.
+fn client_closed_request() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
 /// The JSON of every error, in every dialect.

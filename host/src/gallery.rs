@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+/// What stands around the name of a file that is being written.
+const PARTIAL_PREFIX: &str = ".";
+const PARTIAL_SUFFIX: &str = ".part";
+
 /// The directory of finished pictures.
 #[derive(Clone, Debug)]
 pub struct Gallery {
@@ -26,6 +30,21 @@ impl Kept {
     /// The picture called `file`, unless that is no name of ours.
     pub fn named(file: &str) -> Option<Self> {
         is_name(file).then(|| Self { file: file.to_owned() })
+    }
+
+    /// The picture with this id, which comes from our own database.
+    pub fn with_id(id: &str) -> Self {
+        Self { file: format!("{id}.png") }
+    }
+
+    /// A name for a new picture, which nobody can guess.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn random() -> crate::error::Result<Self> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+        Ok(Self::with_id(&format!("{:032x}", u128::from_be_bytes(random))))
     }
 
     /// Its id: the file's name without the ending.
@@ -48,22 +67,46 @@ impl Gallery {
         Ok(Self { directory: directory.to_owned() })
     }
 
-    /// Keeps a PNG file. After this it survives a power cut: the bytes are on the disk before the name is.
+    /// Keeps a PNG file as `kept`, in the place of an earlier one. After this it survives a power cut: the bytes
+    /// are on the disk before the name is.
     ///
     /// # Errors
     /// What the disk says; nothing is left behind under the final name.
-    pub fn keep(&self, png: &[u8]) -> anyhow::Result<Kept> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
-        let file = format!("{:032x}.png", u128::from_be_bytes(random));
-        let partial = self.directory.join(format!(".{file}.part"));
-        let result = self.write(&partial, &self.directory.join(&file), png);
+    pub fn keep(&self, kept: &Kept, png: &[u8]) -> anyhow::Result<()> {
+        let file = &kept.file;
+        let partial = self.directory.join(format!("{PARTIAL_PREFIX}{file}{PARTIAL_SUFFIX}"));
+        let result = self.write(&partial, &self.directory.join(file), png);
         if result.is_err() {
             // The write has failed already; that its remains cannot be removed is no news.
             let _remains = fs::remove_file(&partial);
         }
-        result.with_context(|| format!("cannot keep a picture in {}", self.directory.display()))?;
-        Ok(Kept { file })
+        result.with_context(|| format!("cannot keep a picture in {}", self.directory.display()))
+    }
+
+    /// Removes the file of a picture; one that is not there is as good as removed.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn remove(&self, kept: &Kept) -> anyhow::Result<()> {
+        gone(&self.directory.join(&kept.file))
+    }
+
+    /// Removes what a daemon that went down has left behind: half-written files, and the files in `left_over`.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn remove_remains(&self, left_over: &[Kept]) -> anyhow::Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let file = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(PARTIAL_PREFIX)?.strip_suffix(PARTIAL_SUFFIX));
+            if file.is_some_and(is_name) {
+                gone(&entry.path())?;
+            }
+        }
+        left_over.iter().try_for_each(|kept| self.remove(kept))
     }
 
     /// The PNG file of a picture, or `None` if it is not there.
@@ -79,11 +122,22 @@ impl Gallery {
     }
 
     fn write(&self, partial: &Path, finished: &Path, png: &[u8]) -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(partial)?;
         file.write_all(png)?;
         file.sync_all()?;
         fs::rename(partial, finished)?;
         File::open(&self.directory)?.sync_all()
+    }
+}
+
+/// Makes sure that no file is at `path`.
+fn gone(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -102,10 +156,27 @@ mod tests {
     fn a_kept_picture_is_read_back_and_nothing_else_lies_there() {
         let directory = tempfile::tempdir().unwrap();
         let gallery = Gallery::open(&directory.path().join("new")).unwrap();
-        let kept = gallery.keep(b"picture").unwrap();
-        assert_eq!(gallery.read(&kept).unwrap().unwrap(), b"picture");
+        let kept = Kept::random().unwrap();
+        gallery.keep(&kept, b"picture").unwrap();
+        gallery.keep(&kept, b"the picture again").unwrap();
+        assert_eq!(gallery.read(&kept).unwrap().unwrap(), b"the picture again");
         assert_eq!(fs::read_dir(directory.path().join("new")).unwrap().count(), 1);
-        assert_ne!(gallery.keep(b"picture").unwrap(), kept);
+        assert_ne!(Kept::random().unwrap(), kept);
+    }
+
+    #[test]
+    fn the_remains_of_an_earlier_life_go_and_everything_else_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let gallery = Gallery::open(directory.path()).unwrap();
+        let (finished, left_over) = (Kept::random().unwrap(), Kept::random().unwrap());
+        gallery.keep(&finished, b"finished").unwrap();
+        gallery.keep(&left_over, b"left over").unwrap();
+        let half = directory.path().join(format!(".{}.part", Kept::random().unwrap().file));
+        let others = [".notes.part", "holiday.png", ".0123.png.part"].map(|name| directory.path().join(name));
+        others.iter().chain([&half]).for_each(|path| fs::write(path, "x").unwrap());
+        gallery.remove_remains(&[left_over.clone(), Kept::random().unwrap()]).unwrap();
+        assert!(!half.exists() && gallery.read(&left_over).unwrap().is_none());
+        assert!(gallery.read(&finished).unwrap().is_some() && others.iter().all(|path| path.exists()));
     }
 
     #[test]

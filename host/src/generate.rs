@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! The one use case: from a request to pictures. Every dialect and the web form come here.
+//! The one use case: from a job to its pictures. Every dialect and the web form come here, by way of
+//! [`crate::jobs`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,87 +9,120 @@ use std::time::Instant;
 use alice_diffusion::{Latent, LatentShape, Noise};
 use alice_plugin::{ErrorKind, LoadRequest, ModelFiles};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use tracing::info;
 
 use crate::app::App;
-use crate::auth::Actor;
 use crate::denoiser::{Denoiser, Prompts, contract_shape, limited};
 use crate::draft::{Parameters, Request};
-use crate::engine::LoadedModel;
+use crate::engine::{Engine, LoadedModel, Seat};
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
+use crate::jobs::{Job, store};
+use crate::metrics::Stage;
 use crate::models::Model;
 use crate::prompts::Encoder;
-use crate::{infotext, picture, pictures};
+use crate::{infotext, picture, sketch};
+
+/// Pictures of one job that are sampled side by side: as many as fill the forward passes of any device. The
+/// engine takes them in their order, so more would only hold more latents.
+const TOGETHER: usize = 16;
 
 /// A finished picture.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Picture {
     /// What it was made with; `seed` is its own.
     pub parameters: Parameters,
-    /// The file.
-    pub png: Vec<u8>,
     /// Where it is kept.
     pub kept: Kept,
 }
 
-/// What came of a request.
-#[derive(Debug)]
+/// What came of a job.
+#[derive(Clone, Debug)]
 pub struct Outcome {
     /// The pictures, by rising seed.
     pub pictures: Vec<Picture>,
     /// The prompt was longer than the model's context, and its end was not seen.
     pub truncated: bool,
-    /// Seconds from getting the turn to the last picture.
+    /// Seconds from the job's beginning to its last picture.
     pub took_s: f64,
 }
 
-/// Waits for its turn, makes the pictures and keeps them as the actor's. Dropping the future ends the work within
+impl Outcome {
+    /// The pictures `kept` of a request.
+    pub fn new(request: &Request, kept: &[Kept], truncated: bool, took_s: f64) -> Self {
+        let pictures = (0_u32..).zip(kept);
+        let pictures = pictures
+            .map(|(place, kept)| Picture { parameters: of_place(request, place), kept: kept.clone() })
+            .collect();
+        Self { pictures, truncated, took_s }
+    }
+}
+
+/// What the picture at `place` is made with.
+fn of_place(request: &Request, place: u32) -> Parameters {
+    let seed = request.parameters.seed.wrapping_add(place.into());
+    Parameters { seed, ..request.parameters.clone() }
+}
+
+/// Makes the pictures of `job` that are not there yet, and keeps them. Dropping the future ends the work within
 /// one step.
 ///
 /// # Errors
-/// [`Error::Busy`] at once when the line is full; whatever the backend says; [`Error::Timeout`].
-pub async fn run(app: &App, actor: &Actor, request: Request) -> Result<Outcome> {
-    let _turn = app.queue.turn().await?;
+/// Whatever the backend says; [`Error::Timeout`].
+pub(crate) async fn run(app: &App, job: &Job) -> Result<Outcome> {
     let began = Instant::now();
-    let model = load(app, &request.model).await?;
-    let (prompts, truncated) = encode(app, &model, &request).await?;
-    let seeds = (0..u64::from(request.count)).map(|i| request.parameters.seed.wrapping_add(i));
-    let account = actor.account();
-    let jobs = seeds.map(|seed| make(app, account, &model, &request, &prompts, seed));
-    // Side by side only as many as share forward passes: more would wait for each other at every step.
-    let rows = 1 + usize::from(prompts.unconditional.is_some());
-    let together = (app.config.engine.max_rows.rows() / rows).max(1);
-    let pictures = stream::iter(jobs).buffered(together).try_collect::<Vec<_>>().await?;
-    let took_s = began.elapsed().as_secs_f64();
-    let parameters = &request.parameters;
-    info!(
-        model = %request.model.id, steps = parameters.steps, scheduler = %parameters.scheduler,
-        width = parameters.rendered_width, height = parameters.rendered_height, took_s,
-        "Pictures made with `{}`: {}", request.model.id, pictures.len(),
-    );
-    Ok(Outcome { pictures, truncated, took_s })
+    let request = &job.request;
+    let wanted = load_request(&request.model);
+    let engine = app.engines.pick(&wanted);
+    let seat = engine.seat(job.caller.key(), order(job, 0));
+    let model = load(app, &seat, &request.model, wanted).await?;
+    let (prompts, truncated) = encode(app, &seat, &model, request).await?;
+    drop(seat);
+    if truncated {
+        job.note_truncated();
+    }
+    let missing = (0..request.count).filter(|place| !job.made.contains(place));
+    let pictures = missing.map(|place| make(app, job, &engine, &model, &prompts, place));
+    stream::iter(pictures).buffered(TOGETHER).try_collect::<()>().await?;
+    Ok(Outcome::new(request, &job.planned, truncated, began.elapsed().as_secs_f64()))
 }
 
-async fn load(app: &App, model: &Model) -> Result<Arc<LoadedModel>> {
+/// How the engine is asked for `model`.
+pub(crate) fn load_request(model: &Model) -> LoadRequest {
     let files = ModelFiles::Diffusers { path: model.path.clone() };
-    let family = model.family.as_str().to_owned();
-    let request = LoadRequest { files, family, dtype: "auto".into(), device: 0 };
-    let loaded = limited(app.config.generation.request_timeout, app.engine.load(request)).await;
-    loaded.map_err(|error| match error {
+    LoadRequest { files, family: model.family.as_str().to_owned(), dtype: "auto".into(), device: 0 }
+}
+
+/// A job's pictures stand in line one after the other, and behind those of its caller's earlier jobs.
+fn order(job: &Job, place: u32) -> u64 {
+    (job.number.unsigned_abs() << 16) + u64::from(place)
+}
+
+async fn load(app: &App, seat: &Seat, model: &Model, wanted: LoadRequest) -> Result<Arc<LoadedModel>> {
+    let loaded = limited(app.config.generation.request_timeout, seat.load(wanted)).await;
+    loaded.map_err(|error| unusable(model, error))
+}
+
+/// An error of loading a model in the words of the daemon.
+pub(crate) fn unusable(model: &Model, error: Error) -> Error {
+    match error {
         Error::Backend(error) if matches!(error.kind, ErrorKind::BadModel | ErrorKind::Unsupported) => {
             Error::Model { id: model.id.clone(), problem: error.message }
         }
         other => other,
-    })
+    }
 }
 
 /// The encoded prompts, and whether the prompt was cut.
-async fn encode(app: &App, model: &Arc<LoadedModel>, request: &Request) -> Result<(Prompts, bool)> {
+async fn encode(
+    app: &App,
+    seat: &Seat,
+    model: &Arc<LoadedModel>,
+    request: &Request,
+) -> Result<(Prompts, bool)> {
     let parameters = &request.parameters;
     let shape = contract_shape(latent_shape(model, parameters))?;
     let encoder = Encoder {
-        engine: &app.engine,
+        seat,
         model,
         tokenizers: request.model.tokenizers(&model.info.text_encoders)?,
         settings: request.model.settings,
@@ -118,47 +152,82 @@ fn latent_shape(model: &LoadedModel, parameters: &Parameters) -> LatentShape {
 /// One picture: noise, sampling, decoding, enlarging, keeping.
 async fn make(
     app: &App,
-    account: Option<i64>,
+    job: &Job,
+    engine: &Engine,
     model: &Arc<LoadedModel>,
-    request: &Request,
     prompts: &Prompts,
-    seed: u64,
-) -> Result<Picture> {
-    let parameters = Parameters { seed, ..request.parameters.clone() };
-    let latent = sample(app, model, request, prompts, &parameters).await?;
+    place: u32,
+) -> Result<()> {
+    let parameters = of_place(&job.request, place);
+    let seat = engine.seat(job.caller.key(), order(job, place));
+    let latent = sample(app, job, engine, &seat, model, prompts, &parameters, place).await?;
     if !latent.values.iter().all(|value| value.is_finite()) {
         let problem = "it produced values that are not numbers".to_owned();
-        return Err(Error::Model { id: request.model.id.clone(), problem });
+        return Err(Error::Model { id: job.request.model.id.clone(), problem });
     }
     let shape = contract_shape(latent.shape)?;
     let scale = model.info.latent_scale;
-    let rgb = limited(app.config.generation.request_timeout, app.engine.decode(model, shape, latent.values))
-        .await?;
-    let text = infotext::write(&parameters, request.schedule.sampler());
+    let limit_s = app.config.generation.request_timeout;
+    let rgb = limited(limit_s, seat.decode(model, shape, latent.values)).await?;
+    drop(seat);
+    let text = infotext::write(&parameters, job.request.schedule.sampler());
     let finish = {
-        let (app, parameters) = (app.clone(), parameters.clone());
+        let (app, kept) = (app.clone(), job.planned[place as usize].clone());
+        let (number, account, now) = (job.number, job.account, app.clock.now());
+        let finish = job.finish(now);
         move || {
+            let began = Instant::now();
             let rendered = picture::from_rgb(shape.width * scale, shape.height * scale, rgb)?;
             let finished = picture::enlarge(rendered, parameters.width, parameters.height);
             let png = picture::png(&finished, &text)?;
-            let kept = app.gallery.keep(&png)?;
-            anyhow::Ok((png, kept))
+            app.gallery.keep(&kept, &png)?;
+            let row = kept.clone();
+            let write = app.database.write_now(move |transaction| {
+                store::add_picture(transaction, number, account, place, &row, finish)
+            });
+            app.metrics.stage(Stage::Keep, began.elapsed());
+            // A file without its row would be nobody's picture.
+            write.or_else(|error| app.gallery.remove(&kept).map_err(Error::from).and(Err(error)))
         }
     };
-    let (png, kept) = tokio::task::spawn_blocking(finish).await.map_err(anyhow::Error::from)??;
-    pictures::register(&app.database, &kept, account, app.clock.now()).await?;
-    Ok(Picture { parameters, png, kept })
+    // On a thread of its own, which ends what it has begun: file and row come together or not at all, also
+    // when nobody waits any more.
+    tokio::task::spawn_blocking(finish).await.map_err(anyhow::Error::from)?
 }
 
+#[expect(clippy::too_many_arguments, reason = "they are what a picture is made of")]
 async fn sample(
     app: &App,
+    job: &Job,
+    engine: &Engine,
+    seat: &Seat,
     model: &Arc<LoadedModel>,
-    request: &Request,
     prompts: &Prompts,
     parameters: &Parameters,
+    place: u32,
 ) -> Result<Latent> {
-    let (guidance, limit_s) = (parameters.guidance(), app.config.generation.request_timeout);
-    let denoiser = Denoiser::new(&app.engine, model, prompts, guidance, &request.schedule, limit_s);
-    let (mut noise, shape) = (Noise::new(parameters.seed), latent_shape(model, parameters));
-    request.schedule.sample(&denoiser, &mut noise, shape).await
+    let schedule = &job.request.schedule;
+    let (sketcher, easel) = sketch::ends(job, schedule.points().len());
+    let sampled = async {
+        let sketcher = sketcher;
+        let denoiser = Denoiser {
+            seat,
+            model,
+            prompts,
+            guidance: parameters.guidance(),
+            steps: schedule.points().len(),
+            limit_s: app.config.generation.request_timeout,
+            done: 0.into(),
+            stepped: &|step, denoised| {
+                app.jobs.stepped(job);
+                sketcher.stepped(step, denoised);
+            },
+        };
+        let (mut noise, shape) = (Noise::new(parameters.seed), latent_shape(model, parameters));
+        schedule.sample(&denoiser, &mut noise, shape).await
+    };
+    // The easel has a seat of its own, as the sampler goes on while it draws.
+    let drawn = easel.draw(app, job, place, engine.seat(job.caller.key(), order(job, place)), model);
+    let (latent, ()) = tokio::join!(sampled, drawn);
+    latent
 }

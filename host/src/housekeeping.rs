@@ -14,13 +14,15 @@ use crate::auth::sessions;
 use crate::clock::{Clock, Timestamp};
 use crate::database::Database;
 use crate::error::Result;
-use crate::pictures;
+use crate::{jobs, pictures};
 
 /// How often it is looked whether there is anything to do.
 const PERIOD: Duration = Duration::from_secs(15);
 /// Seconds after which the time is written down again, for the daemon's next life. An idle server need not
 /// wake its disk more often.
 const MARK_EVERY: i64 = 300;
+/// Seconds of a day.
+const DAY: i64 = 24 * 3600;
 
 /// Tidies up until the daemon ends.
 pub async fn run(app: App) {
@@ -40,9 +42,11 @@ pub async fn tidy(app: &App) -> Result<()> {
     if app.clock.went_back() {
         return shut_doors(app).await;
     }
+    app.jobs.tidy();
     let (now, timeout) = (app.clock.now(), app.config.server.session_timeout_seconds);
     let marked = app.database.read(marked_time).await?;
     let ended = app.database.read(move |connection| sessions::any_ended(connection, now, timeout)).await?;
+    let jobs_kept_for = i64::from(app.config.limits.job_days) * DAY;
     let seen = app.usage.pending();
     let mark = now >= marked.unwrap_or(0).saturating_add(MARK_EVERY);
     if seen.is_none() && !ended && !mark {
@@ -55,6 +59,7 @@ pub async fn tidy(app: &App) -> Result<()> {
                 seen.write(transaction)?;
             }
             sessions::remove_ended(transaction, now, timeout)?;
+            jobs::store::forget_ended_before(transaction, now.saturating_sub(jobs_kept_for))?;
             mark_time(transaction, now)
         })
         .await?;

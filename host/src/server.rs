@@ -16,13 +16,12 @@ use crate::app::App;
 use crate::auth::setup;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::{housekeeping, router};
+use crate::{housekeeping, jobs, router};
 
 mod addresses;
 mod connections;
 
-/// How long requests that are running may take to finish after the order to end. The pictures of those that
-/// do not are lost, as the client is told by its closed connection.
+/// How long jobs may take to finish after the order to end. Those that do not begin again when the daemon does.
 const DRAIN: Duration = Duration::from_secs(60);
 /// How often it is looked whether requests are still running.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -42,6 +41,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let app = tokio::task::spawn_blocking(move || App::new(config, Clock::system())).await??;
     // Before any token is made: what the clock ends when it went back is old.
     housekeeping::tidy(&app).await?;
+    jobs::recover(&app).await?;
     let address = listener.local_addr()?;
     info!("Ready at http://{address}");
     setup::announce(&app, address).await?;
@@ -49,6 +49,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     serve(listener, app.clone(), ordered_to_end()?).await;
     housekeeping.abort();
     housekeeping::tidy(&app).await?;
+    app.database.write(jobs::store::forgive_starts).await?;
     app.database.settle().await?;
     info!("Ended");
     Ok(())
@@ -58,9 +59,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 pub async fn serve(listener: TcpListener, app: App, end: impl Future<Output = ()>) {
     let router = router::router(app.clone());
     let open = connections::serve_until(end, listener, router, &app.config).await;
-    info!(running = app.queue.present(), "Draining");
+    info!(running = app.jobs.unfinished(), "Draining");
     let idle = async {
-        while app.queue.present() > 0 {
+        while app.jobs.unfinished() > 0 {
             tokio::time::sleep(GLANCE).await;
         }
         tokio::time::sleep(DRAIN_IDLE).await;

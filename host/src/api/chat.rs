@@ -17,7 +17,8 @@ use crate::app::App;
 use crate::auth::Actor;
 use crate::draft::{Draft, Parameters};
 use crate::error::{Alice, Error, Result};
-use crate::generate;
+use crate::generate::Outcome;
+use crate::jobs::{self, Leave, Wish};
 
 /// Most pictures of one request in this API.
 const MAX_COUNT: u32 = 100;
@@ -140,9 +141,10 @@ pub async fn create(
     let wire: ChatRequest = json::parse(&body)?;
     let model = wire.model.clone();
     let request = wire.into_draft()?.resolve(&app.models, &app.config, MAX_COUNT)?;
-    let outcome = generate::run(&app, &actor, request).await?;
+    let job = jobs::submit(&app, &actor, request, Wish::plain(Leave::Cancel)).await?;
+    let outcome = job.outcome().await?;
     let urls = files::urls(&app, &actor, &headers, &outcome.pictures).await?;
-    Ok(Json(ChatResponse::new(outcome, model, urls)))
+    Ok(Json(ChatResponse::new(&outcome, model, urls)))
 }
 
 impl ChatRequest {
@@ -262,8 +264,8 @@ fn number<T: std::str::FromStr>(fields: &Map<String, Value>, name: &str) -> Opti
 }
 
 impl ChatResponse {
-    fn new(outcome: generate::Outcome, model: String, urls: Vec<String>) -> Self {
-        let pictures = outcome.pictures;
+    fn new(outcome: &Outcome, model: String, urls: Vec<String>) -> Self {
+        let pictures = &outcome.pictures;
         let parameters = pictures[0].parameters.clone();
         let plural = if pictures.len() == 1 { "image" } else { "images" };
         let metadata = Metadata {

@@ -27,10 +27,7 @@ pub async fn image(
     let kept = Kept::named(&file).ok_or(Error::NotFound)?;
     let signature = signature.ok().map(|Query(signature)| signature);
     let visibility = pictures::authorize(&app, &actor, &kept, signature).await?;
-    let gallery = app.gallery.clone();
-    let read = tokio::task::spawn_blocking(move || gallery.read(&kept)).await;
-    let bytes = read.map_err(anyhow::Error::from).and_then(|read| read).map_err(Error::from)?;
-    let bytes = bytes.ok_or(Error::NotFound)?;
+    let bytes = read(&app, &kept).await?;
     let cache = match visibility {
         Visibility::Private => "private, no-store",
         // The name is the secret: no cache beside the reader's own may keep what it shows.
@@ -43,6 +40,16 @@ pub async fn image(
     ];
     // Pages of other sites may show a picture whose address they were given.
     Ok((headers, [("cross-origin-resource-policy", "cross-origin")], bytes).into_response())
+}
+
+/// The file of a kept picture.
+///
+/// # Errors
+/// [`Error::NotFound`] if it is gone; what the disk says.
+pub async fn read(app: &App, kept: &Kept) -> crate::error::Result<Vec<u8>> {
+    let (gallery, kept) = (app.gallery.clone(), kept.clone());
+    let read = tokio::task::spawn_blocking(move || gallery.read(&kept)).await;
+    read.map_err(anyhow::Error::from)??.ok_or(Error::NotFound)
 }
 
 /// The address of this server as the client called it: the forwarded scheme and the `Host`; without one the

@@ -16,7 +16,8 @@ use crate::app::App;
 use crate::auth::Actor;
 use crate::draft::{Draft, Parameters};
 use crate::error::{Error, OpenAi, Result};
-use crate::generate::{self, Outcome};
+use crate::generate::Outcome;
+use crate::jobs::{self, Leave, Wish};
 
 /// Most pictures of one request in this API.
 const MAX_COUNT: u32 = 10;
@@ -104,12 +105,19 @@ pub async fn create(
     let names = wire.names();
     let request = wire.into_draft()?.resolve(&app.models, &app.config, MAX_COUNT);
     let request = request.map_err(|error| error.renamed(names))?;
-    let outcome = generate::run(&app, &actor, request).await?;
+    let job = jobs::submit(&app, &actor, request, Wish::plain(Leave::Cancel)).await?;
+    let outcome = job.outcome().await?;
     let urls = match format {
         ResponseFormat::B64Json => Vec::new(),
         ResponseFormat::Url => files::urls(&app, &actor, &headers, &outcome.pictures).await?,
     };
-    Ok(Json(ImageResponse::new(outcome, urls)))
+    let mut files = Vec::new();
+    if let ResponseFormat::B64Json = format {
+        for picture in &outcome.pictures {
+            files.push(files::read(&app, &picture.kept).await?);
+        }
+    }
+    Ok(Json(ImageResponse::new(&outcome, &files, urls)))
 }
 
 impl ImageRequest {
@@ -166,13 +174,14 @@ fn sides(size: &str) -> Result<(i64, i64)> {
 
 impl ImageResponse {
     /// The answer with the addresses of the pictures, or without any with the pictures themselves.
-    fn new(outcome: Outcome, urls: Vec<String>) -> Self {
+    fn new(outcome: &Outcome, files: &[Vec<u8>], urls: Vec<String>) -> Self {
         let Outcome { pictures, truncated, took_s } = outcome;
         let parameters = pictures[0].parameters.clone();
         let mut urls = urls.into_iter();
-        let data = pictures.into_iter().map(|picture| {
+        let mut files = files.iter();
+        let data = pictures.iter().map(|picture| {
             let url = urls.next();
-            let b64_json = url.is_none().then(|| BASE64_STANDARD.encode(&picture.png));
+            let b64_json = files.next().map(|png| BASE64_STANDARD.encode(png));
             ImageData { b64_json, url, seed: picture.parameters.seed }
         });
         Self {
@@ -184,8 +193,8 @@ impl ImageResponse {
             x_alice: Effective {
                 enlarged: parameters.enlarged(),
                 parameters,
-                prompt_truncated: truncated,
-                took_s,
+                prompt_truncated: *truncated,
+                took_s: *took_s,
             },
         }
     }

@@ -32,7 +32,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "generation.force_float32",
     "generation.keep_clip_on_cpu",
     "generation.low_memory",
-    "generation.max_concurrent",
     "generation.sdcpp_binary",
     "generation.sdcpp_threads",
     "generation.torch_compile_mode",

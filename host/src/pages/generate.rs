@@ -2,6 +2,8 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! `/`: the form, the picture and what it was made with.
 
+use std::sync::Arc;
+
 use alice_diffusion::Sampler;
 use askama::Template;
 use axum::extract::rejection::{FormRejection, QueryRejection};
@@ -15,7 +17,8 @@ use crate::app::App;
 use crate::auth::Actor;
 use crate::draft::Draft;
 use crate::error::{Error, Result};
-use crate::generate::{self, Outcome};
+use crate::generate::Outcome;
+use crate::jobs::{self, Leave, Wish};
 
 /// Most pictures of one form.
 const MAX_COUNT: u32 = 4;
@@ -100,7 +103,7 @@ pub async fn submit(
         return render(&app, &actor, StatusCode::BAD_REQUEST, Fields::default(), Some(message), None);
     };
     match make(&app, &actor, &fields).await {
-        Ok(outcome) => render(&app, &actor, StatusCode::OK, fields, None, Some(Shown::new(outcome))),
+        Ok(outcome) => render(&app, &actor, StatusCode::OK, fields, None, Some(Shown::new(&outcome))),
         Err(error) => {
             let status = error.answered_by_page();
             render(&app, &actor, status, fields, Some(error.to_string()), None)
@@ -108,9 +111,9 @@ pub async fn submit(
     }
 }
 
-async fn make(app: &App, actor: &Actor, fields: &Fields) -> Result<Outcome> {
+async fn make(app: &App, actor: &Actor, fields: &Fields) -> Result<Arc<Outcome>> {
     let request = fields.to_draft()?.resolve(&app.models, &app.config, MAX_COUNT)?;
-    generate::run(app, actor, request).await
+    jobs::submit(app, actor, request, Wish::plain(Leave::Cancel)).await?.outcome().await
 }
 
 impl Fields {
@@ -148,7 +151,7 @@ fn number<T: std::str::FromStr>(param: &str, text: &str) -> Result<Option<T>> {
 }
 
 impl Shown {
-    fn new(outcome: Outcome) -> Self {
+    fn new(outcome: &Outcome) -> Self {
         let parameters = &outcome.pictures[0].parameters;
         let mut shown = vec![("Prompt", parameters.prompt.clone())];
         shown.extend(parameters.negative_prompt.clone().map(|text| ("Negative prompt", text)));

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! Jobs: every request for pictures becomes one. A job is on the disk before its client hears that it was
+//! accepted, waits in a bounded line, runs, and is finished or honestly failed, also across the daemon's death.
+//!
+//! Here are those that run, wait, or ended a short while ago; older ones are in the database only
+//! (`jobs/store.rs`). `jobs/run.rs` moves them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+mod attend;
+mod caller;
+mod job;
+mod line;
+mod pace;
+mod run;
+pub mod store;
+
+pub use attend::{Attendance, Leave, Wish};
+pub use caller::Caller;
+pub use job::{Job, Look, Partial, Preview, Progress};
+pub use run::{cancel, recover, submit};
+
+use line::{Bounds, Full, Line};
+use pace::{Pace, step_work};
+
+/// The longest time after which a client is told to come back, in seconds.
+const LONGEST_RETRY_S: u64 = 300;
+/// Seconds that a job takes, as long as nothing was measured.
+const UNMEASURED_S: f64 = 1.0;
+
+/// What marks two requests as the same: a hash of who asked, where, and for what.
+pub type Fingerprint = [u8; 32];
+
+/// The jobs in memory.
+#[derive(Debug)]
+pub struct Jobs {
+    inner: Mutex<Inner>,
+    /// Changes whenever somebody's place in line may have.
+    moved: watch::Sender<()>,
+    keep: Duration,
+}
+
+#[derive(Debug)]
+struct Inner {
+    line: Line,
+    jobs: HashMap<i64, Arc<Job>>,
+    numbers: HashMap<String, i64>,
+    repeatable: HashMap<Fingerprint, i64>,
+    ended: Vec<(Instant, i64)>,
+    pace: Pace,
+}
+
+/// Where a waiting job stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// How many jobs begin before it.
+    pub ahead: usize,
+    /// Seconds until it is done, if that can be told.
+    pub eta_s: Option<f64>,
+}
+
+impl Jobs {
+    /// An empty line.
+    pub fn new(config: &Config) -> Self {
+        let bounds = Bounds {
+            running: config.generation.max_concurrent.jobs(),
+            running_per_caller: config.generation.max_concurrent.jobs_of_one_caller(),
+            waiting: config.limits.waiting,
+            waiting_per_caller: config.limits.waiting_per_caller,
+        };
+        let inner = Inner {
+            line: Line::new(bounds),
+            jobs: HashMap::new(),
+            numbers: HashMap::new(),
+            repeatable: HashMap::new(),
+            ended: Vec::new(),
+            pace: Pace::default(),
+        };
+        let keep = Duration::from_secs(config.limits.retry_keep_seconds.into());
+        Self { inner: Mutex::new(inner), moved: watch::Sender::new(()), keep }
+    }
+
+    /// The job `id`, if it is in memory.
+    pub fn get(&self, id: &str) -> Option<Arc<Job>> {
+        let inner = self.lock();
+        inner.numbers.get(id).and_then(|number| inner.jobs.get(number)).cloned()
+    }
+
+    /// Those that wait or run, the oldest first.
+    pub fn present(&self) -> Vec<Arc<Job>> {
+        let mut jobs: Vec<_> =
+            self.lock().jobs.values().filter(|job| !job.progress().is_end()).cloned().collect();
+        jobs.sort_unstable_by_key(|job| job.number);
+        jobs
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().line.waiting()
+    }
+
+    /// How many run.
+    pub fn running(&self) -> usize {
+        self.lock().line.running()
+    }
+
+    /// How many are not over, with those that are just being written down.
+    pub fn unfinished(&self) -> usize {
+        self.lock().line.present()
+    }
+
+    /// Where `job` stands in line; `None` if it does not wait.
+    pub fn place(&self, job: &Job) -> Option<Place> {
+        let inner = self.lock();
+        let ahead = inner.line.ahead(&job.caller, job.number)?;
+        let running =
+            inner.jobs.values().filter(|other| matches!(other.progress(), Progress::Running { .. }));
+        let waiting = ahead.iter().filter_map(|number| inner.jobs.get(number));
+        let work: f64 = running.chain(waiting).map(|other| work_left(other)).sum();
+        Some(Place { ahead: ahead.len(), eta_s: inner.pace.seconds_for(work + work_left(job)) })
+    }
+
+    /// Seconds until a running job is done, if that can be told: all that run share the device.
+    pub fn remaining_s(&self, job: &Job) -> Option<f64> {
+        let inner = self.lock();
+        let own = work_left(job);
+        let others = inner.jobs.values().filter(|other| {
+            other.number != job.number && matches!(other.progress(), Progress::Running { .. })
+        });
+        // Each of the others takes no more turns than this one needs.
+        let work: f64 = others.map(|other| work_left(other).min(own)).sum();
+        inner.pace.seconds_for(own + work)
+    }
+
+    /// Resolves whenever somebody's place in line may have changed.
+    pub fn moves(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
+    }
+
+    /// The job that an earlier request of this fingerprint has led to, unless it has failed.
+    fn repeated(&self, fingerprint: &Fingerprint) -> Option<Arc<Job>> {
+        let inner = self.lock();
+        let job = inner.repeatable.get(fingerprint).and_then(|number| inner.jobs.get(number))?;
+        (!matches!(job.progress(), Progress::Failed(_) | Progress::Cancelled)).then(|| Arc::clone(job))
+    }
+
+    /// A promise of a place for one more job of `caller`.
+    fn admit(&self, caller: &Caller) -> Result<()> {
+        let mut inner = self.lock();
+        inner.line.promise(caller).map_err(|full| {
+            let retry_after_s = inner.retry_after_s(match full {
+                Full::Line => None,
+                Full::Caller => Some(caller),
+            });
+            match full {
+                Full::Line => Error::Busy { retry_after_s },
+                Full::Caller => Error::TooManyJobs { retry_after_s },
+            }
+        })
+    }
+
+    fn release(&self, caller: &Caller) {
+        self.lock().line.release(caller);
+    }
+
+    /// Puts a job into the line, which from here on may be found.
+    fn enter(&self, job: Job, fingerprint: Option<Fingerprint>) -> Arc<Job> {
+        let job = Arc::new(job);
+        let mut inner = self.lock();
+        inner.line.enter(&job.caller, job.number);
+        inner.numbers.insert(job.id.clone(), job.number);
+        inner.jobs.insert(job.number, Arc::clone(&job));
+        if let Some(fingerprint) = fingerprint {
+            inner.repeatable.insert(fingerprint, job.number);
+        }
+        drop(inner);
+        self.moved.send_replace(());
+        job
+    }
+
+    /// The job that begins now, if one may.
+    fn begin(&self) -> Option<Arc<Job>> {
+        let mut inner = self.lock();
+        if inner.line.running() == 0 {
+            inner.pace.begin(Instant::now());
+        }
+        let number = inner.line.begin()?;
+        let job = inner.jobs.get(&number).cloned();
+        drop(inner);
+        self.moved.send_replace(());
+        job
+    }
+
+    /// A step of a picture of `job` is done.
+    pub(crate) fn stepped(&self, job: &Job) {
+        self.lock().pace.add(step_work(&job.request), Instant::now());
+        job.stepped();
+    }
+
+    /// Takes a job out of the line if it waits there.
+    fn withdraw(&self, job: &Job) -> bool {
+        let mut inner = self.lock();
+        let waits = inner.line.waits(&job.caller, job.number);
+        if waits {
+            inner.line.leave(&job.caller, job.number);
+        }
+        waits
+    }
+
+    /// A job is over: it leaves the line, and memory some time later.
+    fn leave(&self, job: &Job) {
+        let mut inner = self.lock();
+        inner.line.leave(&job.caller, job.number);
+        inner.ended.push((Instant::now(), job.number));
+        if inner.line.running() == 0 {
+            inner.pace.rest();
+        }
+        drop(inner);
+        self.moved.send_replace(());
+    }
+
+    /// Forgets the jobs that ended a while ago.
+    pub fn tidy(&self) {
+        let mut inner = self.lock();
+        let Inner { ended, jobs, numbers, repeatable, .. } = &mut *inner;
+        ended.retain(|(at, number)| {
+            let stays = at.elapsed() < self.keep;
+            if !stays && let Some(job) = jobs.remove(number) {
+                numbers.remove(&job.id);
+                repeatable.retain(|_, other| other != number);
+            }
+            stays
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while it is held would be a fault of plain arithmetic; the daemon goes on.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Seconds until one more job (of `caller`, or of anyone) should find a place: the average of what is
+    /// left to do, as one place is free when one of these is done.
+    fn retry_after_s(&self, caller: Option<&Caller>) -> u64 {
+        let present = self.jobs.values().filter(|job| !job.progress().is_end());
+        let (mut work, mut count) = (0.0, 0_u32);
+        for job in present {
+            work += work_left(job);
+            count += u32::from(caller.is_none_or(|caller| job.caller == *caller));
+        }
+        let seconds = self.pace.seconds_for(work / f64::from(count.max(1))).unwrap_or(UNMEASURED_S);
+        (seconds.ceil() as u64).clamp(1, LONGEST_RETRY_S)
+    }
+}
+
+/// The work that is left of a job.
+fn work_left(job: &Job) -> f64 {
+    f64::from(job.steps().saturating_sub(job.steps_done())) * step_work(&job.request)
+}

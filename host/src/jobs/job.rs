@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! One job while it is in memory: what it is to do, how far it has come, and who waits for it.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, watch};
+
+use super::Caller;
+use crate::clock::Timestamp;
+use crate::draft::Request;
+use crate::error::{Error, Result};
+use crate::gallery::Kept;
+use crate::generate::Outcome;
+
+/// A job from its acceptance until some time after its end.
+#[derive(Debug)]
+pub struct Job {
+    /// 32 hexadecimal digits that cannot be guessed.
+    pub id: String,
+    /// The order of acceptance.
+    pub number: i64,
+    /// Whose turn it takes.
+    pub caller: Caller,
+    /// The account whose pictures these are.
+    pub account: Option<i64>,
+    /// What to make.
+    pub request: Request,
+    /// The names of its pictures, by their places.
+    pub planned: Vec<Kept>,
+    /// The places of those that an earlier life of the daemon has kept.
+    pub made: Vec<u32>,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When it was accepted or, after a restart of the daemon, taken up again.
+    pub entered: Instant,
+    /// How many partial pictures of each picture its client wants to see.
+    pub partials_wanted: u32,
+    /// When it began.
+    pub(super) began: OnceLock<Instant>,
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) truncated: AtomicBool,
+    /// Steps done, of all pictures together.
+    steps_done: AtomicU32,
+    partials: Mutex<Vec<Partial>>,
+    preview: Mutex<Option<Arc<Preview>>>,
+    /// How many look on and would like to see unfinished pictures.
+    lookers: AtomicUsize,
+    cancelled: AtomicBool,
+    cancel: Notify,
+    pub(super) waiters: AtomicUsize,
+    /// It goes on although nobody waits for it.
+    pub(super) kept_going: AtomicBool,
+}
+
+/// How far a job has come.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// It waits for its turn.
+    Queued,
+    /// It is being worked on.
+    Running {
+        /// Steps done, of all its pictures together.
+        step: u32,
+        /// Steps in all.
+        steps: u32,
+    },
+    /// Its pictures are kept.
+    Done(Arc<Outcome>),
+    /// It ended without all of its pictures.
+    Failed(Arc<Error>),
+    /// Somebody did not want it any more.
+    Cancelled,
+}
+
+impl Progress {
+    /// Whether nothing will come after this.
+    pub fn is_end(&self) -> bool {
+        matches!(self, Self::Done(_) | Self::Failed(_) | Self::Cancelled)
+    }
+}
+
+/// An unfinished picture that the job's client asked for.
+#[derive(Clone, Debug)]
+pub struct Partial {
+    /// Which of the job's pictures, from 0.
+    pub place: u32,
+    /// Which of this picture's partial ones, from 0.
+    pub index: u32,
+    /// The file, of the size of the finished picture.
+    pub png: Arc<[u8]>,
+}
+
+/// A small unfinished picture for whoever looks on.
+#[derive(Debug)]
+pub struct Preview {
+    /// Which of the job's pictures, from 0.
+    pub place: u32,
+    /// After which of the picture's steps.
+    pub step: u32,
+    /// The file.
+    pub png: Vec<u8>,
+}
+
+/// What a job is, before anything has happened to it.
+#[derive(Debug)]
+pub(super) struct New {
+    pub(super) id: String,
+    pub(super) number: i64,
+    pub(super) caller: Caller,
+    pub(super) account: Option<i64>,
+    pub(super) request: Request,
+    pub(super) planned: Vec<Kept>,
+    pub(super) made: Vec<u32>,
+    pub(super) accepted_at: Timestamp,
+    pub(super) partials_wanted: u32,
+    pub(super) kept_going: bool,
+}
+
+impl From<New> for Job {
+    fn from(new: New) -> Self {
+        Self {
+            id: new.id,
+            number: new.number,
+            caller: new.caller,
+            account: new.account,
+            request: new.request,
+            planned: new.planned,
+            made: new.made,
+            accepted_at: new.accepted_at,
+            entered: Instant::now(),
+            partials_wanted: new.partials_wanted,
+            began: OnceLock::new(),
+            progress: watch::Sender::new(Progress::Queued),
+            truncated: AtomicBool::new(false),
+            steps_done: AtomicU32::new(0),
+            partials: Mutex::default(),
+            preview: Mutex::default(),
+            lookers: AtomicUsize::new(0),
+            cancelled: AtomicBool::new(false),
+            cancel: Notify::new(),
+            waiters: AtomicUsize::new(0),
+            kept_going: AtomicBool::new(new.kept_going),
+        }
+    }
+}
+
+impl Job {
+    /// How far it has come, now and whenever that changes.
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Progress {
+        self.progress.borrow().clone()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Why it failed; [`Error::Cancelled`].
+    pub async fn outcome(&self) -> Result<Arc<Outcome>> {
+        let mut watch = self.watch();
+        let gone = |_| Error::Internal(anyhow::anyhow!("a job went away without an end"));
+        let end = watch.wait_for(Progress::is_end).await.map_err(gone)?.clone();
+        match end {
+            Progress::Done(outcome) => Ok(outcome),
+            Progress::Failed(error) => Err(Error::Job(error)),
+            _ => Err(Error::Cancelled),
+        }
+    }
+
+    /// Steps of all its pictures together.
+    pub fn steps(&self) -> u32 {
+        let steps = u32::try_from(self.request.schedule.points().len()).unwrap_or(u32::MAX);
+        steps.saturating_mul(self.request.count)
+    }
+
+    /// Steps that are done.
+    pub fn steps_done(&self) -> u32 {
+        self.steps_done.load(Ordering::Relaxed)
+    }
+
+    /// One more step is done.
+    pub(crate) fn stepped(&self) {
+        let step = self.steps_done.fetch_add(1, Ordering::Relaxed) + 1;
+        let running = Progress::Running { step, steps: self.steps() };
+        self.progress.send_if_modified(|progress| {
+            let goes_on = !progress.is_end();
+            if goes_on {
+                *progress = running;
+            }
+            goes_on
+        });
+    }
+
+    /// The prompt was longer than the model reads.
+    pub(crate) fn note_truncated(&self) {
+        self.truncated.store(true, Ordering::Relaxed);
+    }
+
+    /// The partial pictures so far, from number `from` on, in the order in which they came.
+    pub fn partials(&self, from: usize) -> Vec<Partial> {
+        lock(&self.partials).get(from..).unwrap_or_default().to_vec()
+    }
+
+    pub(crate) fn add_partial(&self, partial: Partial) {
+        lock(&self.partials).push(partial);
+        self.progress.send_modify(|_| {});
+    }
+
+    /// The latest preview, if anybody looked on.
+    pub fn preview(&self) -> Option<Arc<Preview>> {
+        lock(&self.preview).clone()
+    }
+
+    pub(crate) fn show_preview(&self, preview: Preview) {
+        *lock(&self.preview) = Some(Arc::new(preview));
+        self.progress.send_modify(|_| {});
+    }
+
+    /// Whether anybody would look at a preview.
+    pub(crate) fn is_looked_at(&self) -> bool {
+        self.lookers.load(Ordering::Relaxed) > 0
+    }
+
+    /// Looks on: while the answer lives, previews are made.
+    pub fn look(self: &Arc<Self>) -> Look {
+        self.lookers.fetch_add(1, Ordering::Relaxed);
+        Look(Arc::clone(self))
+    }
+
+    /// Ends the job between two steps. One that has ended stays as it is.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        // One permit is kept for a runner that does not wait yet.
+        self.cancel.notify_one();
+    }
+
+    /// Resolves when the job is to end.
+    pub(super) async fn is_cancelled(&self) {
+        while !self.cancelled.load(Ordering::Relaxed) {
+            self.cancel.notified().await;
+        }
+    }
+}
+
+/// Somebody looks on.
+#[derive(Debug)]
+pub struct Look(Arc<Job>);
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.0.lookers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The locks guard plain values: they are whole even if another holder panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

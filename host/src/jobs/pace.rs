@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! How fast work is done here, by what was done of late: the source of every time that clients are told.
+
+use std::time::{Duration, Instant};
+
+use crate::draft::Request;
+
+/// What was done this long ago counts half.
+const HALF_LIFE: Duration = Duration::from_secs(60);
+/// A gap between two steps in which nothing was measured counts at most so much: the device rested.
+const LONGEST_GAP: Duration = Duration::from_secs(120);
+
+/// Work and the time it took, both fading.
+#[derive(Debug, Default)]
+pub struct Pace {
+    work: f64,
+    seconds: f64,
+    last: Option<Instant>,
+}
+
+impl Pace {
+    /// The device begins to work after a rest.
+    pub fn begin(&mut self, now: Instant) {
+        self.last = Some(now);
+    }
+
+    /// The device has nothing to do.
+    pub fn rest(&mut self) {
+        self.last = None;
+    }
+
+    /// So much work was done since the last call.
+    pub fn add(&mut self, work: f64, now: Instant) {
+        let Some(last) = self.last.replace(now) else { return };
+        let gap = now.saturating_duration_since(last).min(LONGEST_GAP).as_secs_f64();
+        let fade = 0.5_f64.powf(gap / HALF_LIFE.as_secs_f64());
+        self.work = self.work * fade + work;
+        self.seconds = self.seconds * fade + gap;
+    }
+
+    /// Seconds that so much work takes; `None` before anything was measured.
+    pub fn seconds_for(&self, work: f64) -> Option<f64> {
+        (self.work > 0.0 && self.seconds > 0.0).then(|| work * self.seconds / self.work)
+    }
+}
+
+/// The work of one step of one picture: its latent's rows and cells, as the time of a forward pass grows about
+/// with both.
+pub fn step_work(request: &Request) -> f64 {
+    let parameters = &request.parameters;
+    let rows = if parameters.guidance().is_used(request.schedule.points().len()) { 2.0 } else { 1.0 };
+    rows * f64::from(parameters.rendered_width) * f64::from(parameters.rendered_height)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_the_work_over_the_time_it_took_and_rests_do_not_count() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut pace = Pace::default();
+        assert_eq!(pace.seconds_for(1.0), None);
+        pace.begin(at(0));
+        pace.add(10.0, at(1));
+        pace.rest();
+        pace.begin(at(500));
+        pace.add(10.0, at(501));
+        let seconds = pace.seconds_for(20.0).unwrap();
+        assert!((seconds - 2.0).abs() < 1e-9, "{seconds}");
+    }
+
+    #[test]
+    fn what_was_long_ago_counts_little() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        pace.begin(start);
+        pace.add(1.0, start + Duration::from_secs(100));
+        (1..=100).for_each(|i| pace.add(1.0, start + Duration::from_secs(100 + 10 * i)));
+        let seconds = pace.seconds_for(1.0).unwrap();
+        assert!((seconds - 10.0).abs() < 0.1, "{seconds}");
+    }
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! The life of a job: accepted, begun, ended, and taken up again after a restart of the daemon.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use data_encoding::HEXLOWER;
+use futures::FutureExt;
+use tracing::{error, info, warn};
+
+use super::job::New;
+use super::store::{self, Record, State, Stored};
+use super::{Attendance, Caller, Job, Progress, Wish};
+use crate::app::App;
+use crate::auth::{Actor, token};
+use crate::clock::Timestamp;
+use crate::draft::Request;
+use crate::error::{Error, Result};
+use crate::gallery::Kept;
+use crate::generate::{self, Outcome};
+use crate::metrics::Ended;
+
+/// How often a job may have brought the daemon down before it is given up.
+const MOST_STARTS: u32 = 3;
+
+/// Accepts a request: when this returns, the job is on the disk and in line. A repetition joins the job that it
+/// repeats.
+///
+/// # Errors
+/// [`Error::Busy`] and [`Error::TooManyJobs`] at once when the line is full; whatever the disk says.
+pub async fn submit(app: &App, actor: &Actor, request: Request, wish: Wish) -> Result<Attendance> {
+    if wish.repeats
+        && let Some(job) = wish.fingerprint.and_then(|fingerprint| app.jobs.repeated(&fingerprint))
+    {
+        return Ok(Attendance::new(app, job, wish.leave));
+    }
+    let caller = Caller::of(actor);
+    app.jobs.admit(&caller).inspect_err(|_| app.metrics.refused())?;
+    let accepted = accept(app.clone(), caller, actor.account(), request, wish);
+    // In a task of its own: also when its client goes away meanwhile, the job is either nowhere or in line.
+    tokio::spawn(accepted).await.map_err(|error| Error::Internal(error.into()))?
+}
+
+async fn accept(
+    app: App,
+    caller: Caller,
+    account: Option<i64>,
+    request: Request,
+    wish: Wish,
+) -> Result<Attendance> {
+    let now = app.clock.now();
+    let written = write_down(&app, &caller, account, &request, now).await;
+    app.jobs.release(&caller);
+    let (id, number, planned) = written?;
+    let job = Job::from(New {
+        id,
+        number,
+        caller,
+        account,
+        request,
+        planned,
+        made: Vec::new(),
+        accepted_at: now,
+        partials_wanted: wish.partials,
+        kept_going: false,
+    });
+    let job = app.jobs.enter(job, wish.fingerprint);
+    let attendance = Attendance::new(&app, job, wish.leave);
+    advance(&app);
+    Ok(attendance)
+}
+
+async fn write_down(
+    app: &App,
+    caller: &Caller,
+    account: Option<i64>,
+    request: &Request,
+    now: Timestamp,
+) -> Result<(String, i64, Vec<Kept>)> {
+    let id = HEXLOWER.encode(&token::random::<16>()?);
+    let planned = (0..request.count).map(|_| Kept::random()).collect::<Result<Vec<_>>>()?;
+    let stored = Stored::of(request);
+    let (caller, plan, key) = (caller.clone(), planned.clone(), id.clone());
+    let number = app
+        .database
+        .write(move |transaction| store::insert(transaction, &key, account, &caller, &stored, &plan, now))
+        .await?;
+    Ok((id, number, planned))
+}
+
+/// Ends a job that is not over: at once if it waits, else between two steps.
+pub fn cancel(app: &App, job: &Arc<Job>) {
+    if !app.jobs.withdraw(job) {
+        return job.cancel();
+    }
+    let (app, job) = (app.clone(), Arc::clone(job));
+    tokio::spawn(async move {
+        let end = end(&app, &job, Err(Error::Cancelled)).await;
+        close(&app, &job, Duration::ZERO, end);
+    });
+}
+
+/// Begins every job that may begin.
+fn advance(app: &App) {
+    while let Some(job) = app.jobs.begin() {
+        tokio::spawn(run(app.clone(), job));
+    }
+}
+
+/// Runs a job to its end, and lets the next ones begin.
+async fn run(app: App, job: Arc<Job>) {
+    let began = *job.began.get_or_init(Instant::now);
+    app.metrics.waited(began - job.entered);
+    let number = job.number;
+    app.database.post(move |transaction| store::count_start(transaction, number));
+    job.progress.send_replace(Progress::Running { step: 0, steps: job.steps() });
+    let work = AssertUnwindSafe(generate::run(&app, &job)).catch_unwind();
+    let result = tokio::select! {
+        result = work => result.unwrap_or_else(|_| Err(Error::Internal(anyhow::anyhow!("a job panicked")))),
+        () = job.is_cancelled() => Err(Error::Cancelled),
+    };
+    let end = end(&app, &job, result).await;
+    close(&app, &job, began.elapsed(), end);
+    advance(&app);
+}
+
+/// Tells everybody that a job has ended.
+fn close(app: &App, job: &Job, took: Duration, end: Progress) {
+    let (how, pictures) = match &end {
+        Progress::Done(outcome) => (Ended::Done, outcome.pictures.len() as u64),
+        Progress::Cancelled => (Ended::Cancelled, 0),
+        _ => (Ended::Failed, 0),
+    };
+    app.metrics.ended(how, took, pictures);
+    app.jobs.leave(job);
+    job.progress.send_replace(end);
+}
+
+/// Writes down how a job ended. One that is done was written down with its last picture.
+async fn end(app: &App, job: &Job, result: Result<Outcome>) -> Progress {
+    let progress = match result {
+        Ok(outcome) => {
+            let parameters = &job.request.parameters;
+            info!(
+                job.id = %job.id, model = %job.request.model.id, steps = parameters.steps,
+                scheduler = %parameters.scheduler, width = parameters.rendered_width,
+                height = parameters.rendered_height, took_s = outcome.took_s,
+                "Job `{}` made {} pictures with `{}`", job.id, outcome.pictures.len(), job.request.model.id,
+            );
+            return Progress::Done(Arc::new(outcome));
+        }
+        Err(Error::Cancelled) => {
+            info!(job.id = %job.id, "Job `{}` was cancelled", job.id);
+            Progress::Cancelled
+        }
+        Err(cause) => {
+            cause.log_of_job(&job.id);
+            Progress::Failed(Arc::new(cause))
+        }
+    };
+    let (number, now) = (job.number, app.clock.now());
+    let (state, error) = match &progress {
+        Progress::Failed(cause) => (State::Failed, Some((cause.code(), cause.to_string()))),
+        _ => (State::Cancelled, None),
+    };
+    let written = app
+        .database
+        .write(move |transaction| {
+            let error = error.as_ref().map(|(code, message)| (*code, message.as_str()));
+            store::end(transaction, number, state, error, now)
+        })
+        .await;
+    if let Err(cause) = written {
+        error!(job.id = %job.id, "The end of job `{}` could not be written down; it runs again after a restart: {cause}", job.id);
+    }
+    progress
+}
+
+/// Takes up the jobs of the daemon's earlier life, and removes what is left of pictures that will never be.
+///
+/// # Errors
+/// When database or disk fail.
+pub async fn recover(app: &App) -> Result<()> {
+    let (jobs, left_over) = app
+        .database
+        .read(|connection| Ok((store::unfinished(connection)?, store::left_over(connection)?)))
+        .await?;
+    let gallery = app.gallery.clone();
+    let removed = tokio::task::spawn_blocking(move || gallery.remove_remains(&left_over)).await;
+    removed.map_err(anyhow::Error::from)??;
+    app.database.write(store::forget_left_over).await?;
+    let count = jobs.len();
+    for record in jobs {
+        if let Err(cause) = take_up(app, record).await {
+            error!("A job of the daemon's earlier life could not be taken up: {cause}");
+        }
+    }
+    if count > 0 {
+        info!(count, "Jobs taken up again from the daemon's earlier life: {count}");
+    }
+    advance(app);
+    Ok(())
+}
+
+/// Puts one job into the line again, or fails it with the reason why not.
+async fn take_up(app: &App, record: Record) -> Result<()> {
+    let (number, id) = (record.number, record.id.clone());
+    match again(app, record).await {
+        Ok(job) => {
+            app.jobs.enter(job, None);
+            Ok(())
+        }
+        Err(cause) => {
+            warn!(job.id = %id, "Job `{id}` cannot be taken up again: {cause}");
+            let (code, message, now) = (cause.code(), cause.to_string(), app.clock.now());
+            app.database
+                .write(move |transaction| {
+                    store::end(transaction, number, State::Failed, Some((code, &message)), now)
+                })
+                .await
+        }
+    }
+}
+
+async fn again(app: &App, record: Record) -> Result<Job> {
+    if record.starts >= MOST_STARTS {
+        return Err(Error::Job(Arc::new(Error::Interrupted { starts: record.starts })));
+    }
+    let stored: Stored = serde_json::from_str(&record.request).map_err(anyhow::Error::from)?;
+    let request = stored.restore(&app.models)?;
+    let number = record.number;
+    let (kept, planned) = app
+        .database
+        .read(move |connection| {
+            Ok((store::pictures(connection, number)?, store::planned(connection, number)?))
+        })
+        .await?;
+    let made = kept.iter().map(|(place, _)| *place).collect();
+    let mut all = [kept, planned].concat();
+    all.sort_unstable_by_key(|(place, _)| *place);
+    if all.len() != request.count as usize {
+        return Err(Error::Internal(anyhow::anyhow!("the names of the job's pictures are not complete")));
+    }
+    Ok(Job::from(New {
+        id: record.id,
+        number,
+        caller: record.caller.parse()?,
+        account: record.account,
+        request,
+        planned: all.into_iter().map(|(_, kept)| kept).collect(),
+        made,
+        accepted_at: record.accepted_at,
+        partials_wanted: 0,
+        kept_going: true,
+    }))
+}
+
+impl Job {
+    /// What is written down with a picture that is kept now.
+    pub(crate) fn finish(&self, now: Timestamp) -> store::Finish {
+        let took = self.began.get().map_or(0, |began| began.elapsed().as_millis());
+        store::Finish {
+            now,
+            took_ms: i64::try_from(took).unwrap_or(i64::MAX),
+            truncated: self.truncated.load(Ordering::Relaxed),
+        }
+    }
+}
