@@ -3,6 +3,7 @@
 //! The network as a sampler sees it: one evaluation in the engine, with guidance.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -74,7 +75,7 @@ impl Denoise for Denoiser<'_> {
         let mut rows = vec![row(&self.prompts.conditional)];
         rows.extend(self.unconditional().map(row));
         let (shape, guided) = (contract_shape(x.shape)?, rows.len() > 1);
-        let mut values = limited(self.limit_s, self.seat.denoise(self.model, shape, rows)).await?;
+        let mut values = limited(self.seat, self.limit_s, self.seat.denoise(self.model, shape, rows)).await?;
         if guided {
             let (conditional, unconditional) = values.split_at(values.len() / 2);
             values = self.guidance.guide(conditional, unconditional);
@@ -94,15 +95,23 @@ impl Denoise for Denoiser<'_> {
     }
 }
 
-/// One call of the engine that is given up after `limit_s` seconds: a backend that hangs must not hold its
-/// caller's turn for ever.
+/// A call of the engine that is given up when the device finishes nothing, for anybody, within `limit_s` seconds: a
+/// backend that hangs must not hold a job for ever. Waiting for others is no reason.
 pub(crate) async fn limited<T>(
+    seat: &Seat,
     limit_s: u32,
     call: impl Future<Output = alice_plugin::Result<T>>,
 ) -> Result<T> {
     let limit = Duration::from_secs(u64::from(limit_s));
-    let answer = tokio::time::timeout(limit, call).await;
-    Ok(answer.map_err(|_| Error::Timeout { limit_s })??)
+    let mut call = pin!(call);
+    loop {
+        let finished = seat.calls_finished();
+        match tokio::time::timeout(limit, &mut call).await {
+            Ok(answer) => return Ok(answer?),
+            Err(_) if seat.calls_finished() != finished => {}
+            Err(_) => return Err(Error::Timeout { limit_s }),
+        }
+    }
 }
 
 /// The sampler's shape in the contract's numbers.

@@ -28,6 +28,7 @@ pub type Start = Box<dyn Fn() -> Result<Box<dyn Backend>> + Send>;
 pub struct Engine {
     calls: mpsc::Sender<Call>,
     models: Arc<AtomicUsize>,
+    finished: Arc<std::sync::atomic::AtomicU64>,
 }
 
 /// A model that is on the device. The engine keeps it there at least as long as anyone holds this.
@@ -166,12 +167,14 @@ impl Engine {
     pub fn start(start: Start, max_rows: usize) -> Result<Self> {
         let (calls, inbox) = mpsc::channel();
         let models = Arc::new(AtomicUsize::new(0));
+        let finished = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let counter = finished.clone();
         let device = device::Device::new(start, models.clone())?;
         std::thread::Builder::new()
             .name("engine".into())
-            .spawn(move || mailbox::serve(device, &inbox, max_rows))
+            .spawn(move || mailbox::serve(device, &inbox, max_rows, &counter))
             .map_err(|error| Error::internal(format!("no thread for the engine: {error}")))?;
-        Ok(Self { calls, models })
+        Ok(Self { calls, models, finished })
     }
 
     /// The model on the device: already there, or loaded now.
@@ -271,6 +274,9 @@ impl Engine {
 }
 #[allow(missing_docs, clippy::missing_errors_doc)]
 impl Seat {
+    pub fn calls_finished(&self) -> u64 {
+        self.0.finished.load(Ordering::Relaxed)
+    }
     pub async fn load(&self, request: LoadRequest) -> Result<Arc<LoadedModel>> {
         self.0.load(request).await
     }

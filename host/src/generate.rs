@@ -98,7 +98,7 @@ fn order(job: &Job, place: u32) -> u64 {
 }
 
 async fn load(app: &App, seat: &Seat, model: &Model, wanted: LoadRequest) -> Result<Arc<LoadedModel>> {
-    let loaded = limited(app.config.generation.request_timeout, seat.load(wanted)).await;
+    let loaded = limited(seat, app.config.generation.request_timeout, seat.load(wanted)).await;
     loaded.map_err(|error| unusable(model, error))
 }
 
@@ -168,7 +168,7 @@ async fn make(
     let shape = contract_shape(latent.shape)?;
     let scale = model.info.latent_scale;
     let limit_s = app.config.generation.request_timeout;
-    let rgb = limited(limit_s, seat.decode(model, shape, latent.values)).await?;
+    let rgb = limited(&seat, limit_s, seat.decode(model, shape, latent.values)).await?;
     drop(seat);
     let text = infotext::write(&parameters, job.request.schedule.sampler());
     let finish = {

@@ -73,7 +73,7 @@ impl Encoder<'_> {
     async fn encode(&self, chunks: Vec<Chunk>, clip_skip: u32, aesthetic_score: f32) -> Result<Prompt> {
         let inputs = self.model.info.inputs.iter();
         let extras = inputs.map(|input| extra(input, self.size, aesthetic_score)).collect::<Result<_>>()?;
-        let encoded = limited(self.limit_s, self.seat.encode(self.model, chunks, clip_skip)).await;
+        let encoded = limited(self.seat, self.limit_s, self.seat.encode(self.model, chunks, clip_skip)).await;
         Ok(Prompt { text: encoded?, extras })
     }
 }

@@ -63,7 +63,7 @@ impl Bench {
         let files = ModelFiles::Diffusers { path: model };
         let (family, settings) = (directory.family().unwrap(), directory.settings().unwrap());
         let request = LoadRequest { files, family: family.to_string(), dtype: "f32".into(), device: 0 };
-        let model = engine.load(request).await.unwrap();
+        let model = engine.seat(0, 0).load(request).await.unwrap();
         let tokenizers = read_tokenizers(&directory, family, &model.info.text_encoders).unwrap();
         Self { reference, tokenizers, family, settings, engine, model, scheduler, most_timesteps }
     }
@@ -99,8 +99,18 @@ impl Bench {
         let (engine, model) = (&self.engine, &self.model);
         let guidance =
             Guidance { scale: run.guidance, rescale: run.guidance_rescale, interval: run.guidance_interval };
+        let seat = engine.seat(0, 0);
         let prompts = self.prompts(run, guidance.is_used(run.steps)).await;
-        let denoiser = Denoiser::new(engine, model, &prompts, guidance, schedule, 600);
+        let denoiser = Denoiser {
+            seat: &seat,
+            model,
+            prompts: &prompts,
+            guidance,
+            steps: schedule.points().len(),
+            limit_s: 600,
+            done: 0.into(),
+            stepped: &|_, _| {},
+        };
         let scale = model.info.latent_scale;
         let shape = LatentShape {
             channels: model.info.latent_channels as usize,
@@ -109,7 +119,7 @@ impl Bench {
         };
         let latent = schedule.sample(&denoiser, &mut Noise::new(run.seed), shape).await.unwrap();
         let shape = contract_shape(latent.shape).unwrap();
-        let picture = engine.decode(model, shape, latent.values.clone()).await.unwrap();
+        let picture = seat.decode(model, shape, latent.values.clone()).await.unwrap();
         (latent.values, picture)
     }
 
@@ -160,8 +170,9 @@ impl Bench {
     }
 
     async fn prompts(&self, run: &Run, guided: bool) -> Prompts {
+        let seat = self.engine.seat(0, 0);
         let encoder = Encoder {
-            engine: &self.engine,
+            seat: &seat,
             model: &self.model,
             tokenizers: &self.tokenizers,
             settings: self.settings,

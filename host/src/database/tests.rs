@@ -108,7 +108,7 @@ fn complaint(spoil: impl FnOnce(&Path)) -> String {
     let transaction = connection.transaction().unwrap();
     for number in 0..500 {
         transaction
-            .execute("INSERT INTO pictures VALUES (?1, NULL, 0)", params![format!("{number:032x}")])
+            .execute("INSERT INTO pictures (id, created_at) VALUES (?1, 0)", params![format!("{number:032x}")])
             .unwrap();
     }
     transaction.commit().unwrap();
@@ -157,6 +157,29 @@ async fn a_settled_database_is_whole_in_its_own_file() {
     let copy = directory.path().join("copy.db");
     fs::copy(&path, &copy).unwrap();
     assert_eq!(count(&prepare(&copy).unwrap()).unwrap(), 1);
+}
+
+#[test]
+fn a_database_of_every_earlier_schema_is_kept_beside_and_brought_to_this_one() {
+    for version in 1..MIGRATIONS.len() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("alice.db");
+        let mut earlier = Connection::open(&path).unwrap();
+        earlier.pragma_update(None, "application_id", APPLICATION).unwrap();
+        Migrations::from_slice(&MIGRATIONS[..version]).to_latest(&mut earlier).unwrap();
+        let sql = "INSERT INTO pictures (id, account, created_at) VALUES ('ab', 7, 1)";
+        earlier.execute(sql, []).unwrap();
+        earlier.close().unwrap();
+        let owner = |connection: &Connection| {
+            connection.query_row("SELECT account FROM pictures", [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        assert_eq!(owner(&prepare(&path).unwrap()), 7);
+        let copy = beside(&path, &format!(".schema-{version}"));
+        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+        let copy = Connection::open(copy).unwrap();
+        let kept: u32 = copy.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!((owner(&copy), kept as usize), (7, version));
+    }
 }
 
 #[test]

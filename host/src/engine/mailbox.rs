@@ -12,9 +12,10 @@ use super::device::Device;
 use super::{Call, Evaluation, Reply};
 
 /// Serves calls until the last sender is gone. A forward pass holds up to `max_rows` rows, or one evaluation.
-pub(super) fn serve(mut device: Device, inbox: &mpsc::Receiver<Call>, max_rows: usize) {
+pub(super) fn serve(mut device: Device, inbox: &mpsc::Receiver<Call>, max_rows: usize, finished: &std::sync::atomic::AtomicU64) {
     let mut waiting = VecDeque::new();
     while let Some(call) = next(&mut waiting, inbox) {
+        finished.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         match call {
             Call::Denoise(first) => denoise(&mut device, join(first, &mut waiting, max_rows)),
             Call::Load { request, reply } => answer(reply, |control| device.load(request, control)),

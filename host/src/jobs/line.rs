@@ -9,20 +9,20 @@ use super::Caller;
 
 /// How many jobs may wait and run.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub(super) struct Bounds {
     /// Jobs that may run at the same time.
-    pub running: usize,
+    pub(super) running: usize,
     /// Jobs of one caller that may run at the same time.
-    pub running_per_caller: usize,
+    pub(super) running_per_caller: usize,
     /// Jobs that may wait.
-    pub waiting: usize,
+    pub(super) waiting: usize,
     /// Jobs of one caller that may wait.
-    pub waiting_per_caller: usize,
+    pub(super) waiting_per_caller: usize,
 }
 
 /// Why a job cannot enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
+pub(super) enum Full {
     /// The caller has as many jobs in line as one may have.
     Caller,
     /// The whole line is full.
@@ -31,7 +31,7 @@ pub enum Full {
 
 /// The jobs that wait and those that run, by their numbers.
 #[derive(Debug)]
-pub struct Line {
+pub(super) struct Line {
     bounds: Bounds,
     /// The callers that have jobs waiting; the one whose turn it is comes first.
     turns: VecDeque<Caller>,
@@ -43,7 +43,7 @@ pub struct Line {
 
 impl Line {
     /// An empty line.
-    pub fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
             turns: VecDeque::new(),
@@ -57,7 +57,7 @@ impl Line {
     ///
     /// # Errors
     /// [`Full`].
-    pub fn promise(&mut self, caller: &Caller) -> Result<(), Full> {
+    pub(super) fn promise(&mut self, caller: &Caller) -> Result<(), Full> {
         let own = self.present_of(caller);
         let may_run = self.bounds.running_per_caller.min(self.bounds.running);
         if !caller.is_this_machine() && own >= self.bounds.waiting_per_caller.saturating_add(may_run) {
@@ -71,7 +71,7 @@ impl Line {
     }
 
     /// Takes a promise back.
-    pub fn release(&mut self, caller: &Caller) {
+    pub(super) fn release(&mut self, caller: &Caller) {
         if let Some(promised) = self.promised.get_mut(caller) {
             *promised -= 1;
             if *promised == 0 {
@@ -82,7 +82,7 @@ impl Line {
 
     /// Puts the job `number` at the end of its caller's jobs. Its place has been promised, or it was in line
     /// before the daemon went down: then it enters also a full line.
-    pub fn enter(&mut self, caller: &Caller, number: i64) {
+    pub(super) fn enter(&mut self, caller: &Caller, number: i64) {
         let own = self.waiting.entry(caller.clone()).or_default();
         if own.is_empty() {
             self.turns.push_back(caller.clone());
@@ -93,7 +93,7 @@ impl Line {
     }
 
     /// The job that begins now, if one may.
-    pub fn begin(&mut self) -> Option<i64> {
+    pub(super) fn begin(&mut self) -> Option<i64> {
         if self.running.len() >= self.bounds.running {
             return None;
         }
@@ -112,12 +112,12 @@ impl Line {
     }
 
     /// Whether a job waits.
-    pub fn waits(&self, caller: &Caller, number: i64) -> bool {
+    pub(super) fn waits(&self, caller: &Caller, number: i64) -> bool {
         self.waiting.get(caller).is_some_and(|own| own.contains(&number))
     }
 
     /// Takes a job out, wherever it is.
-    pub fn leave(&mut self, caller: &Caller, number: i64) {
+    pub(super) fn leave(&mut self, caller: &Caller, number: i64) {
         if self.running.remove(&number).is_some() {
             return;
         }
@@ -131,7 +131,7 @@ impl Line {
     }
 
     /// The waiting jobs that begin before `number`, as things stand; `None` if it does not wait.
-    pub fn ahead(&self, caller: &Caller, number: i64) -> Option<Vec<i64>> {
+    pub(super) fn ahead(&self, caller: &Caller, number: i64) -> Option<Vec<i64>> {
         let round = self.waiting.get(caller)?.iter().position(|waiting| *waiting == number)?;
         let turn = self.turns.iter().position(|turn| turn == caller)?;
         let mut ahead = Vec::new();
@@ -144,22 +144,22 @@ impl Line {
     }
 
     /// Jobs that wait or run, and promises.
-    pub fn present(&self) -> usize {
+    pub(super) fn present(&self) -> usize {
         self.waiting() + self.running.len() + self.promised.values().sum::<usize>()
     }
 
     /// Jobs that wait.
-    pub fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.waiting.values().map(VecDeque::len).sum()
     }
 
     /// Jobs that run.
-    pub fn running(&self) -> usize {
+    pub(super) fn running(&self) -> usize {
         self.running.len()
     }
 
     /// As [`present`](Self::present), of one caller.
-    pub fn present_of(&self, caller: &Caller) -> usize {
+    pub(super) fn present_of(&self, caller: &Caller) -> usize {
         self.waiting.get(caller).map_or(0, VecDeque::len)
             + self.running_of(caller)
             + self.promised.get(caller).copied().unwrap_or(0)

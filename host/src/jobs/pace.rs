@@ -13,7 +13,7 @@ const LONGEST_GAP: Duration = Duration::from_secs(120);
 
 /// Work and the time it took, both fading.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub(super) struct Pace {
     work: f64,
     seconds: f64,
     last: Option<Instant>,
@@ -21,17 +21,17 @@ pub struct Pace {
 
 impl Pace {
     /// The device begins to work after a rest.
-    pub fn begin(&mut self, now: Instant) {
+    pub(super) fn begin(&mut self, now: Instant) {
         self.last = Some(now);
     }
 
     /// The device has nothing to do.
-    pub fn rest(&mut self) {
+    pub(super) fn rest(&mut self) {
         self.last = None;
     }
 
     /// So much work was done since the last call.
-    pub fn add(&mut self, work: f64, now: Instant) {
+    pub(super) fn add(&mut self, work: f64, now: Instant) {
         let Some(last) = self.last.replace(now) else { return };
         let gap = now.saturating_duration_since(last).min(LONGEST_GAP).as_secs_f64();
         let fade = 0.5_f64.powf(gap / HALF_LIFE.as_secs_f64());
@@ -40,14 +40,14 @@ impl Pace {
     }
 
     /// Seconds that so much work takes; `None` before anything was measured.
-    pub fn seconds_for(&self, work: f64) -> Option<f64> {
+    pub(super) fn seconds_for(&self, work: f64) -> Option<f64> {
         (self.work > 0.0 && self.seconds > 0.0).then(|| work * self.seconds / self.work)
     }
 }
 
 /// The work of one step of one picture: its latent's rows and cells, as the time of a forward pass grows about
 /// with both.
-pub fn step_work(request: &Request) -> f64 {
+pub(super) fn step_work(request: &Request) -> f64 {
     let parameters = &request.parameters;
     let rows = if parameters.guidance().is_used(request.schedule.points().len()) { 2.0 } else { 1.0 };
     rows * f64::from(parameters.rendered_width) * f64::from(parameters.rendered_height)

@@ -148,7 +148,7 @@ async fn end(app: &App, job: &Job, result: Result<Outcome>) -> Progress {
                 job.id = %job.id, model = %job.request.model.id, steps = parameters.steps,
                 scheduler = %parameters.scheduler, width = parameters.rendered_width,
                 height = parameters.rendered_height, took_s = outcome.took_s,
-                "Job `{}` made {} pictures with `{}`", job.id, outcome.pictures.len(), job.request.model.id,
+                "Pictures made by job `{}` with `{}`: {}", job.id, job.request.model.id, outcome.pictures.len(),
             );
             return Progress::Done(Arc::new(outcome));
         }
