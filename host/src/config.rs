@@ -143,12 +143,22 @@ pub struct Models {
     /// Directory with one diffusers directory per model. The built-in model is found beside the program too.
     pub directory: PathBuf,
     /// Id or name of the model that `gpt-image-1` and an absent `model` mean. Unset: the first one found.
+    /// Set, it is loaded when the daemon starts.
     pub default_model: Option<String>,
+    /// Ids or names of models that are loaded when the daemon starts and stay in memory.
+    pub pinned: Vec<String>,
+    /// Seconds after which a model that nobody uses is unloaded; 0 keeps it until another one needs the room.
+    pub auto_unload_timeout: u32,
 }
 
 impl Default for Models {
     fn default() -> Self {
-        Self { directory: PathBuf::from("models"), default_model: None }
+        Self {
+            directory: PathBuf::from("models"),
+            default_model: None,
+            pinned: Vec::new(),
+            auto_unload_timeout: 300,
+        }
     }
 }
 
@@ -233,11 +243,14 @@ impl Default for Generation {
 pub struct Engine {
     /// Rows that one forward pass may hold; one guided evaluation has two and is never split.
     pub max_rows: MaxRows,
+    /// MiB of a device's memory that the weights of all models together may take. Unset: most of what is free
+    /// when the daemon starts.
+    pub memory_mib: Option<u64>,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { max_rows: MaxRows::Auto }
+        Self { max_rows: MaxRows::Auto, memory_mib: None }
     }
 }
 

@@ -31,6 +31,7 @@ pub mod pages;
 pub mod picture;
 pub mod pictures;
 pub mod prompts;
+pub mod residence;
 pub mod router;
 pub mod secret;
 pub mod server;

@@ -272,6 +272,10 @@ impl Registry {
             anyhow::ensure!(!model.needs_picture, "`models.default_model: {name}` {NEEDS_PICTURE}");
             registry.default = Some(model);
         }
+        for name in &config.pinned {
+            let known = registry.named(name).is_some();
+            anyhow::ensure!(known, "`models.pinned: {name}` is not among the models: {}", registry.ids());
+        }
         Ok(registry)
     }
 

@@ -119,6 +119,8 @@ pub fn routes() -> Vec<Route> {
         route(POST,    "/chat/completions",                User,    Pictures, Request,      Alice,  chat::create),
         route(GET,     "/v1/models",                       User,    None,     Request,      OpenAi, models::list),
         route(GET,     "/models",                          User,    None,     Request,      OpenAi, models::list),
+        // Ids hold slashes: /v1/models/{id}/load and /v1/models/{id}/unload.
+        route(POST,    "/v1/models/{*act}",                User,    None,     Request,      Alice,  models::act),
         // The handler itself decides by the picture's owner and the address's signature.
         route(GET,     "/images/{file}",                   Public,  None,     Free,         Alice,  files::image),
 

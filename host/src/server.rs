@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::auth::setup;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::{housekeeping, jobs, router};
+use crate::{housekeeping, jobs, residence, router};
 
 mod addresses;
 mod connections;
@@ -45,8 +45,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     info!("Ready at http://{address}");
     setup::announce(&app, address).await?;
+    let warm_up = tokio::spawn({
+        let app = app.clone();
+        async move { residence::warm_up(&app).await }
+    });
     let housekeeping = tokio::spawn(housekeeping::run(app.clone()));
     serve(listener, app.clone(), ordered_to_end()?).await;
+    warm_up.abort();
     housekeeping.abort();
     housekeeping::tidy(&app).await?;
     app.database.write(jobs::store::forgive_starts).await?;

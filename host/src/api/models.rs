@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! `GET /v1/models`: the models in OpenAI's list, with the spellings of both OpenAI's and ALICE's clients.
+//! `/v1/models`: the models in OpenAI's list, with the spellings of both OpenAI's and ALICE's clients, and the two
+//! acts that bring one into memory and out of it.
 
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
+use super::Id;
 use crate::app::App;
+use crate::engine::{ModelState, ModelStatus};
+use crate::error::{Alice, Error};
 use crate::models::Model;
+use crate::residence;
 
 /// The list.
 #[derive(Debug, Serialize)]
@@ -30,18 +35,48 @@ pub struct ModelEntry {
     family: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
+    #[serde(flatten)]
+    residence: Residence,
+}
+
+/// Where a model is.
+#[derive(Debug, Serialize)]
+struct Residence {
+    /// `unloaded` (on the disk only), `loading` or `loaded`.
+    state: &'static str,
+    /// How much of it is loaded, from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<f64>,
+    /// What it takes of the device's memory, over all devices.
+    memory_bytes: u64,
+    /// Pictures that are being made with it.
+    users: usize,
+    /// It is never unloaded to make room, or because it is idle.
+    pinned: bool,
 }
 
 /// All models, the default one first found.
 pub async fn list(State(app): State<App>) -> Json<ModelList> {
-    Json(ModelList {
-        object: "list",
-        data: app.models.all().iter().map(|model| ModelEntry::new(model)).collect(),
-    })
+    let entry = |model: &Model| ModelEntry::new(&app, model);
+    Json(ModelList { object: "list", data: app.models.all().iter().map(|model| entry(model)).collect() })
+}
+
+/// `POST /v1/models/{id}/load` and `/unload`; ids hold slashes.
+///
+/// Loading answers when the model is in memory: 404 for an unknown one, 503 for one that does not fit, saying
+/// what it needs and what is free. Unloading answers 409 while pictures are being made with it.
+pub async fn act(State(app): State<App>, Id(path): Id) -> std::result::Result<Json<ModelEntry>, Alice> {
+    let (id, act) = path.rsplit_once('/').ok_or(Error::NotFound)?;
+    let model = match act {
+        "load" => residence::load(&app, id).await?,
+        "unload" => residence::unload(&app, id).await?,
+        _ => return Err(Alice(Error::NotFound)),
+    };
+    Ok(Json(ModelEntry::new(&app, &model)))
 }
 
 impl ModelEntry {
-    fn new(model: &Model) -> Self {
+    fn new(app: &App, model: &Model) -> Self {
         Self {
             id: model.id.clone(),
             object: "model",
@@ -51,6 +86,30 @@ impl ModelEntry {
             name: model.name.clone(),
             family: model.family.as_str(),
             description: model.sidecar.description.clone(),
+            residence: Residence::new(&residence::of(app, model)),
+        }
+    }
+}
+
+impl Residence {
+    /// Of a model that is on these devices, or on its way to them.
+    fn new(statuses: &[ModelStatus]) -> Self {
+        let loaded = statuses.iter().any(|status| matches!(status.state, ModelState::Loaded));
+        let progress = statuses.iter().find_map(|status| match status.state {
+            ModelState::Loading { done, total } if total > 0 => Some(done as f64 / total as f64),
+            _ => None,
+        });
+        let state = match (loaded, statuses.is_empty()) {
+            (true, _) => "loaded",
+            (false, false) => "loading",
+            (false, true) => "unloaded",
+        };
+        Self {
+            state,
+            progress: progress.filter(|_| !loaded),
+            memory_bytes: statuses.iter().map(|status| status.memory_bytes).sum(),
+            users: statuses.iter().map(|status| status.users).sum(),
+            pinned: statuses.iter().any(|status| status.pinned),
         }
     }
 }

@@ -46,7 +46,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "model_cache.huggingface_limit",
     "model_cache.sync_interval_hours",
     "model_cache.sync_on_startup",
-    "models.auto_unload_timeout",
     "models.civitai_api_key",
     "models.huggingface_token",
     "server.block_nsfw",

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! Which models are in memory because somebody said so: the pinned ones and the configured default from the
+//! start, others on request. All the rest come and go with the jobs that need them (`engine.rs`).
+
+use std::sync::Arc;
+
+use tracing::{error, info};
+
+use crate::app::App;
+use crate::engine::{ModelStatus, Unload};
+use crate::error::{Error, Result};
+use crate::generate::{load_request, unusable};
+use crate::models::Model;
+
+/// Where `model` is: on these devices, or on its way to them.
+pub fn of(app: &App, model: &Model) -> Vec<ModelStatus> {
+    let wanted = load_request(model);
+    let all = app.engines.all().iter().flat_map(|engine| engine.models());
+    all.filter(|status| status.request.files == wanted.files).collect()
+}
+
+/// Loads the model that is called `id`, and waits until it is in memory.
+///
+/// # Errors
+/// [`Error::NoModel`]; what the backend says, among it that the model does not fit.
+pub async fn load(app: &App, id: &str) -> Result<Arc<Model>> {
+    let model = app.models.find(Some(id))?;
+    bring(app, &model, false).await?;
+    Ok(model)
+}
+
+/// Unloads the model that is called `id` from every device.
+///
+/// # Errors
+/// [`Error::NoModel`]; [`Error::Conflict`] while pictures are being made with it.
+pub async fn unload(app: &App, id: &str) -> Result<Arc<Model>> {
+    let model = app.models.find(Some(id))?;
+    for engine in app.engines.all() {
+        match engine.unload(load_request(&model)).await? {
+            Unload::Done | Unload::NotLoaded => {}
+            Unload::InUse => {
+                let message = format!("pictures are being made with `{}`; it can go when they are done", model.id);
+                return Err(Error::Conflict(message));
+            }
+        }
+    }
+    Ok(model)
+}
+
+/// Loads the pinned models and, if one is configured, the default one. A failure is told in the log: the
+/// daemon serves with what there is.
+pub async fn warm_up(app: &App) {
+    let pinned = app.config.models.pinned.iter().map(|name| (name, true));
+    let default = app.config.models.default_model.iter().map(|name| (name, false));
+    for (name, pin) in pinned.chain(default) {
+        let brought = match app.models.find(Some(name)) {
+            Ok(model) => bring(app, &model, pin).await,
+            Err(error) => Err(error),
+        };
+        match brought {
+            Ok(()) => info!("`{name}` is in memory{}", if pin { " and stays there" } else { "" }),
+            Err(cause) => error!("`{name}` cannot be brought into memory: {cause}"),
+        }
+    }
+}
+
+async fn bring(app: &App, model: &Model, pinned: bool) -> Result<()> {
+    let wanted = load_request(model);
+    let loaded = app.engines.pick(&wanted).load(wanted.clone(), pinned).await;
+    loaded.map(drop).map_err(|error| unusable(model, Error::Backend(error)))
+}
