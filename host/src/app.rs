@@ -20,9 +20,10 @@ use crate::backends;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::Database;
-use crate::engine::Engine;
+use crate::engine::{Engine, Settings};
 use crate::gallery::Gallery;
 use crate::housekeeping;
+use crate::metrics::Metrics;
 use crate::models::Registry;
 use crate::pictures;
 use crate::queue::Queue;
@@ -86,7 +87,8 @@ impl App {
             "Serving with the backend `{}`", chosen.description.name,
         );
         let start = move || Ok(Box::new(plugin.start(&options)?) as Box<dyn Backend>);
-        let engine = Engine::start(Box::new(start), config.engine.max_rows.rows())
+        let settings = Settings { max_rows: config.engine.max_rows, ..Settings::default() };
+        let engine = Engine::start(Box::new(start), settings, Arc::new(Metrics::default()))
             .context("the backend does not start")?;
         Ok(Self(Arc::new(Parts {
             models,

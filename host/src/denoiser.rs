@@ -11,7 +11,7 @@ use alice_diffusion::guidance::Guidance;
 use alice_diffusion::{Denoise, Latent, Point, Schedule};
 use alice_plugin::{ErrorKind, LatentShape};
 
-use crate::engine::{Conditioning, Engine, Extra, LoadedModel, Row};
+use crate::engine::{Extra, LoadedModel, Row, Seat, Text};
 use crate::error::{Error, Result};
 
 /// What steers one request's pictures.
@@ -26,8 +26,8 @@ pub struct Prompts {
 /// What the network hears of one prompt.
 #[derive(Clone, Debug)]
 pub struct Prompt {
-    /// The encoded text.
-    pub conditioning: Arc<Conditioning>,
+    /// The text.
+    pub text: Arc<Text>,
     /// The model's further inputs.
     pub extras: Arc<[Extra]>,
 }
@@ -35,7 +35,7 @@ pub struct Prompt {
 /// A model with prompts and guidance, and how far the sampling has come.
 #[derive(Debug)]
 pub struct Denoiser<'a> {
-    engine: &'a Engine,
+    seat: &'a Seat,
     model: &'a Arc<LoadedModel>,
     prompts: &'a Prompts,
     guidance: Guidance,
@@ -48,7 +48,7 @@ pub struct Denoiser<'a> {
 impl<'a> Denoiser<'a> {
     /// For one run along `schedule`. One evaluation may take `limit_s` seconds, with its wait.
     pub fn new(
-        engine: &'a Engine,
+        seat: &'a Seat,
         model: &'a Arc<LoadedModel>,
         prompts: &'a Prompts,
         guidance: Guidance,
@@ -56,7 +56,7 @@ impl<'a> Denoiser<'a> {
         limit_s: u32,
     ) -> Self {
         let steps = schedule.points().len();
-        Self { engine, model, prompts, guidance, limit_s, steps, done: AtomicUsize::new(0) }
+        Self { seat, model, prompts, guidance, limit_s, steps, done: AtomicUsize::new(0) }
     }
 
     /// The negative prompt, if the present step has guidance.
@@ -74,13 +74,13 @@ impl Denoise for Denoiser<'_> {
         let row = |prompt: &Prompt| Row {
             latent: latent.clone(),
             timestep: at.t,
-            conditioning: prompt.conditioning.clone(),
+            text: prompt.text.clone(),
             extras: prompt.extras.clone(),
         };
         let mut rows = vec![row(&self.prompts.conditional)];
         rows.extend(self.unconditional().map(row));
         let (shape, guided) = (contract_shape(x.shape)?, rows.len() > 1);
-        let mut values = limited(self.limit_s, self.engine.denoise(self.model, shape, rows)).await?;
+        let mut values = limited(self.limit_s, self.seat.denoise(self.model, shape, rows)).await?;
         if guided {
             let (conditional, unconditional) = values.split_at(values.len() / 2);
             values = self.guidance.guide(conditional, unconditional);

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::auth::Actor;
 use crate::denoiser::{Denoiser, Prompts, contract_shape, limited};
 use crate::draft::{Parameters, Request};
-use crate::engine::LoadedModel;
+use crate::engine::{LoadedModel, Seat};
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
 use crate::models::Model;
@@ -51,10 +51,13 @@ pub struct Outcome {
 pub async fn run(app: &App, actor: &Actor, request: Request) -> Result<Outcome> {
     let _turn = app.queue.turn().await?;
     let began = Instant::now();
-    let model = load(app, &request.model).await?;
-    let (prompts, truncated) = encode(app, &model, &request).await?;
-    let seeds = (0..u64::from(request.count)).map(|i| request.parameters.seed.wrapping_add(i));
     let account = actor.account();
+    let caller = account.map_or(0, i64::unsigned_abs);
+    let seat = app.engine.seat(caller, 0);
+    let model = load(app, &seat, &request.model).await?;
+    let (prompts, truncated) = encode(app, &seat, &model, &request).await?;
+    drop(seat);
+    let seeds = (0..u64::from(request.count)).map(|i| request.parameters.seed.wrapping_add(i));
     let jobs = seeds.map(|seed| make(app, account, &model, &request, &prompts, seed));
     // Side by side only as many as share forward passes: more would wait for each other at every step.
     let rows = 1 + usize::from(prompts.unconditional.is_some());
@@ -70,11 +73,11 @@ pub async fn run(app: &App, actor: &Actor, request: Request) -> Result<Outcome> 
     Ok(Outcome { pictures, truncated, took_s })
 }
 
-async fn load(app: &App, model: &Model) -> Result<Arc<LoadedModel>> {
+async fn load(app: &App, seat: &Seat, model: &Model) -> Result<Arc<LoadedModel>> {
     let files = ModelFiles::Diffusers { path: model.path.clone() };
     let family = model.family.as_str().to_owned();
     let request = LoadRequest { files, family, dtype: "auto".into(), device: 0 };
-    let loaded = limited(app.config.generation.request_timeout, app.engine.load(request)).await;
+    let loaded = limited(app.config.generation.request_timeout, seat.load(request)).await;
     loaded.map_err(|error| match error {
         Error::Backend(error) if matches!(error.kind, ErrorKind::BadModel | ErrorKind::Unsupported) => {
             Error::Model { id: model.id.clone(), problem: error.message }
@@ -84,11 +87,16 @@ async fn load(app: &App, model: &Model) -> Result<Arc<LoadedModel>> {
 }
 
 /// The encoded prompts, and whether the prompt was cut.
-async fn encode(app: &App, model: &Arc<LoadedModel>, request: &Request) -> Result<(Prompts, bool)> {
+async fn encode(
+    app: &App,
+    seat: &Seat,
+    model: &Arc<LoadedModel>,
+    request: &Request,
+) -> Result<(Prompts, bool)> {
     let parameters = &request.parameters;
     let shape = contract_shape(latent_shape(model, parameters))?;
     let encoder = Encoder {
-        engine: &app.engine,
+        seat,
         model,
         tokenizers: request.model.tokenizers(&model.info.text_encoders)?,
         settings: request.model.settings,
@@ -125,15 +133,16 @@ async fn make(
     seed: u64,
 ) -> Result<Picture> {
     let parameters = Parameters { seed, ..request.parameters.clone() };
-    let latent = sample(app, model, request, prompts, &parameters).await?;
+    let seat = app.engine.seat(account.map_or(0, i64::unsigned_abs), seed);
+    let latent = sample(app, &seat, model, request, prompts, &parameters).await?;
     if !latent.values.iter().all(|value| value.is_finite()) {
         let problem = "it produced values that are not numbers".to_owned();
         return Err(Error::Model { id: request.model.id.clone(), problem });
     }
     let shape = contract_shape(latent.shape)?;
     let scale = model.info.latent_scale;
-    let rgb = limited(app.config.generation.request_timeout, app.engine.decode(model, shape, latent.values))
-        .await?;
+    let rgb =
+        limited(app.config.generation.request_timeout, seat.decode(model, shape, latent.values)).await?;
     let text = infotext::write(&parameters, request.schedule.sampler());
     let finish = {
         let (app, parameters) = (app.clone(), parameters.clone());
@@ -152,13 +161,14 @@ async fn make(
 
 async fn sample(
     app: &App,
+    seat: &Seat,
     model: &Arc<LoadedModel>,
     request: &Request,
     prompts: &Prompts,
     parameters: &Parameters,
 ) -> Result<Latent> {
     let (guidance, limit_s) = (parameters.guidance(), app.config.generation.request_timeout);
-    let denoiser = Denoiser::new(&app.engine, model, prompts, guidance, &request.schedule, limit_s);
+    let denoiser = Denoiser::new(seat, model, prompts, guidance, &request.schedule, limit_s);
     let (mut noise, shape) = (Noise::new(parameters.seed), latent_shape(model, parameters));
     request.schedule.sample(&denoiser, &mut noise, shape).await
 }

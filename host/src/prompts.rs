@@ -10,7 +10,7 @@ use alice_diffusion::ClipTokenizer;
 use alice_plugin::InputInfo;
 
 use crate::denoiser::{Prompt, limited};
-use crate::engine::{Chunk, Engine, Extra, LoadedModel};
+use crate::engine::{Chunk, Extra, LoadedModel, Seat, Text};
 use crate::error::{Error, Result};
 
 /// Why a model cannot be used that paints over a picture.
@@ -23,8 +23,8 @@ const NEGATIVE_AESTHETIC_SCORE: f32 = 2.5;
 /// Turns texts into what the network of one model hears.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoder<'a> {
-    /// The way to the device.
-    pub engine: &'a Engine,
+    /// Whoever asks.
+    pub seat: &'a Seat,
     /// The model.
     pub model: &'a Arc<LoadedModel>,
     /// One for each of the model's text encoders.
@@ -73,8 +73,8 @@ impl Encoder<'_> {
     async fn encode(&self, chunks: Vec<Chunk>, clip_skip: u32, aesthetic_score: f32) -> Result<Prompt> {
         let inputs = self.model.info.inputs.iter();
         let extras = inputs.map(|input| extra(input, self.size, aesthetic_score)).collect::<Result<_>>()?;
-        let encoded = limited(self.limit_s, self.engine.encode(self.model, chunks, clip_skip)).await;
-        Ok(Prompt { conditioning: encoded?, extras })
+        let encoded = limited(self.limit_s, self.seat.encode(self.model, Text { chunks, clip_skip })).await;
+        Ok(Prompt { text: encoded?, extras })
     }
 }
 
