@@ -5,7 +5,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use alice_plugin::{Backend, Description};
 use anyhow::Context;
@@ -20,7 +20,7 @@ use crate::backends;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::Database;
-use crate::engine::{Engine, Engines};
+use crate::engine::{Engine, Engines, Settings};
 use crate::gallery::Gallery;
 use crate::housekeeping;
 use crate::jobs::Jobs;
@@ -88,15 +88,16 @@ impl App {
             path = %plugin.path().display(), version = %chosen.description.version,
             "Serving with the backend `{}`", chosen.description.name,
         );
+        let metrics = Arc::new(Metrics::default());
         let start = move || Ok(Box::new(plugin.start(&options)?) as Box<dyn Backend>);
-        let engine = Engine::start(Box::new(start), config.engine.max_rows.rows())
+        let engines = start_engines(start, &chosen.description, &config, &metrics)
             .context("the backend does not start")?;
         Ok(Self(Arc::new(Parts {
             models,
-            engines: Engines(engine),
+            engines,
             backend: chosen.description,
             jobs: Jobs::new(&config),
-            metrics: Arc::new(Metrics::default()),
+            metrics,
             gallery: Gallery::open(&config.storage.images_directory)?,
             database,
             clock,
@@ -128,6 +129,33 @@ impl App {
     pub fn session_terms(&self) -> Terms<'_> {
         Terms { clock: &self.clock, usage: &self.usage, timeout: self.config.server.session_timeout_seconds }
     }
+}
+
+/// One engine for each of the backend's devices.
+fn start_engines(
+    start: impl Fn() -> alice_plugin::Result<Box<dyn Backend>> + Clone + Send + 'static,
+    description: &Description,
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> alice_plugin::Result<Engines> {
+    let unload_after = match config.models.auto_unload_timeout {
+        0 => None,
+        seconds => Some(Duration::from_secs(seconds.into())),
+    };
+    let engine = |device| {
+        let settings = Settings {
+            device,
+            max_rows: config.engine.max_rows,
+            memory_bytes: config.engine.memory_mib.map(|mib| mib << 20),
+            unload_after,
+            ..Settings::default()
+        };
+        Engine::start(Box::new(start.clone()), settings, Arc::clone(metrics))
+    };
+    let mut devices = description.devices.iter().map(|device| device.index);
+    let first = engine(devices.next().unwrap_or(0))?;
+    let others = devices.map(engine).collect::<alice_plugin::Result<Vec<_>>>()?;
+    Ok(Engines::new(first, others))
 }
 
 /// Makes the database ready to serve, and brings its keys to what the files say. Gives whether the server is

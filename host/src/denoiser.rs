@@ -69,7 +69,7 @@ impl Denoise for Denoiser<'_> {
         let row = |prompt: &Prompt| Row {
             latent: latent.clone(),
             timestep: at.t,
-            conditioning: prompt.text.stub.get().unwrap().clone(),
+            text: prompt.text.clone(),
             extras: prompt.extras.clone(),
         };
         let mut rows = vec![row(&self.prompts.conditional)];

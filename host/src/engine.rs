@@ -1,316 +1,152 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! The engine: one plain thread that owns a backend and serves everybody's calls from one mailbox.
+//! The engine: one plain thread that owns a device and serves everybody's calls, one forward pass at a time.
 //!
-//! Samplers run elsewhere, as tasks; each awaits one evaluation at a time. Evaluations that lie in the
-//! mailbox together and fit together share a forward pass (`engine/mailbox.rs`). Dropping a future takes its call
-//! back: a call that nobody waits for is skipped, or stopped at its next sign of life.
+//! Samplers run elsewhere, as tasks; each holds a [`Seat`] and awaits one evaluation at a time. Between two passes
+//! the thread looks at all calls that wait, picks by turns between the callers, and joins evaluations that fit
+//! together. Dropping a future takes its call back; a backend that dies costs one step.
+//!
+//! The way of a call: [`Seat`] (`seat.rs`) -> the thread's mailbox (`mailbox.rs`) -> who is next (`choice.rs`), with
+//! how many (`curve.rs`), has the model room (`residents.rs`) -> the backend (`device.rs`), and when that runs out
+//! of memory, `ladder.rs`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
-use alice_plugin::{
-    Backend, ConditioningHandle, Error, ErrorKind, LatentShape, LoadRequest, ModelHandle, ModelInfo, Result,
-};
-use tokio::sync::oneshot;
+use alice_plugin::{Backend, Error, LatentShape, LoadRequest, ModelInfo, Result};
+
+pub use self::engines::Engines;
+use self::mailbox::Message;
+pub use self::seat::{Chunk, Extra, LoadedModel, Row, Seat, Text};
+use self::status::Board;
+pub use self::status::{Measurement, ModelState, ModelStatus};
+use crate::config::MaxRows;
+use crate::metrics::Metrics;
 
 mod device;
+mod engines;
 mod mailbox;
+mod seat;
+mod status;
 #[cfg(test)]
 mod tests;
 
 /// Makes a new instance of the backend: once at the start, and again whenever one has died.
 pub type Start = Box<dyn Fn() -> Result<Box<dyn Backend>> + Send>;
 
-/// The way to the engine's thread. Clones lead to the same thread, which ends with the last of them.
+/// Under which name the operator's own calls take part in the turns.
+const OPERATOR: u64 = u64::MAX;
+
+/// What the operator decides about one device.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which of the backend's devices: an [`alice_plugin::Device::index`].
+    pub device: u32,
+    /// Rows that one forward pass may hold; one evaluation is always let in whole.
+    pub max_rows: MaxRows,
+    /// Bytes that the weights of all models together may take. Unset: most of what the device has free when the
+    /// engine starts, or anything where the device does not say.
+    pub memory_bytes: Option<u64>,
+    /// How long a model may lie unused before it is unloaded. Unset: for ever.
+    pub unload_after: Option<Duration>,
+    /// Where the engine writes, in milliseconds, how long a call of this device may be silent: ten times the
+    /// longest pass so far. Whoever watches the backend's process reads it.
+    pub silence_ms: Arc<AtomicU64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            device: 0,
+            max_rows: MaxRows::Auto,
+            memory_bytes: None,
+            unload_after: None,
+            silence_ms: Arc::default(),
+        }
+    }
+}
+
+/// The way to one device. Clones lead to the same one, whose thread ends with the last of them.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    calls: mpsc::Sender<Call>,
-    models: Arc<AtomicUsize>,
-    finished: Arc<std::sync::atomic::AtomicU64>,
+    mailbox: mpsc::Sender<Message>,
+    board: Arc<Board>,
+    seats: Arc<AtomicU64>,
+    device: u32,
 }
 
-/// A model that is on the device. The engine keeps it there at least as long as anyone holds this.
-#[derive(Debug)]
-pub struct LoadedModel {
-    /// What the backend said about it.
-    pub info: ModelInfo,
-    handle: ModelHandle,
-    life: u64,
-}
-
-/// An encoded prompt on the device; dropping it frees it.
-#[derive(Debug)]
-pub struct Conditioning {
-    handle: ConditioningHandle,
-    life: u64,
-    tokens: usize,
-    calls: mpsc::Sender<Call>,
-}
-
-impl Drop for Conditioning {
-    fn drop(&mut self) {
-        // An engine that is gone has freed everything already.
-        let _gone = self.calls.send(Call::Release { handle: self.handle, life: self.life });
-    }
-}
-
-/// One context window for one text encoder.
-#[derive(Clone, Debug)]
-pub struct Chunk {
-    /// Which of the model's text encoders.
-    pub encoder: u32,
-    /// Exactly as many token ids as the encoder's context is long.
-    pub ids: Vec<u32>,
-    /// One attention weight per id.
-    pub weights: Vec<f32>,
-}
-
-/// One row of an evaluation.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// The network's input, `[channels, height, width]`.
-    pub latent: Arc<[f32]>,
-    /// The timestep in the model's training units.
-    pub timestep: f32,
-    /// The encoded prompt.
-    pub conditioning: Arc<Conditioning>,
-    /// What the denoiser takes beside these, the same names and shapes in every row of an evaluation.
-    pub extras: Arc<[Extra]>,
-}
-
-/// A further input of one row.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Extra {
-    /// One that the model's [`ModelInfo::inputs`] has.
-    pub name: String,
-    /// Its sizes, outermost first.
-    pub shape: Vec<u32>,
-    /// Row-major values; as many as the shape says.
-    pub data: Vec<f32>,
-}
-
-/// Rows that one sampler needs together (one, or two with guidance). Never split over forward passes.
-#[derive(Debug)]
-struct Evaluation {
-    model: Arc<LoadedModel>,
-    shape: LatentShape,
-    rows: Vec<Row>,
-    reply: Reply<Vec<f32>>,
-}
-
-impl Evaluation {
-    /// Whether both can share a forward pass. Prompts of different lengths cannot: no picture may depend on
-    /// the padding that its company needs.
-    fn fits(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.model, &other.model)
-            && self.shape == other.shape
-            && self.tokens() == other.tokens()
-            && self.extras().eq(other.extras())
-    }
-
-    fn tokens(&self) -> Option<usize> {
-        self.rows.first().map(|row| row.conditioning.tokens)
-    }
-
-    /// Names and shapes of the further inputs.
-    fn extras(&self) -> impl Iterator<Item = (&str, &[u32])> {
-        let extras = self.rows.first().map(|row| row.extras.iter());
-        extras.into_iter().flatten().map(|extra| (extra.name.as_str(), extra.shape.as_slice()))
-    }
-}
-
-impl LoadedModel {
-    /// Values in the denoiser's answer for one row.
-    fn output_len(&self, shape: LatentShape) -> usize {
-        LatentShape { channels: self.info.output_channels, ..shape }.len()
-    }
-}
-
-type Reply<T> = oneshot::Sender<Result<T>>;
-
-#[derive(Debug)]
-enum Call {
-    Load {
-        request: LoadRequest,
-        reply: Reply<Arc<LoadedModel>>,
-    },
-    /// `back` goes into the conditioning: the thread itself keeps no way to its own mailbox, or it would
-    /// never see the last one close.
-    Encode {
-        model: Arc<LoadedModel>,
-        chunks: Vec<Chunk>,
-        clip_skip: u32,
-        back: mpsc::Sender<Call>,
-        reply: Reply<Arc<Conditioning>>,
-    },
-    Denoise(Evaluation),
-    Decode {
-        model: Arc<LoadedModel>,
-        shape: LatentShape,
-        latent: Vec<f32>,
-        reply: Reply<Vec<u8>>,
-    },
-    Release {
-        handle: ConditioningHandle,
-        life: u64,
-    },
+/// What came of a request to unload a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unload {
+    /// It is gone.
+    Done,
+    /// It was not there.
+    NotLoaded,
+    /// Pictures are being made with it, so it stays.
+    InUse,
 }
 
 impl Engine {
-    /// Starts a backend and the thread that owns it. A forward pass holds up to `max_rows` rows, or one
-    /// evaluation if that has more.
+    /// Starts a backend and the thread that owns it.
     ///
     /// # Errors
-    /// What the backend's start says; the system's refusal of a thread.
-    pub fn start(start: Start, max_rows: usize) -> Result<Self> {
-        let (calls, inbox) = mpsc::channel();
-        let models = Arc::new(AtomicUsize::new(0));
-        let finished = Arc::new(std::sync::atomic::AtomicU64::new(0));
-        let counter = finished.clone();
-        let device = device::Device::new(start, models.clone())?;
+    /// What the backend says; [`alice_plugin::ErrorKind::Invalid`] for a device that it does not have; the system's
+    /// refusal of a thread.
+    pub fn start(start: Start, settings: Settings, metrics: Arc<Metrics>) -> Result<Self> {
+        let (mailbox, inbox) = mpsc::channel();
+        let board = Arc::new(Board::default());
+        let device = settings.device;
+        let desk = mailbox::Desk::open(start, settings, metrics, board.clone())?;
         std::thread::Builder::new()
             .name("engine".into())
-            .spawn(move || mailbox::serve(device, &inbox, max_rows, &counter))
+            .spawn(move || mailbox::serve(desk, &inbox))
             .map_err(|error| Error::internal(format!("no thread for the engine: {error}")))?;
-        Ok(Self { calls, models, finished })
+        Ok(Self { mailbox, board, seats: Arc::default(), device })
     }
 
-    /// The model on the device: already there, or loaded now.
+    /// A seat for one picture. Callers (numbers of accounts, say) take turns; of one caller's seats that with the
+    /// lowest `order` goes first.
+    pub fn seat(&self, caller: u64, order: u64) -> Seat {
+        let number = self.seats.fetch_add(1, Ordering::Relaxed);
+        Seat::new(self.mailbox.clone(), self.board.clone(), number, caller, order, self.device)
+    }
+
+    /// The models that are on the device or on their way, as they were a moment ago.
+    pub fn models(&self) -> Vec<ModelStatus> {
+        self.board.models()
+    }
+
+    /// How many seats are taken now.
+    pub fn seats_taken(&self) -> usize {
+        self.board.seats_taken()
+    }
+
+    /// What forward passes have taken so far, by model, size of the latent and number of rows.
+    pub fn measurements(&self) -> Vec<Measurement> {
+        self.board.measurements()
+    }
+
+    /// Seconds of the device that one row costs, at the best number of rows measured so far; `None` before the
+    /// first pass with this model and size.
+    pub fn seconds_per_row(&self, request: &LoadRequest, shape: LatentShape) -> Option<f64> {
+        self.board.seconds_per_row(request, shape)
+    }
+
+    /// Loads a model without using it. One that is `pinned` stays until it is unloaded by request.
     ///
     /// # Errors
-    /// As [`Backend::load`].
-    pub async fn load(&self, request: LoadRequest) -> Result<Arc<LoadedModel>> {
-        self.ask(|reply| Call::Load { request, reply }).await
+    /// As [`Seat::load`].
+    pub async fn load(&self, request: LoadRequest, pinned: bool) -> Result<ModelInfo> {
+        let lease = self.seat(OPERATOR, 0).lease(request, pinned).await?;
+        Ok(lease.info.clone())
     }
 
-    /// Encodes a prompt, without the last `clip_skip` of the layers that the model uses.
+    /// Unloads a model that nobody uses, pinned or not.
     ///
     /// # Errors
-    /// As [`Backend::encode_text`].
-    pub async fn encode(
-        &self,
-        model: &Arc<LoadedModel>,
-        chunks: Vec<Chunk>,
-        clip_skip: u32,
-    ) -> Result<Arc<Conditioning>> {
-        let (model, back) = (model.clone(), self.calls.clone());
-        self.ask(|reply| Call::Encode { model, chunks, clip_skip, back, reply }).await
-    }
-
-    /// One evaluation: the raw answers for `rows`, one after the other.
-    ///
-    /// # Errors
-    /// As [`Backend::denoise`].
-    pub async fn denoise(
-        &self,
-        model: &Arc<LoadedModel>,
-        shape: LatentShape,
-        rows: Vec<Row>,
-    ) -> Result<Vec<f32>> {
-        let model = model.clone();
-        self.ask(|reply| Call::Denoise(Evaluation { model, shape, rows, reply })).await
-    }
-
-    /// Decodes one latent into RGB, `[height, width, 3]`.
-    ///
-    /// # Errors
-    /// As [`Backend::decode`].
-    pub async fn decode(
-        &self,
-        model: &Arc<LoadedModel>,
-        shape: LatentShape,
-        latent: Vec<f32>,
-    ) -> Result<Vec<u8>> {
-        let model = model.clone();
-        self.ask(|reply| Call::Decode { model, shape, latent, reply }).await
-    }
-
-    /// How many models are on the device.
-    pub fn models_loaded(&self) -> usize {
-        self.models.load(Ordering::Relaxed)
-    }
-
-    async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T> {
-        let gone = |_| Error::new(ErrorKind::DeviceLost, "the engine has ended");
-        let (reply, answer) = oneshot::channel();
-        self.calls.send(call(reply)).map_err(|_| gone(()))?;
-        answer.await.map_err(|_| gone(()))?
-    }
-}
-
-/// STUB until the engine's own.
-#[derive(Debug)]
-pub struct Text {
-    /// c
-    pub chunks: Vec<Chunk>,
-    /// s
-    pub clip_skip: u32,
-    /// x
-    pub stub: std::sync::OnceLock<Arc<Conditioning>>,
-}
-/// STUB
-#[derive(Debug)]
-pub struct Engines(pub Engine);
-impl Engines {
-    /// STUB
-    pub fn pick(&self, _request: &LoadRequest) -> Engine {
-        self.0.clone()
-    }
-    /// STUB
-    pub fn models_loaded(&self) -> usize {
-        self.0.models_loaded()
-    }
-}
-/// STUB
-#[derive(Debug)]
-pub struct Seat(Engine);
-impl Engine {
-    /// STUB
-    pub fn seat(&self, _caller: u64, _order: u64) -> Seat {
-        Seat(self.clone())
-    }
-}
-#[allow(missing_docs, clippy::missing_errors_doc)]
-impl Seat {
-    pub fn calls_finished(&self) -> u64 {
-        self.0.finished.load(Ordering::Relaxed)
-    }
-    pub async fn load(&self, request: LoadRequest) -> Result<Arc<LoadedModel>> {
-        self.0.load(request).await
-    }
-    pub async fn encode(
-        &self,
-        model: &Arc<LoadedModel>,
-        chunks: Vec<Chunk>,
-        clip_skip: u32,
-    ) -> Result<Arc<Text>> {
-        let c = self.0.encode(model, chunks, clip_skip).await?;
-        Ok(Arc::new(Text { chunks: Vec::new(), clip_skip, stub: std::sync::OnceLock::from(c) }))
-    }
-    pub async fn denoise(
-        &self,
-        model: &Arc<LoadedModel>,
-        shape: LatentShape,
-        rows: Vec<Row>,
-    ) -> Result<Vec<f32>> {
-        self.0.denoise(model, shape, rows).await
-    }
-    pub async fn decode(
-        &self,
-        model: &Arc<LoadedModel>,
-        shape: LatentShape,
-        latent: Vec<f32>,
-    ) -> Result<Vec<u8>> {
-        self.0.decode(model, shape, latent).await
-    }
-    pub async fn preview(
-        &self,
-        model: &Arc<LoadedModel>,
-        shape: LatentShape,
-        latent: Vec<f32>,
-    ) -> Result<Vec<u8>> {
-        self.0.decode(model, shape, latent).await
+    /// When the engine has ended.
+    pub async fn unload(&self, request: LoadRequest) -> Result<Unload> {
+        self.seat(OPERATOR, 0).unload(request).await
     }
 }

@@ -81,7 +81,7 @@ pub(crate) async fn run(app: &App, job: &Job) -> Result<Outcome> {
         job.note_truncated();
     }
     let missing = (0..request.count).filter(|place| !job.made.contains(place));
-    let pictures = missing.map(|place| make(app, job, &engine, &model, &prompts, place));
+    let pictures = missing.map(|place| make(app, job, engine, &model, &prompts, place));
     stream::iter(pictures).buffered(TOGETHER).try_collect::<()>().await?;
     Ok(Outcome::new(request, &job.planned, truncated, began.elapsed().as_secs_f64()))
 }

@@ -10,7 +10,7 @@ use alice_diffusion::ClipTokenizer;
 use alice_plugin::InputInfo;
 
 use crate::denoiser::{Prompt, limited};
-use crate::engine::{Chunk, Extra, LoadedModel, Seat};
+use crate::engine::{Chunk, Extra, LoadedModel, Seat, Text};
 use crate::error::{Error, Result};
 
 /// Why a model cannot be used that paints over a picture.
@@ -73,7 +73,8 @@ impl Encoder<'_> {
     async fn encode(&self, chunks: Vec<Chunk>, clip_skip: u32, aesthetic_score: f32) -> Result<Prompt> {
         let inputs = self.model.info.inputs.iter();
         let extras = inputs.map(|input| extra(input, self.size, aesthetic_score)).collect::<Result<_>>()?;
-        let encoded = limited(self.seat, self.limit_s, self.seat.encode(self.model, chunks, clip_skip)).await;
+        let text = Text { chunks, clip_skip };
+        let encoded = limited(self.seat, self.limit_s, self.seat.encode(self.model, text)).await;
         Ok(Prompt { text: encoded?, extras })
     }
 }

@@ -1,153 +1,257 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! One backend and what is on its device. A backend that has died is started anew, with nothing loaded.
+//! One backend and what is on its device. A backend that dies is started anew with the next call, with nothing
+//! loaded; models and prompts come back from their recipes when they are needed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use alice_plugin::{
-    Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Error, ErrorKind, LatentShape,
-    LoadRequest, NamedTensor, Result, TextChunk, TextRequest,
+    Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error, ErrorKind,
+    LatentShape, LoadRequest, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk, TextRequest,
 };
 use tracing::{error, info, warn};
 
-use super::{Call, Chunk, Conditioning, Evaluation, Extra, LoadedModel, Start};
+use super::Start;
+use super::seat::{Extra, LoadedModel, Row, Text};
+use crate::metrics::{Metrics, Stage};
+
+/// Pauses before each attempt to start a backend that has died: a driver may need a moment to come back.
+const PAUSES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+/// Encoded prompts that stay although nobody holds them: the next request often has the same negative prompt.
+const RECENT_TEXTS: usize = 8;
+/// A call may be silent this many times as long as the longest pass so far.
+const SILENT_PASSES: u32 = 10;
 
 pub(super) struct Device {
     start: Start,
-    backend: Result<Box<dyn Backend>>,
-    /// Counts the starts: a handle of an earlier life means nothing now.
-    life: u64,
-    loaded: Vec<(LoadRequest, Arc<LoadedModel>)>,
-    /// How many models are loaded, for those who ask from outside.
-    models: Arc<AtomicUsize>,
+    backend: Option<Box<dyn Backend>>,
+    /// Counts the deaths: what was loaded before the last one is gone.
+    deaths: u64,
+    models: HashMap<usize, ModelHandle>,
+    /// The most recently encoded last.
+    texts: Vec<Encoded>,
+    metrics: Arc<Metrics>,
+    silence_ms: Arc<AtomicU64>,
+}
+
+/// A prompt on the device.
+struct Encoded {
+    model: usize,
+    text: Arc<Text>,
+    handle: ConditioningHandle,
+}
+
+/// Whether the backend has died of a call.
+pub(super) fn is_death(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::Panic | ErrorKind::DeviceLost)
 }
 
 impl Device {
-    pub(super) fn new(start: Start, models: Arc<AtomicUsize>) -> Result<Self> {
-        let backend = start()?;
-        Ok(Self { start, backend: Ok(backend), life: 1, loaded: Vec::new(), models })
+    /// Starts the backend and asks what it is.
+    pub(super) fn open(
+        start: Start,
+        metrics: Arc<Metrics>,
+        silence_ms: Arc<AtomicU64>,
+    ) -> Result<(Self, Description)> {
+        let mut backend = start()?;
+        let description = backend.describe()?;
+        let (models, texts) = (HashMap::new(), Vec::new());
+        let backend = Some(backend);
+        Ok((Self { start, backend, deaths: 0, models, texts, metrics, silence_ms }, description))
     }
 
-    pub(super) fn load(&mut self, request: LoadRequest, control: &dyn Control) -> Result<Arc<LoadedModel>> {
-        if let Some((_, model)) = self.loaded.iter().find(|(loaded, _)| *loaded == request) {
-            return Ok(model.clone());
+    /// How often the backend has died.
+    pub(super) fn deaths(&self) -> u64 {
+        self.deaths
+    }
+
+    /// Brings a model onto the device.
+    pub(super) fn load(
+        &mut self,
+        id: usize,
+        request: &LoadRequest,
+        control: &dyn Control,
+    ) -> Result<ModelInfo> {
+        let began = Instant::now();
+        let (handle, info) = self.call(|backend| backend.load(request, control))?;
+        let took = began.elapsed();
+        self.metrics.stage(Stage::Load, took);
+        info!(dtype = %info.dtype, bytes = info.memory_bytes, took_s = took.as_secs_f64(), "Loaded a model");
+        self.models.insert(id, handle);
+        Ok(info)
+    }
+
+    /// Takes a model off the device, and every prompt that was encoded with it.
+    pub(super) fn unload(&mut self, id: usize) {
+        self.texts.retain(|encoded| encoded.model != id);
+        if let Some(handle) = self.models.remove(&id)
+            && let Err(error) = self.call(|backend| backend.unload(handle))
+        {
+            warn!(%error, "The backend did not unload a model");
         }
-        self.unload_unused();
-        let (handle, info) = self.call(|backend| backend.load(&request, control))?;
-        info!(dtype = %info.dtype, bytes = info.memory_bytes, "Loaded a model");
-        let model = Arc::new(LoadedModel { info, handle, life: self.life });
-        self.loaded.push((request, model.clone()));
-        self.count();
-        Ok(model)
     }
 
+    /// The same prompt, if it is on the device already.
+    pub(super) fn encoded(&self, model: usize, text: &Arc<Text>) -> Option<Arc<Text>> {
+        self.find(model, text).map(|encoded| encoded.text.clone())
+    }
+
+    /// Encodes a prompt, unless it is there already.
     pub(super) fn encode(
         &mut self,
         model: &LoadedModel,
-        chunks: &[Chunk],
-        clip_skip: u32,
-        back: mpsc::Sender<Call>,
+        text: &Arc<Text>,
         control: &dyn Control,
-    ) -> Result<Arc<Conditioning>> {
-        let life = self.alive(model.life)?;
-        let tokens = chunks.iter().filter(|chunk| chunk.encoder == 0).map(|chunk| chunk.ids.len()).sum();
-        let chunks: Vec<_> = chunks
-            .iter()
-            .map(|chunk| TextChunk { encoder: chunk.encoder, ids: &chunk.ids, weights: &chunk.weights })
-            .collect();
-        let request = TextRequest { chunks: &chunks, extra_rows: &[], clip_skip };
-        let handle = self.call(|backend| backend.encode_text(model.handle, &request, control))?;
-        Ok(Arc::new(Conditioning { handle, life, tokens, calls: back }))
+    ) -> Result<Arc<Text>> {
+        let handle = self.model(model, control)?;
+        self.conditioning(model.id, handle, text, control)?;
+        self.release_unused();
+        Ok(self.encoded(model.id, text).unwrap_or_else(|| text.clone()))
     }
 
-    /// The raw answers of all rows of all evaluations, which fit together.
-    pub(super) fn denoise(&mut self, batch: &[Evaluation], control: &dyn Control) -> Result<Vec<f32>> {
-        let (model, shape) = (&batch[0].model, batch[0].shape);
-        self.alive(model.life)?;
-        let asked = || batch.iter().flat_map(|evaluation| &evaluation.rows);
-        let extras: Vec<Vec<NamedTensor<'_>>> = asked().map(|row| tensors(&row.extras)).collect();
-        let mut rows = Vec::new();
-        for (row, extras) in asked().zip(&extras) {
-            self.alive(row.conditioning.life)?;
-            rows.push(DenoiseRow {
-                latent: &row.latent,
-                timestep: row.timestep,
-                conditioning: row.conditioning.handle,
-                extras,
-            });
+    /// The raw answers for all rows, and how long the pass itself took.
+    pub(super) fn denoise(
+        &mut self,
+        model: &LoadedModel,
+        shape: LatentShape,
+        rows: &[&Row],
+        control: &dyn Control,
+    ) -> Result<(Vec<f32>, Duration)> {
+        let handle = self.model(model, control)?;
+        let extras: Vec<Vec<NamedTensor<'_>>> = rows.iter().map(|row| tensors(&row.extras)).collect();
+        let mut asked = Vec::with_capacity(rows.len());
+        for (row, extras) in rows.iter().zip(&extras) {
+            let conditioning = self.conditioning(model.id, handle, &row.text, control)?;
+            asked.push(DenoiseRow { latent: &row.latent, timestep: row.timestep, conditioning, extras });
         }
         let mut out = vec![0.0; rows.len() * model.output_len(shape)];
-        self.call(|backend| backend.denoise(model.handle, shape, &rows, &mut out, control))?;
-        Ok(out)
+        let began = Instant::now();
+        self.call(|backend| backend.denoise(handle, shape, &asked, &mut out, control))?;
+        let took = began.elapsed();
+        self.metrics.stage(Stage::Denoise, took);
+        self.metrics.batch(rows.len());
+        let silence = u64::try_from((took * SILENT_PASSES).as_millis()).unwrap_or(u64::MAX);
+        self.silence_ms.fetch_max(silence, Ordering::Relaxed);
+        Ok((out, took))
     }
 
+    /// One latent as RGB.
     pub(super) fn decode(
         &mut self,
         model: &LoadedModel,
         shape: LatentShape,
         latent: &[f32],
+        options: DecodeOptions,
+        stage: Stage,
         control: &dyn Control,
     ) -> Result<Vec<u8>> {
-        self.alive(model.life)?;
+        let handle = self.model(model, control)?;
         let scale = model.info.latent_scale as usize;
         let mut out = vec![0; shape.height as usize * scale * shape.width as usize * scale * 3];
-        let options = DecodeOptions::default();
-        self.call(|backend| backend.decode(model.handle, shape, latent, &options, &mut out, control))?;
+        let began = Instant::now();
+        self.call(|backend| backend.decode(handle, shape, latent, &options, &mut out, control))?;
+        self.metrics.stage(stage, began.elapsed());
         Ok(out)
     }
 
-    pub(super) fn release(&mut self, handle: ConditioningHandle, life: u64) {
-        if life == self.life
-            && let Err(error) = self.call(|backend| backend.release(handle))
-        {
-            warn!(%error, "The backend did not release an encoded prompt");
+    /// The model's handle; loads what the backend's death has taken.
+    fn model(&mut self, model: &LoadedModel, control: &dyn Control) -> Result<ModelHandle> {
+        if !self.models.contains_key(&model.id) {
+            self.load(model.id, &model.request, control)?;
         }
+        Ok(self.models[&model.id])
     }
 
-    /// Frees the models that no request holds.
-    fn unload_unused(&mut self) {
-        let (used, unused) = std::mem::take(&mut self.loaded)
-            .into_iter()
-            .partition(|(_, model): &(LoadRequest, Arc<LoadedModel>)| Arc::strong_count(model) > 1);
-        self.loaded = used;
-        for (_, model) in unused {
-            if let Err(error) = self.call(|backend| backend.unload(model.handle)) {
-                warn!(%error, "The backend did not unload a model");
+    /// The prompt's handle; encodes what is not there.
+    fn conditioning(
+        &mut self,
+        id: usize,
+        model: ModelHandle,
+        text: &Arc<Text>,
+        control: &dyn Control,
+    ) -> Result<ConditioningHandle> {
+        if let Some(encoded) = self.find(id, text) {
+            return Ok(encoded.handle);
+        }
+        let chunks: Vec<_> = text
+            .chunks
+            .iter()
+            .map(|chunk| TextChunk { encoder: chunk.encoder, ids: &chunk.ids, weights: &chunk.weights })
+            .collect();
+        let request = TextRequest { chunks: &chunks, extra_rows: &[], clip_skip: text.clip_skip };
+        let began = Instant::now();
+        let handle = self.call(|backend| backend.encode_text(model, &request, control))?;
+        self.metrics.stage(Stage::EncodeText, began.elapsed());
+        self.texts.push(Encoded { model: id, text: text.clone(), handle });
+        Ok(handle)
+    }
+
+    fn find(&self, model: usize, text: &Arc<Text>) -> Option<&Encoded> {
+        let same = |encoded: &&Encoded| Arc::ptr_eq(&encoded.text, text) || encoded.text == *text;
+        self.texts.iter().rev().filter(|encoded| encoded.model == model).find(same)
+    }
+
+    /// Releases the prompts that nobody holds, but for the most recent ones.
+    fn release_unused(&mut self) {
+        let unused = |encoded: &Encoded| Arc::strong_count(&encoded.text) == 1;
+        let mut surplus = self.texts.iter().filter(|&encoded| unused(encoded)).count();
+        surplus = surplus.saturating_sub(RECENT_TEXTS);
+        let leaves = |encoded: &mut Encoded| {
+            surplus > 0 && unused(encoded) && {
+                surplus -= 1;
+                true
+            }
+        };
+        let leaving: Vec<Encoded> = self.texts.extract_if(.., leaves).collect();
+        for Encoded { handle, .. } in leaving {
+            if let Err(error) = self.call(|backend| backend.release(handle)) {
+                warn!(%error, "The backend did not release an encoded prompt");
             }
         }
-        self.count();
     }
 
     /// Runs one call; when the backend dies of it, the next call finds a new one.
     fn call<T>(&mut self, call: impl FnOnce(&mut dyn Backend) -> Result<T>) -> Result<T> {
-        let result = match &mut self.backend {
-            Ok(backend) => call(backend.as_mut()),
-            Err(error) => Err(error.clone()),
-        };
+        let result = call(self.alive()?);
         if let Err(error) = &result
-            && matches!(error.kind, ErrorKind::Panic | ErrorKind::DeviceLost)
+            && is_death(error)
         {
             error!(%error, "The backend has died and is started anew");
-            self.loaded.clear();
-            self.count();
-            self.life += 1;
-            self.backend = (self.start)();
+            self.backend = None;
+            self.deaths += 1;
+            self.models.clear();
+            self.texts.clear();
         }
         result
     }
 
-    /// Refuses what belongs to an earlier life of the backend.
-    fn alive(&self, life: u64) -> Result<u64> {
-        if life == self.life {
-            return Ok(life);
+    /// The backend, started anew if it has died.
+    fn alive(&mut self) -> Result<&mut dyn Backend> {
+        if self.backend.is_none() {
+            self.backend = Some(self.revive()?);
+            self.metrics.restarted();
         }
-        Err(Error::new(ErrorKind::DeviceLost, "the backend was started anew while the request was running"))
+        Ok(self.backend.as_mut().expect("it has just been started").as_mut())
     }
 
-    fn count(&self) {
-        self.models.store(self.loaded.len(), Ordering::Relaxed);
+    fn revive(&self) -> Result<Box<dyn Backend>> {
+        let mut last = None;
+        for pause in PAUSES {
+            std::thread::sleep(pause);
+            match (self.start)() {
+                Ok(backend) => return Ok(backend),
+                Err(error) => {
+                    warn!(%error, "The backend does not start");
+                    last = Some(error);
+                }
+            }
+        }
+        let reason = last.map(|error| error.message).unwrap_or_default();
+        Err(Error::internal(format!("the backend has died and does not start again: {reason}")))
     }
 }
 

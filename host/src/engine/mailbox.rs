@@ -1,86 +1,153 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! The engine's thread: takes calls out of the mailbox in their order and joins evaluations that fit
-//! together into one forward pass.
+//! The engine's thread: takes calls out of the mailbox in their order.
 
-use std::collections::VecDeque;
-use std::sync::mpsc;
+use std::collections::HashMap;
+use std::sync::{Arc, mpsc};
 
-use alice_plugin::{Control, Error, ErrorKind, Result};
+use alice_plugin::{Control, DecodeOptions, Error, LatentShape, LoadRequest, ModelInfo, Result};
+use tokio::sync::oneshot;
 
 use super::device::Device;
-use super::{Call, Evaluation, Reply};
+use super::status::{Board, ModelState, ModelStatus, Posted};
+use super::{LoadedModel, Row, Settings, Start, Text, Unload};
+use crate::metrics::{Metrics, Stage};
 
-/// Serves calls until the last sender is gone. A forward pass holds up to `max_rows` rows, or one evaluation.
-pub(super) fn serve(mut device: Device, inbox: &mpsc::Receiver<Call>, max_rows: usize, finished: &std::sync::atomic::AtomicU64) {
-    let mut waiting = VecDeque::new();
-    while let Some(call) = next(&mut waiting, inbox) {
-        finished.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        match call {
-            Call::Denoise(first) => denoise(&mut device, join(first, &mut waiting, max_rows)),
-            Call::Load { request, reply } => answer(reply, |control| device.load(request, control)),
-            Call::Encode { model, chunks, clip_skip, back, reply } => {
-                answer(reply, |control| device.encode(&model, &chunks, clip_skip, back, control));
-            }
-            Call::Decode { model, shape, latent, reply } => {
-                answer(reply, |control| device.decode(&model, shape, &latent, control));
-            }
-            Call::Release { handle, life } => device.release(handle, life),
+/// Where an answer goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// What the thread is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A seat asks for something.
+    Call(Box<Call>),
+    /// A seat has been given up until its next evaluation.
+    Rise(u64),
+    /// A seat is gone.
+    Leave(u64),
+    /// Somebody no longer uses this model.
+    Returned(usize),
+    /// Somebody no longer waits for an answer.
+    TakenBack,
+}
+
+/// What a seat asks for.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) seat: u64,
+    pub(super) caller: u64,
+    pub(super) order: u64,
+    pub(super) task: Task,
+}
+
+#[derive(Debug)]
+pub(super) enum Task {
+    /// `mailbox` goes into the lease: the thread keeps no way to its own mailbox, or it would never see it close.
+    Load {
+        request: LoadRequest,
+        pinned: bool,
+        mailbox: mpsc::Sender<Message>,
+        reply: Reply<Arc<LoadedModel>>,
+    },
+    Unload {
+        request: LoadRequest,
+        reply: Reply<Unload>,
+    },
+    Encode {
+        model: Arc<LoadedModel>,
+        text: Arc<Text>,
+        reply: Reply<Arc<Text>>,
+    },
+    Denoise(Evaluation),
+    Decode {
+        model: Arc<LoadedModel>,
+        shape: LatentShape,
+        latent: Vec<f32>,
+        preview: bool,
+        reply: Reply<Vec<u8>>,
+    },
+}
+
+/// Rows that one sampler needs together (one, or two with guidance).
+#[derive(Debug)]
+pub(super) struct Evaluation {
+    pub(super) model: Arc<LoadedModel>,
+    pub(super) shape: LatentShape,
+    pub(super) rows: Vec<Row>,
+    pub(super) reply: Reply<Vec<f32>>,
+}
+
+pub(super) struct Desk {
+    device: Device,
+    board: Arc<Board>,
+    loaded: HashMap<usize, (LoadRequest, ModelInfo)>,
+}
+
+impl Desk {
+    pub(super) fn open(
+        start: Start,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        board: Arc<Board>,
+    ) -> Result<Self> {
+        let (device, _) = Device::open(start, metrics, settings.silence_ms)?;
+        Ok(Self { device, board, loaded: HashMap::new() })
+    }
+}
+
+/// Serves calls until the last sender is gone.
+pub(super) fn serve(mut desk: Desk, inbox: &mpsc::Receiver<Message>) {
+    while let Ok(message) = inbox.recv() {
+        if let Message::Call(call) = message {
+            desk.serve(call.task);
+            desk.board.note_finished();
         }
     }
 }
 
-/// The oldest call, after everything that has arrived by now has joined the line; `None` when nobody can
-/// call any more.
-fn next(waiting: &mut VecDeque<Call>, inbox: &mpsc::Receiver<Call>) -> Option<Call> {
-    if waiting.is_empty() {
-        waiting.push_back(inbox.recv().ok()?);
-    }
-    waiting.extend(inbox.try_iter());
-    waiting.pop_front()
-}
-
-/// `first` and every waiting evaluation that fits beside it, oldest first.
-fn join(first: Evaluation, waiting: &mut VecDeque<Call>, max_rows: usize) -> Vec<Evaluation> {
-    let mut rows = first.rows.len();
-    let mut batch = vec![first];
-    let mut others = VecDeque::with_capacity(waiting.len());
-    for call in waiting.drain(..) {
-        match call {
-            Call::Denoise(other) if batch[0].fits(&other) && rows + other.rows.len() <= max_rows => {
-                rows += other.rows.len();
-                batch.push(other);
+impl Desk {
+    fn serve(&mut self, task: Task) {
+        match task {
+            Task::Load { request, mailbox, reply, .. } => {
+                answer(reply, |control| {
+                    let known = self.loaded.iter().find(|(_, (known, _))| *known == request);
+                    let (id, info) = match known {
+                        Some((id, (_, info))) if self.device.deaths() == 0 => (*id, info.clone()),
+                        _ => (self.loaded.len(), self.device.load(self.loaded.len(), &request, control)?),
+                    };
+                    self.loaded.insert(id, (request.clone(), info.clone()));
+                    Ok(Arc::new(LoadedModel::new(id, request, info, mailbox)))
+                });
+                let models = self.loaded.values().map(|(request, info)| Posted {
+                    status: ModelStatus {
+                        request: request.clone(),
+                        state: ModelState::Loaded,
+                        memory_bytes: info.memory_bytes,
+                        users: 0,
+                        pinned: false,
+                        idle: std::time::Duration::ZERO,
+                    },
+                    idle_since: None,
+                });
+                self.board.post_models(models.collect());
             }
-            other => others.push_back(other),
+            Task::Unload { reply, .. } => answer(reply, |_| Ok(Unload::NotLoaded)),
+            Task::Encode { model, text, reply } => {
+                answer(reply, |control| self.device.encode(&model, &text, control));
+            }
+            Task::Denoise(Evaluation { model, shape, rows, reply }) => answer(reply, |control| {
+                let rows: Vec<_> = rows.iter().collect();
+                let (values, took) = self.device.denoise(&model, shape, &rows, control)?;
+                self.board.post_pass(&model.request, shape, rows.len(), took.as_secs_f64());
+                Ok(values)
+            }),
+            Task::Decode { model, shape, latent, preview, reply } => {
+                let stage = if preview { Stage::Preview } else { Stage::Decode };
+                answer(reply, |control| {
+                    self.device.decode(&model, shape, &latent, DecodeOptions::default(), stage, control)
+                });
+            }
         }
-    }
-    *waiting = others;
-    batch
-}
-
-/// Runs one forward pass and gives each evaluation its part of the answer.
-fn denoise(device: &mut Device, mut batch: Vec<Evaluation>) {
-    batch.retain(|evaluation| !evaluation.reply.is_closed());
-    if batch.is_empty() {
-        return;
-    }
-    let wanted = Wanted(|| batch.iter().any(|evaluation| !evaluation.reply.is_closed()));
-    let mut answers = match device.denoise(&batch, &wanted) {
-        Ok(values) => Ok(values.into_iter()),
-        // What does not fit together may fit one after the other: nobody fails for company's sake.
-        Err(error) if error.kind == ErrorKind::OutOfMemory && batch.len() > 1 => {
-            return batch.into_iter().for_each(|evaluation| denoise(device, vec![evaluation]));
-        }
-        Err(error) => Err(error),
-    };
-    for Evaluation { model, shape, rows, reply } in batch {
-        let count = rows.len() * model.output_len(shape);
-        let part = match &mut answers {
-            Ok(values) => Ok(values.by_ref().take(count).collect()),
-            Err(error) => Err(error.clone()),
-        };
-        // A receiver that is gone has taken its call back.
-        let _gone = reply.send(part);
     }
 }
 

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! One picture's place at the device, and what it asks for there.
+
+use std::sync::{Arc, mpsc};
+
+use alice_plugin::{Error, ErrorKind, LatentShape, LoadRequest, ModelInfo, Result};
+use tokio::sync::oneshot;
+
+use super::Unload;
+use super::mailbox::{Call, Evaluation, Message, Reply, Task};
+use super::status::Board;
+
+/// One picture's place at the device, from its first call to its last. Dropping it gives everything back.
+///
+/// From its first evaluation until it rises, other evaluations of the same kind may wait for it a moment.
+#[derive(Debug)]
+pub struct Seat {
+    mailbox: mpsc::Sender<Message>,
+    board: Arc<Board>,
+    number: u64,
+    caller: u64,
+    order: u64,
+    device: u32,
+}
+
+/// The use of a model: it is on the device, or comes back to it, for at least as long as anyone holds this.
+#[derive(Debug)]
+pub struct LoadedModel {
+    /// What the backend said about it.
+    pub info: ModelInfo,
+    /// How it was asked for.
+    pub request: LoadRequest,
+    pub(super) id: usize,
+    mailbox: mpsc::Sender<Message>,
+}
+
+impl LoadedModel {
+    pub(super) fn new(
+        id: usize,
+        request: LoadRequest,
+        info: ModelInfo,
+        mailbox: mpsc::Sender<Message>,
+    ) -> Self {
+        Self { info, request, id, mailbox }
+    }
+
+    /// Values in the denoiser's answer for one row.
+    pub(super) fn output_len(&self, shape: LatentShape) -> usize {
+        LatentShape { channels: self.info.output_channels, ..shape }.len()
+    }
+}
+
+impl Drop for LoadedModel {
+    fn drop(&mut self) {
+        // An engine that is gone counts no users.
+        let _gone = self.mailbox.send(Message::Returned(self.id));
+    }
+}
+
+/// A prompt in tokens: the recipe from which the engine encodes it, again whenever a backend has died.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Text {
+    /// The context windows of every text encoder, the same number of each.
+    pub chunks: Vec<Chunk>,
+    /// Layers to leave out at the encoder's end, beyond the model's own choice.
+    pub clip_skip: u32,
+}
+
+impl Text {
+    /// How many tokens the denoiser attends to.
+    pub(super) fn tokens(&self) -> usize {
+        self.chunks.iter().filter(|chunk| chunk.encoder == 0).map(|chunk| chunk.ids.len()).sum()
+    }
+}
+
+/// One context window for one text encoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chunk {
+    /// Which of the model's text encoders.
+    pub encoder: u32,
+    /// Exactly as many token ids as the encoder's context is long.
+    pub ids: Vec<u32>,
+    /// One attention weight per id.
+    pub weights: Vec<f32>,
+}
+
+/// One row of an evaluation.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The network's input, `[channels, height, width]`.
+    pub latent: Arc<[f32]>,
+    /// The timestep in the model's training units.
+    pub timestep: f32,
+    /// The prompt.
+    pub text: Arc<Text>,
+    /// What the denoiser takes beside these, the same names and shapes in every row of an evaluation.
+    pub extras: Arc<[Extra]>,
+}
+
+/// A further input of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Extra {
+    /// One that the model's [`ModelInfo::inputs`] has.
+    pub name: String,
+    /// Its sizes, outermost first.
+    pub shape: Vec<u32>,
+    /// Row-major values; as many as the shape says.
+    pub data: Vec<f32>,
+}
+
+impl Seat {
+    pub(super) fn new(
+        mailbox: mpsc::Sender<Message>,
+        board: Arc<Board>,
+        number: u64,
+        caller: u64,
+        order: u64,
+        device: u32,
+    ) -> Self {
+        board.sit();
+        Self { mailbox, board, number, caller, order, device }
+    }
+
+    /// The use of a model, which is loaded if need be. Waits for memory until others have ended, if it must.
+    ///
+    /// # Errors
+    /// As [`alice_plugin::Backend::load`]; `OutOfMemory` for a model that never fits, saying what it needs and what
+    /// there is.
+    pub async fn load(&self, request: LoadRequest) -> Result<Arc<LoadedModel>> {
+        self.lease(request, false).await
+    }
+
+    pub(super) async fn lease(&self, request: LoadRequest, pinned: bool) -> Result<Arc<LoadedModel>> {
+        let request = LoadRequest { device: self.device, ..request };
+        let mailbox = self.mailbox.clone();
+        self.ask(|reply| Task::Load { request, pinned, mailbox, reply }).await
+    }
+
+    pub(super) async fn unload(&self, request: LoadRequest) -> Result<Unload> {
+        let request = LoadRequest { device: self.device, ..request };
+        self.ask(|reply| Task::Unload { request, reply }).await
+    }
+
+    /// Encodes a prompt. What comes back stands for it in [`Row`]s; equal prompts are encoded once.
+    ///
+    /// # Errors
+    /// As [`alice_plugin::Backend::encode_text`].
+    pub async fn encode(&self, model: &Arc<LoadedModel>, text: Text) -> Result<Arc<Text>> {
+        let (model, text) = (model.clone(), Arc::new(text));
+        self.ask(|reply| Task::Encode { model, text, reply }).await
+    }
+
+    /// One evaluation: the raw answers for `rows`, one after the other. The seat is taken until another call than
+    /// this and [`preview`](Self::preview), or until it [rises](Self::rise).
+    ///
+    /// # Errors
+    /// As [`alice_plugin::Backend::denoise`]; `OutOfMemory` when not even one row fits alone; the backend's death
+    /// when it has died twice over this seat alone.
+    pub async fn denoise(
+        &self,
+        model: &Arc<LoadedModel>,
+        shape: LatentShape,
+        rows: Vec<Row>,
+    ) -> Result<Vec<f32>> {
+        let model = model.clone();
+        self.ask(|reply| Task::Denoise(Evaluation { model, shape, rows, reply })).await
+    }
+
+    /// Decodes one latent into RGB, `[height, width, 3]`, after giving the seat up.
+    ///
+    /// # Errors
+    /// As [`alice_plugin::Backend::decode`]; `OutOfMemory` when not even small tiles fit.
+    pub async fn decode(
+        &self,
+        model: &Arc<LoadedModel>,
+        shape: LatentShape,
+        latent: Vec<f32>,
+    ) -> Result<Vec<u8>> {
+        self.to_rgb(model, shape, latent, false).await
+    }
+
+    /// Decodes the latent of an unfinished picture and keeps the seat.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub async fn preview(
+        &self,
+        model: &Arc<LoadedModel>,
+        shape: LatentShape,
+        latent: Vec<f32>,
+    ) -> Result<Vec<u8>> {
+        self.to_rgb(model, shape, latent, true).await
+    }
+
+    async fn to_rgb(
+        &self,
+        model: &Arc<LoadedModel>,
+        shape: LatentShape,
+        latent: Vec<f32>,
+        preview: bool,
+    ) -> Result<Vec<u8>> {
+        let model = model.clone();
+        self.ask(|reply| Task::Decode { model, shape, latent, preview, reply }).await
+    }
+
+    /// How many calls the device has finished, for anybody: as long as this grows, it lives.
+    pub fn calls_finished(&self) -> u64 {
+        self.board.finished()
+    }
+
+    /// Gives the seat up until the next evaluation: nobody waits for this one.
+    pub fn rise(&self) {
+        self.tell(Message::Rise(self.number));
+    }
+
+    async fn ask<T>(&self, task: impl FnOnce(Reply<T>) -> Task) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let task = task(reply);
+        let call = Call { seat: self.number, caller: self.caller, order: self.order, task };
+        self.tell(Message::Call(Box::new(call)));
+        let mut waiting = Waiting { seat: self, answered: false };
+        let answer = answer.await;
+        waiting.answered = true;
+        answer.map_err(|_| Error::new(ErrorKind::DeviceLost, "the engine has ended"))?
+    }
+
+    fn tell(&self, message: Message) {
+        // An engine that is gone drops the reply with the call, and its caller hears of it there.
+        let _gone = self.mailbox.send(message);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.board.leave();
+        self.tell(Message::Leave(self.number));
+    }
+}
+
+/// Tells the engine when a call is taken back: what it kept others from may begin.
+struct Waiting<'a> {
+    seat: &'a Seat,
+    answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.seat.tell(Message::TakenBack);
+        }
+    }
+}
