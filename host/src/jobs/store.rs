@@ -323,3 +323,121 @@ pub fn forget_ended_before(transaction: &Transaction<'_>, moment: Timestamp) -> 
     transaction.execute(sql, [moment])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::database::Database;
+
+    const FINISH: Finish = Finish { now: 9, took_ms: 5, truncated: false };
+
+    fn parameters() -> Parameters {
+        let fields = [
+            ("prompt", "\"a fox\""),
+            ("negative_prompt", "null"),
+            ("steps", "7"),
+            ("guidance_scale", "1.1"),
+            ("guidance_rescale", "0"),
+            ("guidance_interval", "[0, 0.3]"),
+            ("clip_skip", "0"),
+            ("seed", "18446744073709551615"),
+            ("model", "\"m\""),
+            ("scheduler", "\"euler\""),
+            ("width", "64"),
+            ("height", "64"),
+            ("rendered_width", "64"),
+            ("rendered_height", "64"),
+        ];
+        let fields = fields.map(|(key, value)| (key, serde_json::from_str(value).unwrap()));
+        serde_json::to_value(BTreeMap::<_, serde_json::Value>::from(fields))
+            .and_then(serde_json::from_value)
+            .unwrap()
+    }
+
+    /// Writes a job with two pictures down, and gives its number and their names.
+    async fn accept(database: &Database, id: &'static str) -> (i64, [Kept; 2]) {
+        let stored = Stored { model: "sd/m".into(), parameters: parameters(), count: 2 };
+        let planned = [Kept::random().unwrap(), Kept::random().unwrap()];
+        let plan = planned.clone();
+        let write = database.write(move |transaction| {
+            insert(transaction, id, Some(3), &Caller::Account(3), &stored, &plan, 1)
+        });
+        (write.await.unwrap(), planned)
+    }
+
+    async fn add(database: &Database, number: i64, place: u32, kept: &Kept) -> Result<()> {
+        let kept = kept.clone();
+        database
+            .write(move |transaction| add_picture(transaction, number, Some(3), place, &kept, FINISH))
+            .await
+    }
+
+    async fn state(database: &Database, id: &'static str) -> State {
+        database.read(move |connection| find(connection, id)).await.unwrap().unwrap().state
+    }
+
+    #[tokio::test]
+    async fn a_job_is_done_with_its_last_picture_and_none_is_there_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("alice.db")).unwrap();
+        let (number, planned) = accept(&database, "a").await;
+        add(&database, number, 1, &planned[1]).await.unwrap();
+        assert_eq!(state(&database, "a").await, State::Accepted);
+        let missing = database.read(move |connection| super::planned(connection, number)).await.unwrap();
+        assert_eq!(missing, [(0, planned[0].clone())]);
+        add(&database, number, 1, &Kept::random().unwrap()).await.unwrap_err();
+        add(&database, number, 0, &planned[0]).await.unwrap();
+        assert_eq!(state(&database, "a").await, State::Done);
+        let all = database.read(move |connection| pictures(connection, number)).await.unwrap();
+        assert_eq!(all, [(0, planned[0].clone()), (1, planned[1].clone())]);
+        assert!(database.read(unfinished).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_an_ended_job_will_never_have_is_left_over_and_its_end_stays_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("alice.db")).unwrap();
+        let (number, mut planned) = accept(&database, "a").await;
+        let _waiting = accept(&database, "b").await;
+        let cancel = move |transaction: &Transaction<'_>| end(transaction, number, State::Cancelled, None, 2);
+        database.write(cancel).await.unwrap();
+        let fail = move |transaction: &Transaction<'_>| {
+            end(transaction, number, State::Failed, Some(("internal_error", "late")), 3)
+        };
+        database.write(fail).await.unwrap();
+        assert_eq!(state(&database, "a").await, State::Cancelled);
+        let mut left = database.read(left_over).await.unwrap();
+        left.sort_unstable_by(|a, b| a.file.cmp(&b.file));
+        planned.sort_unstable_by(|a, b| a.file.cmp(&b.file));
+        assert_eq!(left, planned, "and nothing of the job that still waits");
+        database.write(forget_left_over).await.unwrap();
+        database.write(|transaction| forget_ended_before(transaction, 100)).await.unwrap();
+        let rest = database.read(|connection| list(connection, &Whose::All, None, 10)).await.unwrap();
+        assert_eq!(rest.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn a_request_is_read_back_as_it_was_written() {
+        let stored = Stored { model: "sd/m".into(), parameters: parameters(), count: 2 };
+        let again: Stored = serde_json::from_str(&serde_json::to_string(&stored).unwrap()).unwrap();
+        assert_eq!(again.parameters, stored.parameters);
+        assert_eq!(again.parameters.seed, u64::MAX);
+    }
+
+    #[tokio::test]
+    async fn lists_go_back_in_time_and_are_one_callers_or_everybodys() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("alice.db")).unwrap();
+        let (first, _) = accept(&database, "a").await;
+        let (second, _) = accept(&database, "b").await;
+        let ids = async |whose: Whose, before| {
+            let list = database.read(move |connection| list(connection, &whose, before, 10)).await.unwrap();
+            list.into_iter().map(|job| job.number).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(Whose::All, None).await, [second, first]);
+        assert_eq!(ids(Whose::Of(Caller::Account(3)), Some(second)).await, [first]);
+        assert_eq!(ids(Whose::Of(Caller::Account(4)), None).await, [0; 0]);
+    }
+}
