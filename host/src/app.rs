@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use alice_plugin::{Backend, Description};
+use alice_plugin::Description;
 use anyhow::Context;
 use tracing::info;
 
@@ -79,14 +79,12 @@ impl App {
         let database = Database::open(&config.storage.database)?;
         let set_up = prepare(&database, &config, &clock)?;
         let models = Registry::discover(&config.models)?;
-        let chosen = backends::choose(&config.generation)?;
-        let (plugin, options) = (chosen.plugin, chosen.options);
+        let chosen = backends::choose(&config)?;
         info!(
-            path = %plugin.path().display(), version = %chosen.description.version,
+            path = %chosen.path.display(), version = %chosen.description.version,
             "Serving with the backend `{}`", chosen.description.name,
         );
-        let start = move || Ok(Box::new(plugin.start(&options)?) as Box<dyn Backend>);
-        let engine = Engine::start(Box::new(start), config.engine.max_rows.rows())
+        let engine = Engine::start(chosen.start, config.engine.max_rows.rows())
             .context("the backend does not start")?;
         Ok(Self(Arc::new(Parts {
             models,

@@ -197,12 +197,26 @@ impl Default for Generation {
 pub struct Engine {
     /// Rows that one forward pass may hold; one guided evaluation has two and is never split.
     pub max_rows: MaxRows,
+    /// Where the backend runs.
+    pub isolation: Isolation,
+    /// Seconds without a sign of life after which a backend's process is ended and started anew, 1-86400.
+    pub hang_seconds: u32,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { max_rows: MaxRows::Auto }
+        Self { max_rows: MaxRows::Auto, isolation: Isolation::Process, hang_seconds: 120 }
     }
+}
+
+/// Where the backend runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// In a process of its own, whose crash the daemon survives.
+    Process,
+    /// Inside the daemon, for debugging.
+    None,
 }
 
 /// `auto` or a number.
@@ -354,6 +368,11 @@ impl Config {
             "must be 1 to 1024",
         );
         check("engine.max_rows", self.engine.max_rows != MaxRows::Rows(0), "must be `auto` or at least 1");
+        check(
+            "engine.hang_seconds",
+            (1..=86_400).contains(&self.engine.hang_seconds),
+            "must be 1 to 86400 seconds",
+        );
         check("limits.body_bytes", self.limits.body_bytes >= 1024, "must be at least 1024");
         check("limits.waiting", self.limits.waiting <= 100_000, "must be at most 100000");
         check("limits.prompt_bytes", self.limits.prompt_bytes >= 1, "must be at least 1");

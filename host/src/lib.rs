@@ -34,3 +34,4 @@ pub mod queue;
 pub mod router;
 pub mod secret;
 pub mod server;
+pub mod worker;
