@@ -82,7 +82,12 @@ async fn round(server: Server, ledger: &Ledger, dice: &mut Dice) -> TempDir {
     let clients: Vec<_> = (0..6)
         .map(|_| {
             let dice = Dice(dice.roll(u64::MAX - 1) + 1);
-            tokio::spawn(submit_until_it_dies(server.base.clone(), server.client.clone(), ledger.clone(), dice))
+            tokio::spawn(submit_until_it_dies(
+                server.base.clone(),
+                server.client.clone(),
+                ledger.clone(),
+                dice,
+            ))
         })
         .collect();
     for _ in 0..dice.roll(3) {
@@ -152,8 +157,7 @@ fn check(directory: &Path, ledger: &BTreeSet<String>) -> (usize, usize) {
     assert_eq!(ask(wrong_number), [""; 0], "jobs with too few or too many pictures");
     let rows: BTreeSet<_> = ask("SELECT id || '.png' FROM pictures").into_iter().collect();
     let files = fs::read_dir(directory.join("images")).unwrap();
-    let files: BTreeSet<_> =
-        files.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let files: BTreeSet<_> = files.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(rows.symmetric_difference(&files).collect::<Vec<_>>(), [&""; 0], "rows and files differ");
     for file in &files {
         let bytes = fs::read(directory.join("images").join(file)).unwrap();

@@ -101,8 +101,7 @@ async fn a_sidecar_with_values_out_of_range_is_no_model() {
 
 #[tokio::test]
 async fn a_full_line_is_answered_503_with_a_time_to_come_back() {
-    let slow =
-        "generation: { backend: paint, max_concurrent: 1, backend_options: { paint: { step_ms: 50 } } }\n\
+    let slow = "generation: { backend: paint, max_concurrent: 1, backend_options: { paint: { step_ms: 50 } } }\n\
          limits: { waiting: 0 }";
     let server = Server::with(slow).await;
     let request =

@@ -51,7 +51,8 @@ impl Stage {
             "server: {{ port: 0, {server} }}\n\
              generation: {{ backend: paint, backend_directories: [{}] }}\n\
              models: {{ directory: {} }}\n\
-             storage: {{ database: {}, images_directory: {}, auth_directory: {} }}\n{more}\n",
+             storage: {{ database: {}, images_directory: {}, auth_directory: {} }}\n\
+             engine: {{ isolation: none }}\n{more}\n",
             plugins().display(),
             crate::harness::source("models").display(),
             path("data/alice.db"),

@@ -3,11 +3,11 @@
 //! What every handler can reach: the configuration, the models, the engine, the line and the pictures.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use alice_plugin::{Backend, Description};
+use alice_plugin::Description;
 use anyhow::Context;
 use tracing::info;
 
@@ -20,13 +20,14 @@ use crate::backends;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::Database;
-use crate::engine::{Engine, Engines, Settings};
+use crate::engine::{Engine, Engines, Settings, Start};
 use crate::gallery::Gallery;
 use crate::housekeeping;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::models::Registry;
 use crate::pictures;
+use crate::worker::Patience;
 
 /// The parts of the daemon. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -82,15 +83,13 @@ impl App {
         let database = Database::open(&config.storage.database)?;
         let set_up = prepare(&database, &config, &clock)?;
         let models = Registry::discover(&config.models)?;
-        let chosen = backends::choose(&config.generation)?;
-        let (plugin, options) = (chosen.plugin, chosen.options);
+        let chosen = backends::choose(&config)?;
         info!(
-            path = %plugin.path().display(), version = %chosen.description.version,
+            path = %chosen.path.display(), version = %chosen.description.version,
             "Serving with the backend `{}`", chosen.description.name,
         );
         let metrics = Arc::new(Metrics::default());
-        let start = move || Ok(Box::new(plugin.start(&options)?) as Box<dyn Backend>);
-        let engines = start_engines(start, &chosen.description, &config, &metrics)
+        let engines = start_engines(chosen.start, &chosen.patience, &chosen.description, &config, &metrics)
             .context("the backend does not start")?;
         Ok(Self(Arc::new(Parts {
             models,
@@ -133,7 +132,8 @@ impl App {
 
 /// One engine for each of the backend's devices.
 fn start_engines(
-    start: impl Fn() -> alice_plugin::Result<Box<dyn Backend>> + Clone + Send + 'static,
+    start: Start,
+    patience: &Patience,
     description: &Description,
     config: &Config,
     metrics: &Arc<Metrics>,
@@ -142,15 +142,19 @@ fn start_engines(
         0 => None,
         seconds => Some(Duration::from_secs(seconds.into())),
     };
+    let start = Arc::new(Mutex::new(start));
     let engine = |device| {
+        let start = Arc::clone(&start);
+        // Each device has a backend of its own; they are started one after the other.
+        let start: Start = Box::new(move || start.lock().unwrap_or_else(PoisonError::into_inner)());
         let settings = Settings {
             device,
             max_rows: config.engine.max_rows,
             memory_bytes: config.engine.memory_mib.map(|mib| mib << 20),
             unload_after,
-            ..Settings::default()
+            silence_ms: patience.silence_ms(),
         };
-        Engine::start(Box::new(start.clone()), settings, Arc::clone(metrics))
+        Engine::start(start, settings, Arc::clone(metrics))
     };
     let mut devices = description.devices.iter().map(|device| device.index);
     let first = engine(devices.next().unwrap_or(0))?;

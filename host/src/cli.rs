@@ -23,6 +23,7 @@ mod admin;
 mod backends;
 mod conformance;
 mod healthcheck;
+mod worker;
 
 /// Makes pictures from text on this machine: pages and OpenAI's API.
 #[derive(Debug, Parser)]
@@ -47,6 +48,9 @@ enum Command {
     Conformance(conformance::Arguments),
     /// Get back in: make an administrator on the server itself.
     Admin(admin::Arguments),
+    /// What the server starts for its backend.
+    #[command(hide = true)]
+    Worker,
 }
 
 /// Runs the program. This is the only place that turns failures into an exit code.
@@ -62,6 +66,10 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if matches!(arguments.command, Some(Command::Worker)) {
+        // All that it needs to know the server tells it; the configuration is none of its business.
+        return worker::run();
+    }
     let file::Loaded { config, warnings } = file::load(arguments.config.as_deref())?;
     let command = arguments.command.unwrap_or(Command::Serve);
     if matches!(command, Command::Serve) {
@@ -81,6 +89,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Conformance(arguments) => conformance::run(arguments),
         Command::Admin(arguments) => admin::run(&config, arguments),
+        Command::Worker => worker::run(),
     }
 }
 

@@ -246,12 +246,26 @@ pub struct Engine {
     /// MiB of a device's memory that the weights of all models together may take. Unset: most of what is free
     /// when the daemon starts.
     pub memory_mib: Option<u64>,
+    /// Where the backend runs.
+    pub isolation: Isolation,
+    /// Seconds without a sign of life after which a backend's process is ended and started anew, 1-86400.
+    pub hang_seconds: u32,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { max_rows: MaxRows::Auto, memory_mib: None }
+        Self { max_rows: MaxRows::Auto, memory_mib: None, isolation: Isolation::Process, hang_seconds: 120 }
     }
+}
+
+/// Where the backend runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// In a process of its own, whose crash the daemon survives.
+    Process,
+    /// Inside the daemon, for debugging.
+    None,
 }
 
 /// `auto` or a number.
@@ -416,6 +430,11 @@ impl Config {
             "must be 1 to 1024",
         );
         check("engine.max_rows", self.engine.max_rows != MaxRows::Rows(0), "must be `auto` or at least 1");
+        check(
+            "engine.hang_seconds",
+            (1..=86_400).contains(&self.engine.hang_seconds),
+            "must be 1 to 86400 seconds",
+        );
         check("limits.body_bytes", self.limits.body_bytes >= 1024, "must be at least 1024");
         let concurrent = generation.max_concurrent != MaxConcurrent::Jobs(0);
         check("generation.max_concurrent", concurrent, "must be `auto` or at least 1");

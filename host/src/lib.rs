@@ -36,3 +36,4 @@ pub mod router;
 pub mod secret;
 pub mod server;
 pub mod sketch;
+pub mod worker;

@@ -40,7 +40,8 @@ pub async fn unload(app: &App, id: &str) -> Result<Arc<Model>> {
         match engine.unload(load_request(&model)).await? {
             Unload::Done | Unload::NotLoaded => {}
             Unload::InUse => {
-                let message = format!("pictures are being made with `{}`; it can go when they are done", model.id);
+                let message =
+                    format!("pictures are being made with `{}`; it can go when they are done", model.id);
                 return Err(Error::Conflict(message));
             }
         }

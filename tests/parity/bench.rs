@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use alice::config::MaxRows;
 use alice::conformance::reference::{Reference, Run};
 use alice::denoiser::{Denoiser, Prompts, contract_shape};
-use alice::engine::{Engine, LoadedModel};
+use alice::engine::{self, Engine, LoadedModel};
 use alice::models::{parse_scheduler, read_tokenizers};
 use alice::prompts::Encoder;
 use alice_checkpoint::Family;
@@ -56,7 +57,9 @@ impl Bench {
             let (inner, most_timesteps) = (library.start(&json!({"threads": 1}))?, observer.clone());
             Ok(Box::new(Observed { inner, most_timesteps }) as Box<dyn Backend>)
         };
-        let engine = Engine::start(Box::new(start), max_rows).unwrap();
+        let max_rows = MaxRows::Rows(u32::try_from(max_rows).unwrap());
+        let settings = engine::Settings { max_rows, ..Default::default() };
+        let engine = Engine::start(Box::new(start), settings, Arc::default()).unwrap();
         let directory = Directory::open(&model).unwrap();
         let scheduler = serde_json::from_slice(&directory.scheduler_config().unwrap()).unwrap();
         let reference = Reference::open(&source("tests/fixtures"), name, model.clone()).unwrap();

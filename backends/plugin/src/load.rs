@@ -22,6 +22,7 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use serde_json::Value;
 
 pub use backend::PluginBackend;
+pub use logs::log;
 
 use crate::abi::read::read;
 use crate::abi::{self, ABI_MAJOR, ABI_MINOR, Entry, Table};

@@ -12,7 +12,7 @@ use crate::config::Config;
 
 /// Prints each library found. Exit code 1 when none can run.
 pub(super) fn run(config: &Config) -> ExitCode {
-    let found = backends::find(&config.generation);
+    let found = backends::find(config);
     if found.is_empty() {
         println!("No backend found. Searched:");
         for directory in backends::directories(&config.generation) {
@@ -23,12 +23,10 @@ pub(super) fn run(config: &Config) -> ExitCode {
     for backend in &found {
         print(backend);
     }
-    match backends::choose(&config.generation) {
+    let asked = &config.generation.backend;
+    match backends::pick(found, asked, Vec::new()) {
         Ok(chosen) => {
-            println!(
-                "Chosen for `generation.backend: {}`: {}",
-                config.generation.backend, chosen.description.name
-            );
+            println!("Chosen for `generation.backend: {asked}`: {}", chosen.description.name);
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -44,7 +42,7 @@ fn print(Found { path, outcome }: &Found) {
         Ok(answer) => {
             let Description { name, version, dtypes, families, score, reason, stand_in, devices, .. } =
                 &answer.description;
-            let (major, minor) = answer.plugin.abi();
+            let (major, minor) = answer.contract;
             println!("{name} {version} (contract {major}.{minor})\n  {}", path.display());
             if *score == 0 {
                 println!("  cannot run here: {}", reason.as_deref().unwrap_or("it gives no reason"));

@@ -108,7 +108,10 @@ fn complaint(spoil: impl FnOnce(&Path)) -> String {
     let transaction = connection.transaction().unwrap();
     for number in 0..500 {
         transaction
-            .execute("INSERT INTO pictures (id, created_at) VALUES (?1, 0)", params![format!("{number:032x}")])
+            .execute(
+                "INSERT INTO pictures (id, created_at) VALUES (?1, 0)",
+                params![format!("{number:032x}")],
+            )
             .unwrap();
     }
     transaction.commit().unwrap();

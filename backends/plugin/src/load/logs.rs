@@ -27,6 +27,12 @@ pub(super) fn enabled(level: u32) -> bool {
     level_of(level) <= LevelFilter::current()
 }
 
+/// Logs a line that a plugin has written in another process. `level` is one of the contract's numbers
+/// ([`abi::LOG_ERROR`] and the others).
+pub fn log(level: u32, target: &str, message: &str) {
+    emit(level, target.as_bytes(), message.as_bytes());
+}
+
 /// Logs one line of a plugin.
 pub(super) fn emit(level: u32, target: &[u8], message: &[u8]) {
     let (level, message) = (level_of(level), text(message));
