@@ -15,7 +15,9 @@ use crate::error::Error;
 pub mod account;
 pub mod admin;
 pub mod assets;
+mod form;
 pub mod generate;
+pub mod jobs;
 pub mod login;
 mod moment;
 pub mod register;
@@ -80,7 +82,12 @@ fn page(status: StatusCode, template: &impl Template) -> Response {
 /// A page that says what went wrong, if something did, with the status of that.
 fn page_about(problem: Option<&Error>, template: &impl Template) -> Response {
     let mut response = page(problem.map_or(StatusCode::OK, Error::answered_by_page), template);
-    if let Some(Error::TooOften { retry_after_s }) = problem {
+    if let Some(
+        Error::TooOften { retry_after_s }
+        | Error::Busy { retry_after_s }
+        | Error::TooManyJobs { retry_after_s },
+    ) = problem
+    {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*retry_after_s));
     }
     response
@@ -106,7 +113,10 @@ fn after_login(method: &Method, address: &Uri) -> String {
     if *method == Method::GET {
         return address.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     }
-    format!("/{}", address.path().split('/').nth(1).unwrap_or_default())
+    // What is done to a job is done on the job's own page.
+    let parts = if address.path().starts_with("/jobs/") { 2 } else { 1 };
+    let parts: Vec<_> = address.path().split('/').skip(1).take(parts).collect();
+    format!("/{}", parts.join("/"))
 }
 
 /// `text` as the value of a parameter in an address.
@@ -133,8 +143,16 @@ fn sentence(error: &Error) -> String {
         Error::NotFound => "it may be gone already".to_owned(),
         Error::Invalid { param, problem } => format!("the {} {problem}", field(param)),
         Error::OutOfRange { param, range } => format!("the {} must be {range}", field(param)),
+        Error::Busy { retry_after_s } => {
+            format!("many pictures are waiting already; try again in about {retry_after_s} seconds")
+        }
         _ => error.to_string(),
     };
+    capitalized(&text)
+}
+
+/// `text` with a capital at its beginning and a stop at its end.
+fn capitalized(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
     format!("{first}{}.", letters.as_str().trim_end_matches('.'))
@@ -151,6 +169,7 @@ mod tests {
             (Method::GET, "/admin/keys", "/admin/keys"),
             (Method::POST, "/", "/"),
             (Method::POST, "/admin/keys/abc/revoke", "/admin"),
+            (Method::POST, "/jobs/abc/cancel?seed=7", "/jobs/abc"),
         ] {
             assert_eq!(after_login(&method, &address.parse().unwrap()), after);
         }

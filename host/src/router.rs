@@ -149,6 +149,9 @@ pub fn routes() -> Vec<Route> {
         // Pages.
         route(GET,     "/",                                User,    None,     Request,      Page,   pages::generate::show),
         route(POST,    "/",                                User,    Text,     Request,      Page,   pages::generate::submit),
+        route(GET,     "/jobs/{id}",                       User,    None,     Request,      Page,   pages::jobs::show),
+        route(POST,    "/jobs/{id}/cancel",                User,    None,     Request,      Page,   pages::jobs::cancel),
+        route(GET,     "/jobs/{id}/preview",               User,    None,     Free,         Page,   pages::jobs::preview),
         route(GET,     "/setup",                           Always,  None,     Free,         Page,   pages::setup::show),
         route(POST,    "/setup",                           Always,  Text,     Login,        Page,   pages::setup::submit),
         route(GET,     "/login",                           Public,  None,     Request,      Page,   pages::login::show),
