@@ -20,3 +20,4 @@ mod slow;
 mod stage;
 mod strangers;
 mod wire;
+mod worker;
