@@ -163,6 +163,11 @@ impl Server {
         send(self.client.post(format!("{}/", self.base)).form(fields)).await
     }
 
+    /// The number by which the system knows it.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn order_to_end(&self) {
         let status = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();

@@ -21,3 +21,4 @@ mod slow;
 mod stage;
 mod strangers;
 mod wire;
+mod worker;

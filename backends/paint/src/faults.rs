@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Accidents on request: the n-th call of a kind fails, panics, kills the process or never returns.
+//! Accidents on request: the n-th call of a kind fails, panics, ends the process or never returns.
 
 use std::collections::HashMap;
+use std::net::UdpSocket;
 use std::thread::sleep;
 use std::time::Duration;
 
 use alice_plugin::{Error, ErrorKind, Result};
+use rustix::process::{Signal, getpid, kill_process};
 use serde::Deserialize;
 
 /// One accident: `{"call": "denoise", "at": 3, "do": "out_of_memory"}`.
@@ -58,6 +60,14 @@ pub enum Effect {
     Panic,
     /// The end of the process, as a driver's or C++ library's abort would be.
     Abort,
+    /// The end of the process by a wrong address.
+    Segfault,
+    /// The end of the process as by the system when memory runs out.
+    Kill,
+    /// The end of the process by a library that calls `exit`.
+    Exit,
+    /// No accident but a look at the world: a socket is opened, and the call fails where that is refused.
+    Network,
     /// The call never returns and shows no sign of life.
     Hang,
 }
@@ -100,10 +110,27 @@ impl Effect {
             Self::Internal => ErrorKind::Internal,
             Self::Panic => panic!("this panic was asked for"),
             Self::Abort => std::process::abort(),
+            Self::Segfault => signal(Signal::SEGV),
+            Self::Kill => signal(Signal::KILL),
+            Self::Exit => std::process::exit(3),
+            Self::Network => return network(),
             Self::Hang => loop {
                 sleep(Duration::from_secs(3600));
             },
         };
         Err(Error::new(kind, format!("this failure ({kind:?}) was asked for")))
     }
+}
+
+/// Sends itself a signal until it works: Rust's own handler takes the first wrong address for an overflow of the
+/// stack, and gives up only with the second.
+fn signal(signal: Signal) -> ! {
+    loop {
+        kill_process(getpid(), signal).expect("a process may send itself signals");
+    }
+}
+
+fn network() -> Result<()> {
+    let socket = UdpSocket::bind(("127.0.0.1", 0));
+    socket.map(drop).map_err(|error| Error::internal(format!("no socket: {error}")))
 }

@@ -8,6 +8,7 @@
 
 mod backend;
 mod callbacks;
+mod descriptors;
 mod logs;
 #[cfg(test)]
 #[cfg(feature = "export")]
@@ -22,6 +23,7 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use serde_json::Value;
 
 pub use backend::PluginBackend;
+pub use descriptors::close_inherited;
 pub use logs::log;
 
 use crate::abi::read::read;

@@ -5,10 +5,12 @@
 use std::io::{self, ErrorKind as Io};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use alice_plugin::load::log;
 use alice_plugin::{Control, Error, ErrorKind, Result, abi};
+use tracing::warn;
 
 use super::Patience;
 use super::frames::{Answer, Broken, Call, Message, Receiver, Request, Sender};
@@ -20,6 +22,8 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// How long a worker may leave a frame untaken. One fits into the system's buffer, so that only a process that
 /// is stopped, with others before it, leaves any.
 const TAKING: Duration = Duration::from_secs(10);
+/// How long a worker that has hung up may take to end by itself, so that its own status can be told.
+const LAST_BREATH: Duration = Duration::from_secs(2);
 
 /// A worker, or how it ended.
 #[derive(Debug)]
@@ -62,8 +66,7 @@ impl Channel {
             }
             Ok(Err(error)) => error,
             Err(end) => {
-                let ended = matches!(end, End::Broken(Broken::Ended));
-                let sentence = sentence(&end, ended.then(|| line.process.wait()).flatten(), doing);
+                let sentence = sentence(&end, line.obituary(&end), doing);
                 Error::new(ErrorKind::DeviceLost, format!("the compute worker of `{}` {sentence}", self.name))
             }
         };
@@ -168,6 +171,17 @@ impl Line {
         }
         Err(End::Silent(silent))
     }
+
+    /// The status of a worker that ended by itself.
+    fn obituary(&mut self, end: &End) -> Option<ExitStatus> {
+        // Whoever hangs up is about to end, and the status says why.
+        let hung_up = matches!(end, End::Broken(Broken::Ended));
+        let status = self.process.end(if hung_up { LAST_BREATH } else { Duration::ZERO });
+        status.unwrap_or_else(|error| {
+            warn!(%error, "A compute worker cannot be waited for");
+            None
+        })
+    }
 }
 
 /// Whoever waits for the answer.
@@ -199,7 +213,7 @@ impl Caller<'_> {
 }
 
 /// What became of a worker, to follow its name. `status` is there when it ended by itself.
-fn sentence(end: &End, status: Option<std::process::ExitStatus>, doing: &str) -> String {
+fn sentence(end: &End, status: Option<ExitStatus>, doing: &str) -> String {
     match (end, status) {
         (End::Broken(Broken::Ended), Some(status)) => format!("{} while it {doing}", told(status)),
         (End::Broken(Broken::Ended), None) => format!("hung up while it {doing}, and was ended"),

@@ -20,7 +20,8 @@ pub(super) fn enter() {
     linux::enter();
 }
 
-fn note(what: &str, result: io::Result<()>) {
+/// Logs that something of this has not been possible.
+pub(super) fn note(what: &str, result: io::Result<()>) {
     if let Err(error) = result {
         warn!(%error, "The compute worker cannot {what}");
     }

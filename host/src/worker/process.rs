@@ -12,7 +12,7 @@ use std::sync::{LazyLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tracing::warn;
 
 /// Environment variables that a worker gets when the daemon has them: what programs and drivers need to find
@@ -65,8 +65,7 @@ const INHERITED_FAMILIES: &[&str] = &[
 /// Into how many parts rayon, and with it candle, cuts its work.
 const THREADS: &str = "RAYON_NUM_THREADS";
 
-/// How long a worker that has hung up may take to end by itself, so that its own exit status can be told.
-const LAST_BREATH: Duration = Duration::from_secs(2);
+/// How often it is looked whether a worker has ended.
 const GLANCE: Duration = Duration::from_millis(2);
 
 /// The program that is running, to start it once more.
@@ -85,7 +84,10 @@ pub fn program() -> io::Result<PathBuf> {
 
 /// A started worker and everything that it has started itself. They end with this value.
 #[derive(Debug)]
-pub(super) struct Process(Child);
+pub(super) struct Process {
+    child: Child,
+    ended: bool,
+}
 
 impl Process {
     /// Starts `program worker` with `socket` as its standard input and `memory` as its standard output, which
@@ -104,50 +106,54 @@ impl Process {
             // Else candle counts the cores for every product of two matrices by reading files.
             command.env(THREADS, threads.unwrap_or_else(cores).to_string());
         }
-        spawn(command).map(Self)
+        Ok(Self { child: spawn(command)?, ended: false })
     }
 
     /// The number by which the system knows it.
     pub(super) fn id(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
-    /// Waits for a worker that has hung up. Its status is its own if it ends soon, and `None` if it does not.
-    pub(super) fn wait(&mut self) -> Option<ExitStatus> {
-        let mut left = LAST_BREATH;
+    /// Ends the worker and what it has started, after `grace` in which it may end by itself: only then there is
+    /// a status, its own.
+    pub(super) fn end(&mut self, grace: Duration) -> io::Result<Option<ExitStatus>> {
+        let by_itself = self.ends_within(grace)?;
+        // The group first: the number is the worker's until it has been waited for, even if it has ended.
+        if kill_process_group(self.pid(), Signal::KILL).is_err() {
+            // So some systems answer for a group of which nobody lives any more.
+            self.child.kill()?;
+        }
+        let status = self.child.wait()?;
+        self.ended = true;
+        Ok(by_itself.then_some(status))
+    }
+
+    fn pid(&self) -> Pid {
+        let number = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        number.expect("a child has a number, and systems count them with 31 bits")
+    }
+
+    /// Whether the worker ends, without taking note of it.
+    fn ends_within(&self, mut grace: Duration) -> io::Result<bool> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         loop {
-            match self.0.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) if left > GLANCE => {
-                    thread::sleep(GLANCE);
-                    left -= GLANCE;
-                }
-                Ok(None) => return None,
-                Err(error) => {
-                    warn!(%error, "The end of a compute worker cannot be waited for");
-                    return None;
-                }
+            if waitid(WaitId::Pid(self.pid()), options)?.is_some() {
+                return Ok(true);
             }
-        }
-    }
-
-    /// Ends the worker and what it has started, at once.
-    fn end(&mut self) -> io::Result<()> {
-        if let Some(id) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
-            // The number is still the worker's, or nobody's: it has not been waited for, or its group is gone.
-            match kill_process_group(id, Signal::KILL) {
-                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                Err(error) => return Err(error.into()),
+            if grace.is_zero() {
+                return Ok(false);
             }
+            thread::sleep(GLANCE);
+            grace = grace.saturating_sub(GLANCE);
         }
-        self.0.kill()?;
-        self.0.wait().map(drop)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Err(error) = self.end() {
+        if !self.ended
+            && let Err(error) = self.end(Duration::ZERO)
+        {
             warn!(%error, "A compute worker cannot be ended");
         }
     }

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use alice_plugin::load::{Plugin, PluginBackend};
+use alice_plugin::load::{Plugin, PluginBackend, close_inherited};
 use alice_plugin::{Backend, Error, Result, abi};
 use serde_json::Value;
 use tracing::info;
@@ -28,6 +28,7 @@ const MESSAGE_LIMIT: usize = 16 << 10;
 /// # Errors
 /// When no daemon has started this process, and when its frames cannot be read or answered.
 pub fn serve() -> io::Result<()> {
+    let closed = close_inherited();
     let (stream, memory) = descriptors()?;
     let sender = Arc::new(Sender::new(stream.try_clone()?));
     let mut receiver = Receiver::new(stream.try_clone()?);
@@ -36,6 +37,7 @@ pub fn serve() -> io::Result<()> {
         return Ok(());
     };
     logs::start(sender.clone(), &level);
+    confine::note("close what it was given by mistake", closed);
     confine::enter();
     confine::end_with(stream)?;
     let backend = match open(&library, &options) {
