@@ -23,10 +23,11 @@ use crate::database::Database;
 use crate::engine::{Engine, Engines};
 use crate::gallery::Gallery;
 use crate::housekeeping;
-use crate::jobs::Jobs;
+use crate::jobs::{Caller, Jobs};
 use crate::metrics::Metrics;
 use crate::models::Registry;
 use crate::pictures;
+use crate::tally::Tally;
 
 /// The parts of the daemon. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub struct Parts {
     pub backend: Description,
     /// Whose turn it is.
     pub jobs: Jobs,
+    /// How many event streams of jobs each caller has open.
+    pub(crate) event_streams: Tally<Caller>,
     /// What the daemon counts of itself.
     pub metrics: Arc<Metrics>,
     /// Finished pictures.
@@ -96,6 +99,7 @@ impl App {
             engines: Engines(engine),
             backend: chosen.description,
             jobs: Jobs::new(&config),
+            event_streams: Tally::default(),
             metrics: Arc::new(Metrics::default()),
             gallery: Gallery::open(&config.storage.images_directory)?,
             database,

@@ -35,3 +35,4 @@ pub mod router;
 pub mod secret;
 pub mod server;
 pub mod sketch;
+mod tally;
