@@ -169,6 +169,14 @@ impl Server {
         assert!(status.success());
     }
 
+    /// Kills the process at once, and gives back the directory that it leaves behind.
+    pub(crate) fn kill(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let empty = tempfile::tempdir().unwrap();
+        std::mem::replace(&mut self.directory, empty)
+    }
+
     /// Waits for the process to end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()

@@ -12,6 +12,7 @@ mod clients;
 mod contract;
 mod faults;
 mod harness;
+mod jobs;
 mod pages;
 mod parity;
 mod program;
