@@ -13,6 +13,7 @@ mod clients;
 mod contract;
 mod faults;
 mod harness;
+mod jobs;
 mod pages;
 mod parity;
 mod program;

@@ -2,6 +2,8 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The HTTP API, one file a resource.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 
@@ -9,11 +11,21 @@ use crate::error::{Alice, Error};
 
 pub mod auth;
 pub mod chat;
+mod early;
 pub mod files;
 pub mod health;
 pub mod images;
+pub mod jobs;
 pub mod json;
 pub mod models;
+mod sse;
+mod wish;
+
+/// How often something is sent while there is nothing to say: proxies and clients end connections on which
+/// nothing comes for a minute.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// The header that names the job which a request has led to.
+const JOB: &str = "x-alice-job";
 
 /// The one name in a route's path. What is no text names nothing.
 #[derive(Debug)]
@@ -26,4 +38,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         let path = Path::<String>::from_request_parts(parts, state).await;
         path.map(|Path(id)| Self(id)).map_err(|_| Alice(Error::NotFound))
     }
+}
+
+/// Seconds since 1970, for clients.
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }

@@ -23,10 +23,11 @@ use crate::database::Database;
 use crate::engine::{Engine, Engines, Settings, Start};
 use crate::gallery::Gallery;
 use crate::housekeeping;
-use crate::jobs::Jobs;
+use crate::jobs::{Caller, Jobs};
 use crate::metrics::Metrics;
 use crate::models::Registry;
 use crate::pictures;
+use crate::tally::Tally;
 use crate::worker::Patience;
 
 /// The parts of the daemon. Cloning shares them.
@@ -46,6 +47,8 @@ pub struct Parts {
     pub backend: Description,
     /// Whose turn it is.
     pub jobs: Jobs,
+    /// How many event streams of jobs each caller has open.
+    pub(crate) event_streams: Tally<Caller>,
     /// What the daemon counts of itself.
     pub metrics: Arc<Metrics>,
     /// Finished pictures.
@@ -96,6 +99,7 @@ impl App {
             engines,
             backend: chosen.description,
             jobs: Jobs::new(&config),
+            event_streams: Tally::default(),
             metrics,
             gallery: Gallery::open(&config.storage.images_directory)?,
             database,

@@ -302,6 +302,8 @@ pub struct Limits {
     /// Jobs of one caller that may wait; one more is answered 429. Callers without an account on this machine
     /// itself cannot be told apart and have no such limit.
     pub waiting_per_caller: usize,
+    /// Event streams of jobs that one caller may have open, with the same exception.
+    pub event_streams_per_caller: usize,
     /// Seconds that the job of an OpenAI SDK goes on without its client, which tries again by itself.
     pub retry_wait_seconds: u32,
     /// Seconds after its end in which a job's result is found by its client's next try.
@@ -339,6 +341,7 @@ impl Default for Limits {
             picture_body_bytes: 64 << 20,
             waiting: 64,
             waiting_per_caller: 16,
+            event_streams_per_caller: 4,
             retry_wait_seconds: 30,
             retry_keep_seconds: 300,
             job_days: 30,
@@ -451,6 +454,7 @@ impl Config {
         for (key, value) in [
             ("limits.connections_per_address", limits.connections_per_address),
             ("limits.connections", limits.connections),
+            ("limits.event_streams_per_caller", limits.event_streams_per_caller),
         ] {
             check(key, value >= 1, "must be at least 1");
         }

@@ -246,7 +246,7 @@ pub(crate) fn within<T: PartialOrd + Display>(
 }
 
 /// As [`within`], for a whole number as wide as clients may send it.
-fn whole(param: &str, value: Option<i64>, range: RangeInclusive<u32>) -> Result<Option<u32>> {
+pub(crate) fn whole(param: &str, value: Option<i64>, range: RangeInclusive<u32>) -> Result<Option<u32>> {
     let wide = i64::from(*range.start())..=i64::from(*range.end());
     Ok(within(param, value, wide)?.and_then(|value| u32::try_from(value).ok()))
 }

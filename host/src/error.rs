@@ -102,6 +102,12 @@ pub enum Error {
         /// When one more should be taken.
         retry_after_s: u64,
     },
+    /// One caller watches as many jobs as one may (`limits.event_streams_per_caller`).
+    #[error("you have {limit} event streams open, as many as one caller may have; close one")]
+    TooManyStreams {
+        /// The limit.
+        limit: usize,
+    },
     /// Somebody who may do so has cancelled the job.
     #[error("the job was cancelled")]
     Cancelled,
@@ -180,7 +186,7 @@ impl Error {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::TooManyJobs { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyJobs { .. } | Self::TooManyStreams { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy { .. } | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Cancelled => client_closed_request(),
             Self::Job(cause) => cause.status(),
@@ -214,6 +220,7 @@ impl Error {
             Self::BodyTimeout => "body_timeout",
             Self::Busy { .. } => "server_busy",
             Self::TooManyJobs { .. } => "too_many_jobs",
+            Self::TooManyStreams { .. } => "too_many_streams",
             Self::Cancelled => "cancelled",
             Self::Interrupted { .. } => "interrupted",
             Self::Job(cause) => cause.code(),
@@ -262,13 +269,14 @@ impl Error {
         }
     }
 
-    fn respond(&self, status: StatusCode, kind: &str, code: String) -> Response {
-        self.log();
+    fn body(&self, kind: &'static str, code: String) -> Body {
         let message = self.to_string();
-        let body = Body {
-            detail: message.clone(),
-            error: Inner { message, r#type: kind.to_owned(), code, param: self.param().map(str::to_owned) },
-        };
+        let detail = message.clone();
+        Body { error: Inner { message, r#type: kind, code, param: self.param().map(str::to_owned) }, detail }
+    }
+
+    fn respond(&self, status: StatusCode, body: Body) -> Response {
+        self.log();
         let mut response = (status, Json(body)).into_response();
         if let Some(retry_after_s) = self.retry_after_s() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
@@ -291,17 +299,17 @@ fn client_closed_request() -> StatusCode {
 }
 
 /// The JSON of every error, in every dialect.
-#[derive(Serialize)]
-struct Body {
+#[derive(Debug, Serialize)]
+pub struct Body {
     error: Inner,
     /// The message again, where clients of the Python ALICE look for it.
     detail: String,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Inner {
     message: String,
-    r#type: String,
+    r#type: &'static str,
     code: String,
     param: Option<String>,
 }
@@ -316,11 +324,23 @@ impl From<Error> for OpenAi {
     }
 }
 
+impl OpenAi {
+    /// The error as JSON, for an answer that has begun already. What is not the client's doing is logged.
+    pub fn told(&self) -> Body {
+        self.0.log();
+        self.body()
+    }
+
+    fn body(&self) -> Body {
+        let client = self.0.status().is_client_error();
+        let kind = if client { "invalid_request_error" } else { "server_error" };
+        self.0.body(kind, self.0.code().to_owned())
+    }
+}
+
 impl IntoResponse for OpenAi {
     fn into_response(self) -> Response {
-        let status = self.0.status();
-        let kind = if status.is_client_error() { "invalid_request_error" } else { "server_error" };
-        self.0.respond(status, kind, self.0.code().to_owned())
+        self.0.respond(self.0.status(), self.body())
     }
 }
 
@@ -342,6 +362,6 @@ impl IntoResponse for Alice {
             _ => self.0.status(),
         };
         let kind = if matches!(self.0, Error::Internal(_)) { "internal_error" } else { "api_error" };
-        self.0.respond(status, kind, status.as_u16().to_string())
+        self.0.respond(status, self.0.body(kind, status.as_u16().to_string()))
     }
 }

@@ -36,4 +36,5 @@ pub mod router;
 pub mod secret;
 pub mod server;
 pub mod sketch;
+mod tally;
 pub mod worker;

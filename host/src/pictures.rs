@@ -83,16 +83,27 @@ pub async fn authorize(
         .await
 }
 
-/// The query that lets whoever has it open the picture in `kept`, for `hours`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn sign(app: &App, kept: &Kept) -> Result<String> {
-    let expires = app.clock.now().saturating_add(i64::from(app.config.server.picture_link_hours) * HOUR);
-    let file = kept.file.clone();
-    let signature = app.database.read(move |connection| Ok(mac(&key(connection)?, &file, expires))).await?;
-    let signature = HEXLOWER.encode(&signature.finalize().into_bytes());
-    Ok(format!("expires={expires}&signature={signature}"))
+/// Signs addresses of pictures, which then open without credentials for `server.picture_link_hours`.
+pub struct Signer {
+    key: Vec<u8>,
+    expires: Timestamp,
+}
+
+impl Signer {
+    /// One for addresses that are given away now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn new(app: &App) -> Result<Self> {
+        let expires = app.clock.now().saturating_add(i64::from(app.config.server.picture_link_hours) * HOUR);
+        Ok(Self { key: app.database.read(key).await?, expires })
+    }
+
+    /// The query that lets whoever has it open the picture in `kept`.
+    pub fn query(&self, kept: &Kept) -> String {
+        let signature = HEXLOWER.encode(&mac(&self.key, &kept.file, self.expires).finalize().into_bytes());
+        format!("expires={}&signature={signature}", self.expires)
+    }
 }
 
 impl Signature {

@@ -10,7 +10,7 @@ use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use crate::api::{auth, chat, files, health, images, models};
+use crate::api::{auth, chat, files, health, images, jobs, models};
 use crate::app::App;
 use crate::error::{self, Error};
 use crate::{guard, pages};
@@ -121,6 +121,11 @@ pub fn routes() -> Vec<Route> {
         route(GET,     "/models",                          User,    None,     Request,      OpenAi, models::list),
         // Ids hold slashes: /v1/models/{id}/load and /v1/models/{id}/unload.
         route(POST,    "/v1/models/{*act}",                User,    None,     Request,      Alice,  models::act),
+        // The handlers themselves decide by the job's owner.
+        route(GET,     "/v1/jobs",                         User,    None,     Request,      OpenAi, jobs::list),
+        route(GET,     "/v1/jobs/{id}",                    User,    None,     Request,      OpenAi, jobs::show),
+        route(GET,     "/v1/jobs/{id}/events",             User,    None,     Request,      OpenAi, jobs::events::follow),
+        route(DELETE,  "/v1/jobs/{id}",                    User,    None,     Request,      OpenAi, jobs::cancel),
         // The handler itself decides by the picture's owner and the address's signature.
         route(GET,     "/images/{file}",                   Public,  None,     Free,         Alice,  files::image),
 

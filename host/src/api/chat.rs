@@ -4,21 +4,19 @@
 //! pictures. The last user message is the prompt; parameters stand in `sam_config`, `samConfig` or, as SAM
 //! really sends them, `metadata`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{files, json};
+use super::{early, files, json, now_s, wish};
 use crate::app::App;
 use crate::auth::Actor;
 use crate::draft::{Draft, Parameters};
 use crate::error::{Alice, Error, Result};
 use crate::generate::Outcome;
-use crate::jobs::{self, Leave, Wish};
+use crate::jobs::{self, Attendance};
 
 /// Most pictures of one request in this API.
 const MAX_COUNT: u32 = 100;
@@ -29,6 +27,8 @@ pub struct ChatRequest {
     model: String,
     messages: Vec<Message>,
     stream: Option<bool>,
+    /// The job goes on when its client hangs up.
+    detach: Option<bool>,
     #[serde(alias = "samConfig")]
     sam_config: Option<SamConfig>,
     /// OpenAI defines this as free text pairs, so nothing in it is ever an error.
@@ -130,21 +130,29 @@ struct Usage {
 
 /// Text in, addresses of pictures out.
 ///
-/// 400 without a prompt, 404 for an unknown model, 422 for a body that does not fit, 503 when the line is
-/// full. Dropping the request cancels the work.
+/// 400 without a prompt, 404 for an unknown model, 422 for a body that does not fit, 429 when the caller and 503
+/// when everybody has as many jobs waiting as may wait. Dropping the request cancels the work, unless it is to
+/// go on.
 pub async fn create(
     State(app): State<App>,
     actor: Actor,
+    uri: Uri,
     headers: HeaderMap,
     body: json::Body,
-) -> std::result::Result<Json<ChatResponse>, Alice> {
+) -> std::result::Result<Response, Alice> {
     let wire: ChatRequest = json::parse(&body)?;
+    let wish = wish::of(&actor, &uri, &headers, &body, wire.detach == Some(true));
     let model = wire.model.clone();
     let request = wire.into_draft()?.resolve(&app.models, &app.config, MAX_COUNT)?;
-    let job = jobs::submit(&app, &actor, request, Wish::plain(Leave::Cancel)).await?;
-    let outcome = job.outcome().await?;
-    let urls = files::urls(&app, &actor, &headers, &outcome.pictures).await?;
-    Ok(Json(ChatResponse::new(&outcome, model, urls)))
+    let job = jobs::submit(&app, &actor, request, wish).await?;
+    let shared = app.clone();
+    let finish = |job: Attendance| async move {
+        let outcome = job.outcome().await?;
+        let kept = outcome.pictures.iter().map(|picture| &picture.kept);
+        let urls = files::urls(&shared, &actor, &headers, kept).await?;
+        Ok(ChatResponse::new(&outcome, model, urls))
+    };
+    Ok(early::answer::<Alice, _, _>(&app, job, finish).await)
 }
 
 impl ChatRequest {
@@ -286,7 +294,7 @@ impl ChatResponse {
         Self {
             id: format!("chatcmpl-{id}"),
             object: "chat.completion",
-            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
+            created: now_s(),
             model,
             choices: [Choice { index: 0, message, finish_reason: "stop", finish_reason_camel: "stop" }],
             usage: Usage::default(),

@@ -13,8 +13,7 @@ use crate::app::App;
 use crate::auth::Actor;
 use crate::error::{Alice, Error};
 use crate::gallery::Kept;
-use crate::generate::Picture;
-use crate::pictures::{self, Signature, Visibility};
+use crate::pictures::{self, Signature, Signer, Visibility};
 
 /// The picture, or 404: also when it is there and the caller may not see it.
 pub async fn image(
@@ -72,16 +71,19 @@ pub async fn urls(
     app: &App,
     actor: &Actor,
     headers: &HeaderMap,
-    pictures: &[Picture],
+    pictures: impl IntoIterator<Item = &Kept>,
 ) -> crate::error::Result<Vec<String>> {
     let base = base_url(headers, app.config.server.host, app.config.server.port);
-    let mut urls = Vec::new();
-    for Picture { kept, .. } in pictures {
+    let signer = match actor.account() {
+        None => None,
+        Some(_) => Some(Signer::new(app).await?),
+    };
+    let url = |kept: &Kept| {
         let plain = format!("{base}/images/{}", kept.file);
-        urls.push(match actor.account() {
+        match &signer {
             None => plain,
-            Some(_) => format!("{plain}?{}", pictures::sign(app, kept).await?),
-        });
-    }
-    Ok(urls)
+            Some(signer) => format!("{plain}?{}", signer.query(kept)),
+        }
+    };
+    Ok(pictures.into_iter().map(url).collect())
 }

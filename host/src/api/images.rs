@@ -2,25 +2,27 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! `POST /v1/images/generations`: OpenAI's image API, with ALICE's parameters beside OpenAI's.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{files, json};
+use super::{early, files, json, now_s, wish};
 use crate::app::App;
 use crate::auth::Actor;
-use crate::draft::{Draft, Parameters};
+use crate::draft::{Draft, Parameters, whole};
 use crate::error::{Error, OpenAi, Result};
 use crate::generate::Outcome;
-use crate::jobs::{self, Leave, Wish};
+use crate::jobs::{self, Attendance, Leave, Wish};
+
+mod stream;
 
 /// Most pictures of one request in this API.
 const MAX_COUNT: u32 = 10;
+/// Most unfinished pictures of each picture that can be asked for.
+const MAX_PARTIALS: u32 = 3;
 
 /// What clients send. Fields that are not named here are ignored, as OpenAI ignores `user`.
 #[derive(Debug, Deserialize)]
@@ -33,6 +35,7 @@ pub struct ImageRequest {
     output_format: Option<String>,
     background: Option<String>,
     stream: Option<bool>,
+    partial_images: Option<i64>,
     // ALICE's own parameters, as in the chat form.
     negative_prompt: Option<String>,
     steps: Option<i64>,
@@ -44,10 +47,12 @@ pub struct ImageRequest {
     width: Option<i64>,
     height: Option<i64>,
     seed: Option<i128>,
+    /// The job goes on when its client hangs up.
+    detach: Option<bool>,
 }
 
 /// How pictures come back.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ResponseFormat {
     /// In the answer itself: the default, because many clients cannot fetch a URL of this server.
@@ -90,34 +95,56 @@ struct Effective {
     took_s: f64,
 }
 
-/// Text in, pictures out.
+/// Text in, pictures out: when all of them are there, or as a stream of events.
 ///
-/// Waits for its turn. 400 names the bad field, 404 an unknown model, 503 that the line is full. Dropping the
-/// request cancels the work.
+/// Waits for its turn. 400 names the bad field, 404 an unknown model, 429 that the caller and 503 that everybody
+/// has as many jobs waiting as may wait. Dropping the request cancels the work, unless it is to go on.
 pub async fn create(
     State(app): State<App>,
     actor: Actor,
+    uri: Uri,
     headers: HeaderMap,
     body: json::Body,
-) -> std::result::Result<Json<ImageResponse>, OpenAi> {
+) -> std::result::Result<Response, OpenAi> {
     let wire: ImageRequest = json::parse(&body)?;
     let format = wire.response_format.unwrap_or_default();
+    let partials = wire.partials()?;
+    let wish = wish::of(&actor, &uri, &headers, &body, wire.detach == Some(true));
     let names = wire.names();
     let request = wire.into_draft()?.resolve(&app.models, &app.config, MAX_COUNT);
     let request = request.map_err(|error| error.renamed(names))?;
-    let job = jobs::submit(&app, &actor, request, Wish::plain(Leave::Cancel)).await?;
+    if let Some(partials) = partials {
+        // No client tries again by itself once a stream has begun.
+        let leave = if wish.leave == Leave::CancelLater { Leave::Cancel } else { wish.leave };
+        let job = jobs::submit(&app, &actor, request, Wish { leave, partials, ..wish }).await?;
+        return Ok(stream::answer(app, job));
+    }
+    let job = jobs::submit(&app, &actor, request, wish).await?;
+    let shared = app.clone();
+    let finish = |job: Attendance| async move { pictures(&shared, &actor, &headers, &job, format).await };
+    Ok(early::answer::<OpenAi, _, _>(&app, job, finish).await)
+}
+
+/// What comes of `job`, in the form in which its client wants the pictures.
+async fn pictures(
+    app: &App,
+    actor: &Actor,
+    headers: &HeaderMap,
+    job: &Attendance,
+    format: ResponseFormat,
+) -> Result<ImageResponse> {
     let outcome = job.outcome().await?;
-    let urls = match format {
-        ResponseFormat::B64Json => Vec::new(),
-        ResponseFormat::Url => files::urls(&app, &actor, &headers, &outcome.pictures).await?,
-    };
-    let mut files = Vec::new();
-    if let ResponseFormat::B64Json = format {
-        for picture in &outcome.pictures {
-            files.push(files::read(&app, &picture.kept).await?);
+    let kept = outcome.pictures.iter().map(|picture| &picture.kept);
+    let (mut files, mut urls) = (Vec::new(), Vec::new());
+    match format {
+        ResponseFormat::Url => urls = files::urls(app, actor, headers, kept).await?,
+        ResponseFormat::B64Json => {
+            for kept in kept {
+                files.push(files::read(app, kept).await?);
+            }
         }
     }
-    Ok(Json(ImageResponse::new(&outcome, &files, urls)))
+    Ok(ImageResponse::new(&outcome, &files, urls))
 }
 
 impl ImageRequest {
@@ -129,9 +156,18 @@ impl ImageRequest {
         }
     }
 
+    /// For a stream, the number of unfinished pictures that it brings of each picture; what is said about
+    /// those without a stream is only checked.
+    fn partials(&self) -> Result<Option<u32>> {
+        let partials = whole("partial_images", self.partial_images, 0..=MAX_PARTIALS)?.unwrap_or(0);
+        let stream = self.stream == Some(true);
+        let url = self.response_format == Some(ResponseFormat::Url);
+        refuse(stream && url, "response_format", "must be `b64_json` in a stream")?;
+        Ok(stream.then_some(partials))
+    }
+
     /// The same in ALICE's words.
     fn into_draft(self) -> Result<Draft> {
-        refuse(self.stream == Some(true), "stream", "is not offered by this version: leave it out")?;
         let png = self.output_format.as_deref().is_none_or(|format| format == "png");
         refuse(!png, "output_format", "must be `png`: this version writes no other")?;
         let transparent = self.background.as_deref() == Some("transparent");
@@ -185,7 +221,7 @@ impl ImageResponse {
             ImageData { b64_json, url, seed: picture.parameters.seed }
         });
         Self {
-            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
+            created: now_s(),
             data: data.collect(),
             background: "opaque",
             output_format: "png",

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! OpenAI's events of a picture in the making: `stream: true` with `partial_images`.
+
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+
+use crate::api::sse::{self, Events};
+use crate::api::{JOB, files, now_s};
+use crate::app::App;
+use crate::error::{OpenAi, Result};
+use crate::generate::Outcome;
+use crate::jobs::{Attendance, Partial};
+
+const PARTIAL: &str = "image_generation.partial_image";
+const COMPLETED: &str = "image_generation.completed";
+
+/// A picture, finished or not. `seed` and `image_index` are ALICE's own.
+#[derive(Debug, Serialize)]
+struct ImageEvent {
+    r#type: &'static str,
+    b64_json: String,
+    created_at: u64,
+    size: String,
+    /// There is one quality here.
+    quality: &'static str,
+    background: &'static str,
+    output_format: &'static str,
+    /// Which of the request's pictures this is, from 0.
+    image_index: u32,
+    seed: u64,
+    #[serde(flatten)]
+    state: State,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum State {
+    Partial { partial_image_index: u32 },
+    Completed { usage: Usage },
+}
+
+/// Pictures have no tokens.
+#[derive(Debug, Default, Serialize)]
+struct Usage {
+    total_tokens: u32,
+    input_tokens: u32,
+    output_tokens: u32,
+    input_tokens_details: TokensDetails,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct TokensDetails {
+    text_tokens: u32,
+    image_tokens: u32,
+}
+
+/// The pictures of `job` as they come. It is attended until all is told or nobody listens any more.
+pub(super) fn answer(app: App, job: Attendance) -> Response {
+    let id = [(JOB, job.id.clone())];
+    let told = sse::answer(|mut events| async move {
+        if let Err(error) = tell(&app, &job, &mut events).await {
+            // The status was sent long ago; OpenAI's SDKs raise this all the same.
+            drop(events.tell("error", OpenAi(error).told()).await);
+        }
+    });
+    (id, told).into_response()
+}
+
+async fn tell(app: &App, job: &Attendance, events: &mut Events) -> Result<()> {
+    let mut progress = job.watch();
+    let mut told = 0;
+    loop {
+        // Before the partial pictures are looked at: those of a job that has ended are all there.
+        let over = progress.borrow_and_update().is_end();
+        for partial in job.partials(told) {
+            events.tell(PARTIAL, partial_event(job, &partial)).await?;
+            told += 1;
+        }
+        if over {
+            return complete(app, job, &*job.outcome().await?, events).await;
+        }
+        drop(progress.changed().await);
+    }
+}
+
+async fn complete(app: &App, job: &Attendance, outcome: &Outcome, events: &mut Events) -> Result<()> {
+    for (place, picture) in (0..).zip(&outcome.pictures) {
+        let png = files::read(app, &picture.kept).await?;
+        let completed = State::Completed { usage: Usage::default() };
+        events.tell(COMPLETED, event(job, COMPLETED, place, &png, completed)).await?;
+    }
+    Ok(())
+}
+
+fn partial_event(job: &Attendance, partial: &Partial) -> ImageEvent {
+    let state = State::Partial { partial_image_index: partial.index };
+    event(job, PARTIAL, partial.place, &partial.png, state)
+}
+
+fn event(job: &Attendance, r#type: &'static str, place: u32, png: &[u8], state: State) -> ImageEvent {
+    let parameters = &job.request.parameters;
+    ImageEvent {
+        r#type,
+        b64_json: BASE64_STANDARD.encode(png),
+        created_at: now_s(),
+        size: format!("{}x{}", parameters.width, parameters.height),
+        quality: "auto",
+        background: "opaque",
+        output_format: "png",
+        image_index: place,
+        seed: parameters.seed.wrapping_add(place.into()),
+        state,
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! Jobs whose daemon is killed: finished or honestly failed by the next one, and none of them twice.
+
+use super::*;
+
+/// The names of the files in the directory of pictures.
+fn files(server: &Server) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(server.directory.path().join("images")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// The file names of a job's pictures.
+fn pictures(job: &Value) -> BTreeSet<String> {
+    let images = job["images"].as_array().unwrap().iter();
+    let name = |image: &Value| image["url"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    images.map(name).collect()
+}
+
+#[tokio::test]
+async fn what_was_accepted_before_a_kill_is_finished_once_after_it() {
+    let server = slow(EARLY, ONE, 20, "");
+    let mut asked = detached(15);
+    asked["n"] = json!(2);
+    let running = id(&request(&server, IMAGES, &asked).send().await.unwrap());
+    let waiting = id(&request(&server, IMAGES, &detached(5)).send().await.unwrap());
+    while job(&server, &running).await["step"].as_u64().unwrap() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let server = Server::start(server.kill(), &[]);
+    let (first, second) = (ended(&server, &running).await, ended(&server, &waiting).await);
+    for (job, n) in [(&first, 2), (&second, 1)] {
+        assert_eq!((job["status"].as_str(), pictures(job).len()), (Some("done"), n), "{job}");
+    }
+    let all: BTreeSet<_> = pictures(&first).union(&pictures(&second)).cloned().collect();
+    assert_eq!((all.len(), &all), (3, &files(&server)), "each picture has its file, each file its picture");
+    assert_eq!(jobs(&server).await.len(), 2);
+    let picture = server.client.get(first["images"][1]["url"].as_str().unwrap()).send().await.unwrap();
+    assert_eq!(picture.status(), 200);
+    let again = server
+        .post_json(
+            IMAGES,
+            &json!({"prompt": "a red apple", "seed": 8, "steps": 15,
+                                                 "guidance_scale": 1.0}),
+        )
+        .await;
+    let file = BASE64_STANDARD.encode(picture.bytes().await.unwrap());
+    assert_eq!(again["data"][0]["b64_json"], file, "it is the picture that it would have been");
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_taken_up_again_is_failed_with_the_reason() {
+    let server = slow(EARLY, ONE, 50, &fixtures());
+    let mut asked = detached(100);
+    asked["model"] = json!("sdxl");
+    let lost = id(&request(&server, IMAGES, &asked).send().await.unwrap());
+    let directory = server.kill();
+    let config = directory.path().join("config.yaml");
+    let without = std::fs::read_to_string(&config).unwrap().replace(&fixtures(), "");
+    std::fs::write(&config, without).unwrap();
+    let server = Server::start(directory, &[]);
+    let failed = job(&server, &lost).await;
+    assert_eq!(
+        (failed["status"].as_str(), failed["error"]["code"].as_str()),
+        (Some("failed"), Some("model_not_found"))
+    );
+    assert!(failed["error"]["message"].as_str().unwrap().contains("sdxl"), "{failed}");
+    let events = Events::follow(&server, &lost, "").await.rest().await;
+    assert_eq!(events, [("failed".to_owned(), failed)]);
+    assert_eq!(files(&server), BTreeSet::new());
+}
