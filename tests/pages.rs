@@ -8,6 +8,7 @@ use crate::harness::Server;
 
 mod administration;
 mod forms;
+mod jobs;
 mod people;
 mod visitor;
 
@@ -25,9 +26,7 @@ async fn the_form_leads_to_a_picture_and_its_parameters() {
     assert!(form.contains("sd/alice-emoji"));
     let fields =
         [("prompt", "a red apple"), ("size", "256x256"), ("seed", "7"), ("steps", "3"), ("count", "2")];
-    let answer = server.submit(&fields).await;
-    assert_eq!(answer.status(), StatusCode::OK);
-    let page = answer.text().await.unwrap();
+    let page = jobs::end(&server, server.submit(&fields).await).await;
     assert_eq!(page.matches("<figure>").count(), 2);
     assert!(page.contains(">7</a>") && page.contains(">8</a>"), "the seed of each picture");
     assert!(page.contains("256 × 256, enlarged from 128 × 128"));
@@ -40,9 +39,10 @@ async fn a_problem_is_said_and_nothing_typed_is_lost() {
     let server = Server::paint().await;
     for (field, value, named) in [
         ("steps", "900", "steps"),
-        ("guidance_scale", "NaN", "guidance_scale"),
+        ("guidance_scale", "NaN", "guidance scale"),
         ("seed", "x", "seed"),
         ("size", "0x0", "width"),
+        ("count", "9", "number of pictures"),
     ] {
         let answer = server.submit(&[("prompt", "a red apple"), (field, value)]).await;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{field}");
@@ -60,7 +60,7 @@ async fn a_problem_is_said_and_nothing_typed_is_lost() {
 async fn what_people_type_is_text_on_the_page() {
     let server = Server::paint().await;
     let attack = "</textarea><script>alert(1)</script>\"'";
-    let page = server.submit(&[("prompt", attack), ("steps", "1")]).await.text().await.unwrap();
+    let page = jobs::end(&server, server.submit(&[("prompt", attack), ("steps", "1")]).await).await;
     assert!(!page.contains("<script>alert"), "the prompt is escaped");
     assert!(page.contains("alert(1)"), "and still shown");
     let page = server.get("/?prompt=%3Cscript%3Ealert(1)%3C%2Fscript%3E").await.text().await.unwrap();

@@ -45,11 +45,17 @@ impl Stage {
 
     /// The same with further sections.
     pub(crate) async fn with(server: &str, more: &str) -> Self {
+        Self::painting(server, "", more).await
+    }
+
+    /// The same with options of the paint backend.
+    pub(crate) async fn painting(server: &str, paint: &str, more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
         let config = format!(
             "server: {{ port: 0, {server} }}\n\
-             generation: {{ backend: paint, backend_directories: [{}] }}\n\
+             generation: {{ backend: paint, backend_directories: [{}], \
+                            backend_options: {{ paint: {{ {paint} }} }} }}\n\
              models: {{ directory: {} }}\n\
              storage: {{ database: {}, images_directory: {}, auth_directory: {} }}\n\
              engine: {{ isolation: none }}\n{more}\n",

@@ -57,13 +57,13 @@ function follow(section) {
 
   on("queued", ({ position, eta_s }) => {
     const doing = position === 0 ? "You are next" : position === 1 ? "1 is before you" : `${position} are before you`;
-    part("steps").removeAttribute("value");
+    part("bar").removeAttribute("value");
     say(doing, eta_s == null ? "" : `done in about ${span(eta_s)}`, "Waiting for its turn");
   });
 
   on("running", ({ step, steps, eta_s }) => {
     const doing = step === 0 ? "Getting ready" : step >= steps ? "Finishing" : `Step ${step} of ${steps}`;
-    Object.assign(part("steps"), { max: steps, value: step });
+    Object.assign(part("bar"), { max: steps, value: step });
     say(doing, eta_s == null || step >= steps ? "" : `about ${span(eta_s)} left`, "Being painted");
   });
 

@@ -86,6 +86,15 @@ async fn every_page_shows_names_as_text_runs_nothing_and_leads_to_routes_of_the_
     visitor.post("/admin/invites", &[]).await;
     let invites = visitor.post("/admin/invites", &[("uses", "1"), ("hours", "1")]).await;
     check(&invites, &mut sent_to);
+    let attack = [("prompt", NAME), ("negative_prompt", NAME), ("seed", "7"), ("count", "2")];
+    let job = visitor.post("/", &attack).await.to.unwrap();
+    assert!(job.ends_with("?seed=7"), "{job}");
+    let cancelled = format!("{job}\"><script>alert(1)</script>");
+    for path in [&job, &cancelled] {
+        let page = visitor.get(path).await;
+        assert!(page.text.contains("alert(1)"), "what was asked for is shown");
+        check(&page, &mut sent_to);
+    }
     for path in ["/", "/login", "/register", "/setup", "/account", "/account?done=password"] {
         check(&visitor.get(path).await, &mut sent_to);
     }

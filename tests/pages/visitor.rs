@@ -43,9 +43,9 @@ impl Page {
     }
 }
 
-/// A server that demands accounts.
+/// A server that demands accounts. It paints so slowly that no picture is finished in any test.
 pub(super) async fn closed(server: &str) -> Stage {
-    Stage::with(&format!("require_auth: true, {server}"), UNLIMITED).await
+    Stage::painting(&format!("require_auth: true, {server}"), "step_ms: 60000", UNLIMITED).await
 }
 
 /// Such a server that is set up, with an administrator who has the password.
