@@ -12,6 +12,7 @@ mod clients;
 mod contract;
 mod faults;
 mod harness;
+mod metrics;
 mod pages;
 mod parity;
 mod program;

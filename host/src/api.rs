@@ -13,6 +13,7 @@ pub mod files;
 pub mod health;
 pub mod images;
 pub mod json;
+pub mod metrics;
 pub mod models;
 
 /// The one name in a route's path. What is no text names nothing.

@@ -23,6 +23,7 @@ use crate::database::Database;
 use crate::engine::Engine;
 use crate::gallery::Gallery;
 use crate::housekeeping;
+use crate::metrics::Metrics;
 use crate::models::Registry;
 use crate::pictures;
 use crate::queue::Queue;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub backend: Description,
     /// Whose turn it is.
     pub queue: Queue,
+    /// What is counted of the work.
+    pub metrics: Arc<Metrics>,
     /// Finished pictures.
     pub gallery: Gallery,
     /// Accounts, keys, sessions, and whose picture is whose.
@@ -93,6 +96,7 @@ impl App {
             engine,
             backend: chosen.description,
             queue: Queue::new(config.limits.waiting),
+            metrics: Arc::default(),
             gallery: Gallery::open(&config.storage.images_directory)?,
             database,
             clock,

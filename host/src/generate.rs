@@ -17,6 +17,7 @@ use crate::draft::{Parameters, Request};
 use crate::engine::LoadedModel;
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
+use crate::metrics::{Ended, Stage};
 use crate::models::Model;
 use crate::prompts::Encoder;
 use crate::{infotext, picture, pictures};
@@ -49,7 +50,24 @@ pub struct Outcome {
 /// # Errors
 /// [`Error::Busy`] at once when the line is full; whatever the backend says; [`Error::Timeout`].
 pub async fn run(app: &App, actor: &Actor, request: Request) -> Result<Outcome> {
-    let _turn = app.queue.turn().await?;
+    let accepted = Instant::now();
+    let turn = app.queue.turn().await;
+    if matches!(turn, Err(Error::Busy { .. })) {
+        app.metrics.refused();
+    }
+    let _turn = turn?;
+    app.metrics.waited(accepted.elapsed());
+    let began = Instant::now();
+    let outcome = make_all(app, actor, request).await;
+    match &outcome {
+        Ok(outcome) => app.metrics.ended(Ended::Done, began.elapsed(), outcome.pictures.len() as u64),
+        Err(_) => app.metrics.ended(Ended::Failed, began.elapsed(), 0),
+    }
+    outcome
+}
+
+/// All the pictures of a request whose turn it is.
+async fn make_all(app: &App, actor: &Actor, request: Request) -> Result<Outcome> {
     let began = Instant::now();
     let model = load(app, &request.model).await?;
     let (prompts, truncated) = encode(app, &model, &request).await?;
@@ -126,6 +144,7 @@ async fn make(
 ) -> Result<Picture> {
     let parameters = Parameters { seed, ..request.parameters.clone() };
     let latent = sample(app, model, request, prompts, &parameters).await?;
+    app.metrics.stepped(u64::from(parameters.steps));
     if !latent.values.iter().all(|value| value.is_finite()) {
         let problem = "it produced values that are not numbers".to_owned();
         return Err(Error::Model { id: request.model.id.clone(), problem });
@@ -134,6 +153,7 @@ async fn make(
     let scale = model.info.latent_scale;
     let rgb = limited(app.config.generation.request_timeout, app.engine.decode(model, shape, latent.values))
         .await?;
+    let decoded = Instant::now();
     let text = infotext::write(&parameters, request.schedule.sampler());
     let finish = {
         let (app, parameters) = (app.clone(), parameters.clone());
@@ -147,6 +167,7 @@ async fn make(
     };
     let (png, kept) = tokio::task::spawn_blocking(finish).await.map_err(anyhow::Error::from)??;
     pictures::register(&app.database, &kept, account, app.clock.now()).await?;
+    app.metrics.stage(Stage::Keep, decoded.elapsed());
     Ok(Picture { parameters, png, kept })
 }
 
