@@ -14,6 +14,7 @@ mod contract;
 mod faults;
 mod harness;
 mod jobs;
+mod metrics;
 mod pages;
 mod parity;
 mod program;

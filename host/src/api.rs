@@ -17,6 +17,7 @@ pub mod health;
 pub mod images;
 pub mod jobs;
 pub mod json;
+pub mod metrics;
 pub mod models;
 mod sse;
 mod wish;

@@ -220,6 +220,7 @@ async fn sample(
             done: 0.into(),
             stepped: &|step, denoised| {
                 app.jobs.stepped(job);
+                app.metrics.stepped(1);
                 sketcher.stepped(step, denoised);
             },
         };

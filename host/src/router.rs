@@ -10,7 +10,7 @@ use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use crate::api::{auth, chat, files, health, images, jobs, models};
+use crate::api::{auth, chat, files, health, images, jobs, metrics, models};
 use crate::app::App;
 use crate::error::{self, Error};
 use crate::{guard, pages};
@@ -108,6 +108,8 @@ pub fn routes() -> Vec<Route> {
         route(GET,     "/static/{file}",                   Always,  None,     Free,         Alice,  pages::assets::get),
         route(GET,     "/health",                          Public,  None,     Free,         Alice,  health::health),
         route(GET,     "/api/health",                      Public,  None,     Free,         Alice,  health::health),
+        route(GET,     "/metrics",                         Public,  None,     Free,         Alice,  metrics::show),
+        route(GET,     "/metrics/prometheus",              Public,  None,     Free,         Alice,  metrics::prometheus),
 
         // Pictures. Clients whose base address lacks the version call the same routes at the root.
         route(POST,    "/v1/images/generations",           User,    Pictures, Request,      OpenAi, images::create),
