@@ -43,6 +43,20 @@ async fn the_openai_package_gets_its_pictures() {
     assert!(ran.status.success(), "{}{}", ran.stdout, ran.stderr);
 }
 
+#[tokio::test]
+#[ignore = "needs a Python with the openai package, named by ALICE_TEST_PYTHON: .ci/run installs it"]
+async fn the_openai_package_streams_and_its_retries_join_their_job() {
+    let python = std::env::var_os("ALICE_TEST_PYTHON").expect("ALICE_TEST_PYTHON names a Python");
+    let directory = tempfile::tempdir().unwrap();
+    let config = "server: { port: 0, early_answer_seconds: 2 }\n\
+                  generation: { backend: paint, backend_options: { paint: { step_ms: 100 } } }\n";
+    std::fs::write(directory.path().join("config.yaml"), config).unwrap();
+    let server = Server::start(directory, &[]);
+    let script = source("tests/clients/openai_slow.py");
+    let ran = ended(Command::new(&python).arg(&script).arg(&server.base));
+    assert!(ran.status.success(), "{}{}", ran.stdout, ran.stderr);
+}
+
 /// A server that demands accounts, and its setup token.
 async fn closed() -> (Server, String) {
     let directory = tempfile::tempdir().unwrap();

@@ -51,7 +51,7 @@ async fn a_canary_in_every_secret_field_comes_out_nowhere() {
     fs::create_dir_all(directory.path().join("data/auth")).unwrap();
     let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(&imported));
     let keys = json!({"0a1b2c3d": {"id": "0a1b2c3d", "name": "old admin", "key_hash": hash, "created_at": 1.5e9,
-        "last_used": null, "is_admin": true, "access_level": "admin", "rate_limit": 100, "enabled": true}});
+        "last_used": null, "is_admin": true, "access_level": "admin", "rate_limit": 1000, "enabled": true}});
     fs::write(directory.path().join("data/auth/api_keys.json"), keys.to_string()).unwrap();
     let mut command = alice(directory.path());
     command.env("RUST_LOG", "trace");

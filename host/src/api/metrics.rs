@@ -105,7 +105,7 @@ struct Rows {
 /// `null` is unknown.
 #[derive(Debug, Serialize)]
 struct Memory {
-    models: Option<u64>,
+    models: u64,
     device: Option<u64>,
     host: Option<u64>,
 }
@@ -123,7 +123,7 @@ impl From<&Snapshot> for Metrics {
             queue_depth: snapshot.waiting + snapshot.running,
             active_generations: snapshot.running,
             gpu_utilization: 0.0,
-            gpu_memory_used: gibibytes(snapshot.model_bytes),
+            gpu_memory_used: gibibytes(Some(snapshot.model_bytes)),
             gpu_memory_total: gibibytes(gpu.and_then(|gpu| gpu.bytes)),
             models_loaded: snapshot.models,
             total_generations: ended(Ended::Done),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::histogram::Reading;
 use super::{Ended, Stage, process};
 use crate::app::App;
+use crate::engine::ModelState;
 
 /// The daemon at one moment.
 #[derive(Clone, Debug)]
@@ -21,8 +22,8 @@ pub struct Snapshot {
     pub running: usize,
     /// Models on the device.
     pub models: usize,
-    /// Bytes that their weights hold there; `None` when unknown.
-    pub model_bytes: Option<u64>,
+    /// Bytes that their weights hold there.
+    pub model_bytes: u64,
     /// The devices that the backend could use.
     pub devices: Vec<Device>,
     /// Bytes of the machine's memory in which the daemon's own process lies; `None` when unknown.
@@ -88,18 +89,16 @@ impl Counted {
 
 /// The daemon now.
 pub fn take(app: &App) -> Snapshot {
-    let present = app.queue.present();
-    // One at a time is worked on.
-    let running = present.min(1);
+    let models: Vec<_> = app.engines.all().iter().flat_map(|engine| engine.models()).collect();
+    let loaded = || models.iter().filter(|model| matches!(model.state, ModelState::Loaded));
     let devices = app.backend.devices.iter();
     Snapshot {
         backend: app.backend.name.clone(),
         uptime: app.started.elapsed(),
-        waiting: present - running,
-        running,
-        models: app.engine.models_loaded(),
-        // The engine does not tell.
-        model_bytes: None,
+        waiting: app.jobs.waiting(),
+        running: app.jobs.running(),
+        models: loaded().count(),
+        model_bytes: loaded().map(|model| model.memory_bytes).sum(),
         devices: devices
             .map(|device| Device {
                 index: device.index,
