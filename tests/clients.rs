@@ -3,6 +3,7 @@
 //! Real clients, unmodified, against the real program with the real model.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -132,6 +133,15 @@ impl Browser {
         format!("/element/{id}")
     }
 
+    /// Waits until `selector` finds something, also on a page that is yet to come.
+    async fn wait(&self, selector: &str) {
+        let wanted = json!({"using": "css selector", "value": selector});
+        let url = format!("{}/element", self.session);
+        while !self.client.post(&url).json(&wanted).send().await.unwrap().status().is_success() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     async fn write(&self, selector: &str, text: &str) {
         let element = self.find(selector).await;
         self.post(&format!("{element}/value"), json!({ "text": text })).await;
@@ -169,11 +179,47 @@ async fn a_browser_paints_with_and_without_javascript() {
         browser.open(&server.base).await;
         browser.write("#prompt", "a red apple").await;
         browser.click("button.go").await;
-        // A click on a submit button returns when the next page is there.
+        browser.wait("figure a img").await;
         assert_eq!(browser.property("figure img", "naturalWidth").await, 512, "with script: {script}");
         assert_eq!(browser.property("#prompt", "value").await, "a red apple");
         browser.close().await;
     }
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's chromium and chromium-driver: .ci/run installs them"]
+async fn in_a_browser_a_picture_is_seen_growing_where_it_will_be_and_may_be_cancelled() {
+    let slow = "generation: { backend: paint, backend_options: { paint: { step_ms: 100 } } }";
+    let server = Server::with(slow).await;
+    let browser = Browser::start(true).await;
+    // The streamed previews, not the one that the page itself may bring.
+    let grown = ".live .preview[src^='data:image/png']";
+    let place = "const {x, y, width, height} = document.querySelector('.easel, figure img')\
+                 .getBoundingClientRect(); return [x, y, width, height]";
+
+    browser.open(&format!("{}/?prompt=a+fox&steps=30&size=512x512", server.base)).await;
+    browser.click("button.go").await;
+    let before = browser.run(place).await;
+    browser.wait(grown).await;
+    assert_eq!(browser.run(place).await, before, "the preview takes the picture's place");
+    browser.wait("figure a img").await;
+    assert_eq!(browser.run(place).await, before, "and the picture that of the preview");
+    assert_eq!(browser.run("return document.title").await, "a fox · ALICE");
+
+    browser.open(&format!("{}/?prompt=a+fox&steps=150", server.base)).await;
+    browser.click("button.go").await;
+    browser.wait(grown).await;
+    assert!(browser.run("return document.title").await.as_str().unwrap().starts_with("Step "));
+    assert!(browser.property("progress", "value").await.as_f64().unwrap() >= 1.0);
+    // What is typed meanwhile, and the page itself, stay.
+    browser.run("window.same = true").await;
+    browser.write("#prompt", " in a hat").await;
+    browser.click(".now button").await;
+    browser.wait(".end").await;
+    assert_eq!(browser.run("return document.querySelector('#news').textContent").await, "Cancelled");
+    assert_eq!(browser.property("#prompt", "value").await, "a fox in a hat");
+    assert_eq!(browser.run("return window.same").await, true);
+    browser.close().await;
 }
 
 /// A web site of somebody else on this machine: one page, with a form that posts to `target`.

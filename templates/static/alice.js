@@ -56,7 +56,8 @@ function follow(section) {
   };
 
   on("queued", ({ position, eta_s }) => {
-    const doing = position === 0 ? "You are next" : position === 1 ? "1 is before you" : `${position} are before you`;
+    const before = position === 1 ? "1 is before you" : `${position} are before you`;
+    const doing = position === 0 ? "You are next" : before;
     part("bar").removeAttribute("value");
     say(doing, eta_s == null ? "" : `done in about ${span(eta_s)}`, "Waiting for its turn");
   });
@@ -91,10 +92,11 @@ function follow(section) {
   // Cancelling leaves the page, and what was typed meanwhile, as they are: the stream tells the end.
   section.querySelector(".now form").addEventListener("submit", async (event) => {
     event.preventDefault();
-    const { action } = event.target;
-    event.submitter.disabled = true;
-    const answer = await fetch(action, { method: "POST", redirect: "manual" }).catch(() => null);
-    if (answer?.type !== "opaqueredirect") event.target.submit();
+    const { target: form, submitter: button } = event;
+    button.disabled = true;
+    const answer = await fetch(form.action, { method: "POST", redirect: "manual" }).catch(() => null);
+    if (!answer) button.disabled = false; // The server is away: for another try.
+    else if (answer.type !== "opaqueredirect") form.submit(); // It has something else to say.
   });
 }
 

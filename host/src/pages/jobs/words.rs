@@ -102,4 +102,25 @@ mod tests {
             ["1 second", "10 seconds", "10 seconds", "90 seconds", "2 minutes", "60 minutes", "2 hours"];
         assert_eq!(told, wanted);
     }
+
+    #[test]
+    fn the_script_has_the_same_words() {
+        let script = include_str!("../../../../templates/static/alice.js");
+        let said = [
+            "You are next",
+            "1 is before you",
+            " are before you",
+            "done in about ",
+            "Waiting for its turn",
+            "Getting ready",
+            "Finishing",
+            "Step ",
+            " of ",
+            " left",
+            "Being painted",
+        ];
+        for words in said {
+            assert!(script.contains(words), "{words}");
+        }
+    }
 }
