@@ -10,6 +10,7 @@ mod api;
 mod architecture;
 mod clients;
 mod contract;
+mod engine;
 mod faults;
 mod harness;
 mod pages;
