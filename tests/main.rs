@@ -11,6 +11,7 @@ mod architecture;
 mod chaos;
 mod clients;
 mod contract;
+mod engine;
 mod faults;
 mod harness;
 mod jobs;

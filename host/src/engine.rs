@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use alice_plugin::{Backend, Error, LatentShape, LoadRequest, ModelInfo, Result};
+use alice_plugin::{Backend, Error, ErrorKind, LatentShape, LoadRequest, ModelInfo, Result};
+use tokio::sync::oneshot;
 
 pub use self::engines::Engines;
 use self::mailbox::Message;
@@ -24,13 +25,21 @@ pub use self::status::{Measurement, ModelState, ModelStatus};
 use crate::config::MaxRows;
 use crate::metrics::Metrics;
 
+mod choice;
+mod curve;
+mod desk;
 mod device;
 mod engines;
+mod kinds;
+mod ladder;
 mod mailbox;
+mod residents;
 mod seat;
 mod status;
 #[cfg(test)]
 mod tests;
+mod weights;
+mod work;
 
 /// Makes a new instance of the backend: once at the start, and again whenever one has died.
 pub type Start = Box<dyn Fn() -> Result<Box<dyn Backend>> + Send>;
@@ -87,6 +96,11 @@ pub enum Unload {
     InUse,
 }
 
+/// What everybody hears from an engine that is no more.
+fn gone() -> Error {
+    Error::new(ErrorKind::DeviceLost, "the engine has ended")
+}
+
 impl Engine {
     /// Starts a backend and the thread that owns it.
     ///
@@ -97,7 +111,7 @@ impl Engine {
         let (mailbox, inbox) = mpsc::channel();
         let board = Arc::new(Board::default());
         let device = settings.device;
-        let desk = mailbox::Desk::open(start, settings, metrics, board.clone())?;
+        let desk = desk::Desk::open(start, settings, metrics, board.clone())?;
         std::thread::Builder::new()
             .name("engine".into())
             .spawn(move || mailbox::serve(desk, &inbox))
@@ -147,6 +161,10 @@ impl Engine {
     /// # Errors
     /// When the engine has ended.
     pub async fn unload(&self, request: LoadRequest) -> Result<Unload> {
-        self.seat(OPERATOR, 0).unload(request).await
+        let request = LoadRequest { device: self.device, ..request };
+        let (reply, answer) = oneshot::channel();
+        // An engine that is gone drops the reply, which is heard below.
+        let _gone = self.mailbox.send(Message::Unload { request, reply });
+        answer.await.map_err(|_| gone())
     }
 }

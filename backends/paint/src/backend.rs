@@ -15,6 +15,8 @@ use crate::model::{DTYPE, Model};
 use crate::options::{Options, pass};
 use crate::picture::{self, mix};
 
+const MIB: u64 = 1 << 20;
+
 /// An instance of the stand-in.
 #[derive(Debug)]
 pub struct Paint {
@@ -47,6 +49,21 @@ impl Paint {
         Ok(Self { options, faults, models: Slots::new("model"), conditionings: Slots::new("conditioning") })
     }
 
+    fn devices(&self) -> u32 {
+        self.options.devices.unwrap_or(1)
+    }
+
+    fn device(&self, index: u32) -> Device {
+        let memory = self.options.memory_mib.map(|mib| mib * MIB);
+        Device {
+            index,
+            name: "stand-in".into(),
+            kind: self.options.kind.clone().unwrap_or_else(|| "cpu".into()),
+            memory_total: memory,
+            memory_free: memory,
+        }
+    }
+
     /// The prompt of each row, after a look whether the rows fit the model and each other.
     fn prompts(&self, model: ModelHandle, rows: &[DenoiseRow<'_>]) -> Result<Vec<u64>> {
         let found = rows.iter().map(|row| self.conditionings.get(row.conditioning.0));
@@ -67,13 +84,7 @@ impl Backend for Paint {
         Ok(Description {
             name: "paint".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            devices: vec![Device {
-                index: 0,
-                name: "stand-in".into(),
-                kind: "cpu".into(),
-                memory_total: None,
-                memory_free: None,
-            }],
+            devices: (0..self.devices()).map(|index| self.device(index)).collect(),
             dtypes: vec![DTYPE.into()],
             families: vec!["sd1".into()],
             inputs: vec!["time_ids".into(), "concat".into()],
@@ -88,11 +99,21 @@ impl Backend for Paint {
         if request.dtype != "auto" && request.dtype != DTYPE {
             return Err(Error::unsupported(format!("the number format `{}` is not {DTYPE}", request.dtype)));
         }
-        if request.device != 0 {
+        if request.device >= self.devices() {
             return Err(Error::invalid(format!("there is no device {}", request.device)));
         }
         // The family is not asked: nothing of the model is run, so a stand-in can stand in for any.
-        let model = Model::load(request, control)?;
+        let mut model = Model::load(request, control)?;
+        if let Some(mib) = self.options.model_mib {
+            model.info.memory_bytes = mib * MIB;
+        }
+        let used: u64 = self.models.values().map(|model| model.info.memory_bytes).sum();
+        if self.options.memory_mib.is_some_and(|mib| used + model.info.memory_bytes > mib * MIB) {
+            return Err(Error::new(
+                ErrorKind::OutOfMemory,
+                "another model does not fit into the memory that was asked for",
+            ));
+        }
         pass(self.options.load_ms, control)?;
         debug!(family = request.family, "Pretending to have loaded a model");
         let info = model.info.clone();
@@ -148,7 +169,7 @@ impl Backend for Paint {
             let message = format!("{} rows do not fit into the memory that was asked for", rows.len());
             return Err(Error::new(ErrorKind::OutOfMemory, message));
         }
-        pass(self.options.step_ms + self.options.row_ms * rows.len() as u64, control)?;
+        pass(self.options.step_ms + self.options.row_ms * rows.len() as f64, control)?;
         let answers = out.chunks_exact_mut(shape.len());
         for ((row, prompt), answer) in rows.iter().zip(prompts).zip(answers) {
             let prompt = prompt ^ found.adapters;

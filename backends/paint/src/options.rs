@@ -12,18 +12,26 @@ use std::time::Duration;
 use crate::faults::Fault;
 
 /// The longest sleep between two signs of life.
-const BREATH_MS: u64 = 5;
+const BREATH_MS: f64 = 5.0;
 
 /// The options, all of them optional: `{"step_ms": 20, "row_ms": 5, "faults": [...]}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Milliseconds that an evaluation takes before its first row.
-    pub step_ms: u64,
+    pub step_ms: f64,
     /// Milliseconds that each row adds; with `step_ms` this makes a device's cost curve.
-    pub row_ms: u64,
+    pub row_ms: f64,
     /// Milliseconds that loading a model takes.
-    pub load_ms: u64,
+    pub load_ms: f64,
+    /// The kind of device that it pretends to have. Unset: `cpu`.
+    pub kind: Option<String>,
+    /// How many such devices. Unset: one.
+    pub devices: Option<u32>,
+    /// Memory of each device in MiB; models that do not fit together run out of it. Unset: no limit.
+    pub memory_mib: Option<u64>,
+    /// What each model is said to take, in MiB. Unset: next to nothing.
+    pub model_mib: Option<u64>,
     /// Most rows of one evaluation; more of them run out of memory. Unset: no limit.
     pub max_rows: Option<usize>,
     /// What goes wrong, and when.
@@ -47,14 +55,15 @@ impl Options {
 ///
 /// # Errors
 /// `Cancelled`.
-pub(crate) fn pass(milliseconds: u64, control: &dyn Control) -> Result<()> {
-    control.progress(0, milliseconds)?;
-    let mut passed = 0;
-    while passed < milliseconds {
-        let breath = BREATH_MS.min(milliseconds - passed);
-        sleep(Duration::from_millis(breath));
-        passed += breath;
-        control.progress(passed, milliseconds)?;
+pub(crate) fn pass(milliseconds: f64, control: &dyn Control) -> Result<()> {
+    let total = milliseconds.max(0.0) as u64;
+    control.progress(0, total)?;
+    let mut left = milliseconds;
+    while left > 0.0 {
+        let breath = BREATH_MS.min(left);
+        sleep(Duration::from_secs_f64(breath / 1000.0));
+        left -= breath;
+        control.progress(total.saturating_sub(left.max(0.0) as u64), total)?;
     }
     Ok(())
 }

@@ -69,6 +69,11 @@ impl Device {
         self.deaths
     }
 
+    /// Whether a model is on the device.
+    pub(super) fn has(&self, model: usize) -> bool {
+        self.models.contains_key(&model)
+    }
+
     /// Brings a model onto the device.
     pub(super) fn load(
         &mut self,

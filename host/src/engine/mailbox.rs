@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! The engine's thread: takes calls out of the mailbox in their order.
+//! What the engine's thread is told, and the thread's loop: read the mail, decide, act.
 
-use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
 
-use alice_plugin::{Control, DecodeOptions, Error, LatentShape, LoadRequest, ModelInfo, Result};
+use alice_plugin::{LatentShape, LoadRequest, Result};
 use tokio::sync::oneshot;
 
-use super::device::Device;
-use super::status::{Board, ModelState, ModelStatus, Posted};
-use super::{LoadedModel, Row, Settings, Start, Text, Unload};
-use crate::metrics::{Metrics, Stage};
+use super::choice::Choice;
+use super::desk::Desk;
+use super::{LoadedModel, Row, Text, Unload};
 
-/// Where an answer goes.
+/// Where an answer goes. It is closed when nobody waits for it any more.
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// What the thread is told.
@@ -25,8 +23,10 @@ pub(super) enum Message {
     Rise(u64),
     /// A seat is gone.
     Leave(u64),
-    /// Somebody no longer uses this model.
+    /// One fewer uses this model.
     Returned(usize),
+    /// A model that nobody uses is to go.
+    Unload { request: LoadRequest, reply: oneshot::Sender<Unload> },
     /// Somebody no longer waits for an answer.
     TakenBack,
 }
@@ -40,32 +40,31 @@ pub(super) struct Call {
     pub(super) task: Task,
 }
 
+/// The calls that there are.
 #[derive(Debug)]
 pub(super) enum Task {
-    /// `mailbox` goes into the lease: the thread keeps no way to its own mailbox, or it would never see it close.
-    Load {
-        request: LoadRequest,
-        pinned: bool,
-        mailbox: mpsc::Sender<Message>,
-        reply: Reply<Arc<LoadedModel>>,
-    },
-    Unload {
-        request: LoadRequest,
-        reply: Reply<Unload>,
-    },
-    Encode {
-        model: Arc<LoadedModel>,
-        text: Arc<Text>,
-        reply: Reply<Arc<Text>>,
-    },
+    Load(Loading),
+    Encode(Encoding),
     Denoise(Evaluation),
-    Decode {
-        model: Arc<LoadedModel>,
-        shape: LatentShape,
-        latent: Vec<f32>,
-        preview: bool,
-        reply: Reply<Vec<u8>>,
-    },
+    Decode(Decoding),
+}
+
+/// The use of a model is wanted.
+#[derive(Debug)]
+pub(super) struct Loading {
+    pub(super) request: LoadRequest,
+    pub(super) pinned: bool,
+    /// Goes into the lease: the thread itself keeps no way to its mailbox, or it would never see it close.
+    pub(super) mailbox: mpsc::Sender<Message>,
+    pub(super) reply: Reply<Arc<LoadedModel>>,
+}
+
+/// A prompt is to be encoded.
+#[derive(Debug)]
+pub(super) struct Encoding {
+    pub(super) model: Arc<LoadedModel>,
+    pub(super) text: Arc<Text>,
+    pub(super) reply: Reply<Arc<Text>>,
 }
 
 /// Rows that one sampler needs together (one, or two with guidance).
@@ -77,95 +76,49 @@ pub(super) struct Evaluation {
     pub(super) reply: Reply<Vec<f32>>,
 }
 
-pub(super) struct Desk {
-    device: Device,
-    board: Arc<Board>,
-    loaded: HashMap<usize, (LoadRequest, ModelInfo)>,
+/// A latent is to become a picture.
+#[derive(Debug)]
+pub(super) struct Decoding {
+    pub(super) model: Arc<LoadedModel>,
+    pub(super) shape: LatentShape,
+    pub(super) latent: Vec<f32>,
+    /// It is not finished, and its seat stays taken.
+    pub(super) preview: bool,
+    pub(super) reply: Reply<Vec<u8>>,
 }
 
-impl Desk {
-    pub(super) fn open(
-        start: Start,
-        settings: Settings,
-        metrics: Arc<Metrics>,
-        board: Arc<Board>,
-    ) -> Result<Self> {
-        let (device, _) = Device::open(start, metrics, settings.silence_ms)?;
-        Ok(Self { device, board, loaded: HashMap::new() })
+impl Task {
+    /// Whether somebody waits for the answer.
+    pub(super) fn is_wanted(&self) -> bool {
+        !match self {
+            Self::Load(loading) => loading.reply.is_closed(),
+            Self::Encode(encoding) => encoding.reply.is_closed(),
+            Self::Denoise(evaluation) => evaluation.reply.is_closed(),
+            Self::Decode(decoding) => decoding.reply.is_closed(),
+        }
     }
 }
 
-/// Serves calls until the last sender is gone.
+/// Serves calls until nobody is left who could make one.
 pub(super) fn serve(mut desk: Desk, inbox: &mpsc::Receiver<Message>) {
-    while let Ok(message) = inbox.recv() {
-        if let Message::Call(call) = message {
-            desk.serve(call.task);
-            desk.board.note_finished();
+    loop {
+        // What arrives during the decision stays in the mailbox, so that neither of the waits below misses it.
+        inbox.try_iter().for_each(|message| desk.take(message));
+        let message = match desk.next() {
+            Choice::Start(calls) => {
+                desk.run(&calls);
+                desk.board.note_finished();
+                continue;
+            }
+            Choice::WaitUntil(moment) => match inbox.recv_timeout(moment.saturating_sub(desk.now())) {
+                Err(mpsc::RecvTimeoutError::Timeout) => continue,
+                other => other.ok(),
+            },
+            Choice::Sleep => inbox.recv().ok(),
+        };
+        match message {
+            Some(message) => desk.take(message),
+            None => return,
         }
-    }
-}
-
-impl Desk {
-    fn serve(&mut self, task: Task) {
-        match task {
-            Task::Load { request, mailbox, reply, .. } => {
-                answer(reply, |control| {
-                    let known = self.loaded.iter().find(|(_, (known, _))| *known == request);
-                    let (id, info) = match known {
-                        Some((id, (_, info))) if self.device.deaths() == 0 => (*id, info.clone()),
-                        _ => (self.loaded.len(), self.device.load(self.loaded.len(), &request, control)?),
-                    };
-                    self.loaded.insert(id, (request.clone(), info.clone()));
-                    Ok(Arc::new(LoadedModel::new(id, request, info, mailbox)))
-                });
-                let models = self.loaded.values().map(|(request, info)| Posted {
-                    status: ModelStatus {
-                        request: request.clone(),
-                        state: ModelState::Loaded,
-                        memory_bytes: info.memory_bytes,
-                        users: 0,
-                        pinned: false,
-                        idle: std::time::Duration::ZERO,
-                    },
-                    idle_since: None,
-                });
-                self.board.post_models(models.collect());
-            }
-            Task::Unload { reply, .. } => answer(reply, |_| Ok(Unload::NotLoaded)),
-            Task::Encode { model, text, reply } => {
-                answer(reply, |control| self.device.encode(&model, &text, control));
-            }
-            Task::Denoise(Evaluation { model, shape, rows, reply }) => answer(reply, |control| {
-                let rows: Vec<_> = rows.iter().collect();
-                let (values, took) = self.device.denoise(&model, shape, &rows, control)?;
-                self.board.post_pass(&model.request, shape, rows.len(), took.as_secs_f64());
-                Ok(values)
-            }),
-            Task::Decode { model, shape, latent, preview, reply } => {
-                let stage = if preview { Stage::Preview } else { Stage::Decode };
-                answer(reply, |control| {
-                    self.device.decode(&model, shape, &latent, DecodeOptions::default(), stage, control)
-                });
-            }
-        }
-    }
-}
-
-/// Runs one call for one caller, unless the caller is gone.
-fn answer<T>(reply: Reply<T>, call: impl FnOnce(&dyn Control) -> Result<T>) {
-    if reply.is_closed() {
-        return;
-    }
-    let result = call(&Wanted(|| !reply.is_closed()));
-    // A receiver that is gone has taken its call back; what it was to receive is dropped, hence freed.
-    let _gone = reply.send(result);
-}
-
-/// A call goes on for as long as somebody wants its answer.
-struct Wanted<F>(F);
-
-impl<F: Fn() -> bool> Control for Wanted<F> {
-    fn progress(&self, _done: u64, _total: u64) -> Result<()> {
-        if (self.0)() { Ok(()) } else { Err(Error::cancelled()) }
     }
 }

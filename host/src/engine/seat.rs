@@ -4,11 +4,11 @@
 
 use std::sync::{Arc, mpsc};
 
-use alice_plugin::{Error, ErrorKind, LatentShape, LoadRequest, ModelInfo, Result};
+use alice_plugin::{LatentShape, LoadRequest, ModelInfo, Result};
 use tokio::sync::oneshot;
 
-use super::Unload;
-use super::mailbox::{Call, Evaluation, Message, Reply, Task};
+use super::gone;
+use super::mailbox::{Call, Decoding, Encoding, Evaluation, Loading, Message, Reply, Task};
 use super::status::Board;
 
 /// One picture's place at the device, from its first call to its last. Dropping it gives everything back.
@@ -134,12 +134,7 @@ impl Seat {
     pub(super) async fn lease(&self, request: LoadRequest, pinned: bool) -> Result<Arc<LoadedModel>> {
         let request = LoadRequest { device: self.device, ..request };
         let mailbox = self.mailbox.clone();
-        self.ask(|reply| Task::Load { request, pinned, mailbox, reply }).await
-    }
-
-    pub(super) async fn unload(&self, request: LoadRequest) -> Result<Unload> {
-        let request = LoadRequest { device: self.device, ..request };
-        self.ask(|reply| Task::Unload { request, reply }).await
+        self.ask(|reply| Task::Load(Loading { request, pinned, mailbox, reply })).await
     }
 
     /// Encodes a prompt. What comes back stands for it in [`Row`]s; equal prompts are encoded once.
@@ -148,7 +143,7 @@ impl Seat {
     /// As [`alice_plugin::Backend::encode_text`].
     pub async fn encode(&self, model: &Arc<LoadedModel>, text: Text) -> Result<Arc<Text>> {
         let (model, text) = (model.clone(), Arc::new(text));
-        self.ask(|reply| Task::Encode { model, text, reply }).await
+        self.ask(|reply| Task::Encode(Encoding { model, text, reply })).await
     }
 
     /// One evaluation: the raw answers for `rows`, one after the other. The seat is taken until another call than
@@ -201,7 +196,7 @@ impl Seat {
         preview: bool,
     ) -> Result<Vec<u8>> {
         let model = model.clone();
-        self.ask(|reply| Task::Decode { model, shape, latent, preview, reply }).await
+        self.ask(|reply| Task::Decode(Decoding { model, shape, latent, preview, reply })).await
     }
 
     /// How many calls the device has finished, for anybody: as long as this grows, it lives.
@@ -222,7 +217,7 @@ impl Seat {
         let mut waiting = Waiting { seat: self, answered: false };
         let answer = answer.await;
         waiting.answered = true;
-        answer.map_err(|_| Error::new(ErrorKind::DeviceLost, "the engine has ended"))?
+        answer.map_err(|_| gone())?
     }
 
     fn tell(&self, message: Message) {

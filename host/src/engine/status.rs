@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use alice_plugin::{LatentShape, LoadRequest};
 
+/// Measurements that are shown. Somebody who goes through all sizes must not fill the memory.
+const MANY: usize = 1024;
+
 /// A model on the device, or on its way there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelStatus {
@@ -127,11 +130,13 @@ impl Board {
         let mut measurements = lock(&self.measurements);
         let same =
             |seen: &&mut Measurement| seen.rows == rows && seen.shape == shape && seen.request == *request;
+        let full = measurements.len() == MANY;
         match measurements.iter_mut().find(same) {
             Some(seen) => {
                 seen.passes += 1;
                 seen.seconds = seconds;
             }
+            None if full => {}
             None => {
                 measurements.push(Measurement { request: request.clone(), shape, rows, passes: 1, seconds })
             }

@@ -41,9 +41,8 @@ pub fn write(snapshot: &Snapshot) -> String {
     page.histogram("alice_batch_rows", "Rows in one forward pass of the denoiser.", &counted.rows);
 
     page.gauge("alice_models_loaded", "Models on the device.", snapshot.models);
-    if let Some(bytes) = snapshot.model_bytes {
-        page.gauge("alice_models_memory_bytes", "Memory that their weights hold there.", bytes);
-    }
+    let bytes = snapshot.model_bytes;
+    page.gauge("alice_models_memory_bytes", "Memory that their weights hold there.", bytes);
     page.family("alice_device_memory_bytes", "gauge", "Memory of a device, where the backend knows it.");
     for device in &snapshot.devices {
         if let Some(bytes) = device.bytes {

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! Models in memory, and what happens when it runs out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alice_plugin::{ErrorKind, LatentShape};
+use futures::FutureExt;
+use futures::future::{join, join_all};
+
+use super::super::{Engine, Engines, ModelState, Settings, Unload};
+use super::fake::{Asked, Bench, Plan, SHAPE, answer, no_memory, request, row, waiting};
+
+/// A bench whose device has so many bytes for weights.
+fn bench(budget: u64) -> Bench {
+    Plan { settings: Settings { memory_bytes: Some(budget), ..Settings::default() }, ..Plan::default() }
+        .open()
+}
+
+/// A bench whose device runs out of memory with more than so many rows in a pass.
+fn narrow(most: usize) -> Bench {
+    let rule = move |asked: &Asked| match asked {
+        Asked::Pass(rows) if rows.len() > most => Err(no_memory()),
+        _ => Ok(()),
+    };
+    Plan { gated: true, rule: Box::new(rule), ..Plan::default() }.open()
+}
+
+/// Four guided evaluations that wait while a pass runs: their answers, and the rows of the `passes` after that one.
+async fn four_guided(bench: &Bench, passes: usize) -> (Vec<alice_plugin::Result<Vec<f32>>>, Vec<usize>) {
+    let (holder, model) = bench.seat(9, 0, "m").await;
+    let running = bench.running(holder.denoise(&model, SHAPE, vec![row(0.0)])).await;
+    let seats = [1.0, 3.0, 5.0, 7.0].map(|name| (bench.engine.seat(0, name as u64), name));
+    let calls = waiting(join_all(
+        seats.iter().map(|(seat, name)| seat.denoise(&model, SHAPE, vec![row(*name), row(name + 1.0)])),
+    ));
+    bench.allow(1);
+    drop(running.await);
+    bench.notes();
+    bench.allow(passes);
+    let answers = calls.await;
+    bench.begun.try_iter().count();
+    (answers, bench.passes())
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_fit_is_halved_and_the_lower_limit_remembered() {
+    let right = |answers: Vec<alice_plugin::Result<Vec<f32>>>| {
+        for (index, answer_) in answers.into_iter().enumerate() {
+            let first = 1.0 + 2.0 * index as f32;
+            assert_eq!(answer_.unwrap(), answer(&[first, first + 1.0]));
+        }
+    };
+    for (most, first, then) in [
+        (4, vec![8, 4, 4], vec![4, 4]),
+        (2, vec![8, 4, 2, 2, 2, 2], vec![2, 2, 2, 2]),
+        (1, vec![8, 4, 2, 1, 1, 1, 1, 1, 1, 1, 1], vec![1, 1, 1, 1, 1, 1, 1, 1]),
+    ] {
+        let bench = narrow(most);
+        for expected in [first, then] {
+            let (answers, passes) = four_guided(&bench, expected.len()).await;
+            right(answers);
+            assert_eq!(passes, expected, "a device for {most} rows");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_single_row_that_does_not_fit_fails_and_names_the_sizes() {
+    let bench = narrow(0);
+    let (answers, _) = four_guided(&bench, 100).await;
+    for answer in answers {
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::OutOfMemory);
+        assert!(error.message.contains("2x1 pixels") && error.message.contains("1 tokens"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_picture_that_does_not_fit_is_decoded_in_tiles() {
+    let large = LatentShape { channels: 1, height: 96, width: 128 };
+    let latent = || vec![0.0; large.len()];
+    for (fits, tried) in
+        [(64, vec![None, Some(64), Some(64)]), (32, vec![None, Some(64), Some(32), Some(32)])]
+    {
+        let rule = move |asked: &Asked| match asked {
+            Asked::Decode(tile) if tile.is_none_or(|tile| tile > fits) => Err(no_memory()),
+            _ => Ok(()),
+        };
+        let bench = Plan { rule: Box::new(rule), ..Plan::default() }.open();
+        let (seat, model) = bench.seat(0, 0, "m").await;
+        bench.notes();
+        seat.decode(&model, large, latent()).await.unwrap();
+        seat.preview(&model, large, latent()).await.unwrap();
+        assert_eq!(bench.notes(), tried.into_iter().map(Asked::Decode).collect::<Vec<_>>());
+    }
+    let rule = |asked: &Asked| if let Asked::Decode(_) = asked { Err(no_memory()) } else { Ok(()) };
+    let bench = Plan { rule: Box::new(rule), ..Plan::default() }.open();
+    let (seat, model) = bench.seat(0, 0, "m").await;
+    let error = seat.decode(&model, large, latent()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::OutOfMemory);
+    assert!(error.message.contains("128x96 pixels") && error.message.contains("tiles of 32"), "{error}");
+}
+
+#[tokio::test]
+async fn an_unused_model_goes_before_anything_is_made_smaller() {
+    let bench = narrow(1);
+    bench.engine.load(request("idle"), false).await.unwrap();
+    let (seat, model) = bench.seat(0, 0, "m").await;
+    bench.notes();
+    bench.allow(4);
+    seat.denoise(&model, SHAPE, vec![row(1.0), row(2.0)]).await.unwrap();
+    let notes = bench.notes();
+    let tried: Vec<_> = notes.iter().filter(|asked| !matches!(asked, Asked::Encode(_))).collect();
+    let pass = |rows: &[f32]| Asked::Pass(rows.to_vec());
+    let expected =
+        [pass(&[1.0, 2.0]), Asked::Unload("idle".into()), pass(&[1.0, 2.0]), pass(&[1.0]), pass(&[2.0])];
+    assert_eq!(tried, expected.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_model_is_loaded_once_and_shown_with_its_users() {
+    let bench = bench(100);
+    let (one, two) = (bench.seat(0, 0, "60").await, bench.seat(0, 1, "60").await);
+    let status = &bench.engine.models()[0];
+    assert_eq!((status.state, status.users, status.memory_bytes), (ModelState::Loaded, 2, 60));
+    assert_eq!(status.idle, Duration::ZERO);
+    let loads = bench.notes().iter().filter(|asked| matches!(asked, Asked::Load(..))).count();
+    assert_eq!(loads, 1);
+    assert_eq!(bench.engine.unload(request("60")).await.unwrap(), Unload::InUse);
+    drop((one, two));
+    assert_eq!(bench.engine.unload(request("60")).await.unwrap(), Unload::Done);
+    assert_eq!(bench.engine.unload(request("60")).await.unwrap(), Unload::NotLoaded);
+    assert!(bench.engine.models().is_empty());
+}
+
+#[tokio::test]
+async fn the_model_that_was_used_longest_ago_goes_first_and_pinned_ones_stay() {
+    let bench = bench(100);
+    let load = |name: &'static str, pinned| bench.engine.load(request(name), pinned);
+    load("40", true).await.unwrap();
+    load("20a", false).await.unwrap();
+    load("20b", false).await.unwrap();
+    load("20c", false).await.unwrap();
+    load("20a", false).await.unwrap();
+    assert_eq!(bench.loaded(), ["40", "20a", "20b", "20c"]);
+    // What it needs is learned when it is loaded, so it comes, goes, and is known the next time.
+    load("30", false).await.unwrap();
+    bench.engine.unload(request("30")).await.unwrap();
+    load("30", false).await.unwrap();
+    assert_eq!(bench.loaded(), ["40", "20a", "30"], "b and c were used before a");
+    assert_eq!(bench.engine.unload(request("40")).await.unwrap(), Unload::Done, "on request pinned ones go");
+}
+
+#[tokio::test]
+async fn a_model_that_does_not_fit_beside_those_in_use_waits_for_them() {
+    let bench = bench(100);
+    bench.engine.load(request("60b"), false).await.unwrap();
+    bench.engine.unload(request("60b")).await.unwrap();
+    let (seat, model) = bench.seat(0, 0, "60a").await;
+    let other = bench.engine.seat(1, 0);
+    let load = waiting(other.load(request("60b")));
+    assert!(seat.denoise(&model, SHAPE, vec![row(1.0)]).await.is_ok(), "whoever uses it goes on");
+    assert_eq!(bench.loaded(), ["60a"]);
+    drop(model);
+    load.await.unwrap();
+    assert_eq!(bench.loaded(), ["60b"]);
+}
+
+#[tokio::test]
+async fn whoever_stops_waiting_for_memory_holds_nobody_up() {
+    let bench = bench(100);
+    bench.engine.load(request("60b"), false).await.unwrap();
+    bench.engine.unload(request("60b")).await.unwrap();
+    let (_seat, _model) = bench.seat(0, 0, "60a").await;
+    let (other, third) = (bench.engine.seat(1, 0), bench.engine.seat(2, 0));
+    let load = waiting(other.load(request("60b")));
+    // A small model would fit, but waits behind the large one.
+    let mut small = waiting(third.load(request("10")));
+    assert_eq!(
+        bench.engine.unload(request("none")).await.unwrap(),
+        Unload::NotLoaded,
+        "the mail has been read"
+    );
+    assert!(small.as_mut().now_or_never().is_none());
+    drop(load);
+    small.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_model_that_never_fits_hears_what_it_needs_and_what_there_is() {
+    let bench = bench(100_000_000);
+    bench.engine.load(request("70000000"), true).await.unwrap();
+    bench.engine.load(request("60000000"), false).await.unwrap();
+    bench.engine.unload(request("60000000")).await.unwrap();
+    let error = bench.engine.load(request("60000000"), false).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::OutOfMemory);
+    assert_eq!(error.message, "model `60000000` needs 60.0 MB, 30.0 MB can be had for it");
+}
+
+#[tokio::test]
+async fn a_load_that_runs_out_of_memory_is_tried_alone_and_then_fails_with_the_numbers() {
+    let rule = |asked: &Asked| match asked {
+        Asked::Load(name, there) if name == "big" && !there.is_empty() => Err(no_memory()),
+        Asked::Load(name, _) if name == "huge" => Err(no_memory()),
+        _ => Ok(()),
+    };
+    let bench = Plan { rule: Box::new(rule), memory: Some(1000), ..Plan::default() }.open();
+    let (seat, model) = bench.seat(0, 0, "a").await;
+    bench.engine.load(request("b"), false).await.unwrap();
+    let big = waiting(bench.engine.load(request("big"), false));
+    drop((seat, model));
+    big.await.unwrap();
+    assert_eq!(bench.loaded(), ["big"]);
+    let error = bench.engine.load(request("huge"), false).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::OutOfMemory);
+    assert!(error.message.contains("`huge`") && error.message.contains("0.9 kB"), "{error}");
+}
+
+#[tokio::test]
+async fn models_that_nobody_uses_for_a_while_are_unloaded_but_not_pinned_ones() {
+    let after = Some(Duration::from_millis(20));
+    let settings = Settings { unload_after: after, ..Settings::default() };
+    let bench = Plan { settings, ..Plan::default() }.open();
+    bench.engine.load(request("pinned"), true).await.unwrap();
+    let (seat, model) = bench.seat(0, 0, "used").await;
+    bench.engine.load(request("idle"), false).await.unwrap();
+    while bench.loaded().contains(&"idle".to_owned()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(bench.loaded(), ["pinned", "used"]);
+    drop((seat, model));
+    while bench.loaded().contains(&"used".to_owned()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(bench.loaded(), ["pinned"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_models_that_do_not_fit_together_are_both_served_under_load() {
+    let rule = |asked: &Asked| {
+        if let Asked::Load(_, there) = asked {
+            assert!(there.len() <= 1, "both were learned to be too large");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    };
+    let settings = Settings { memory_bytes: Some(100), ..Settings::default() };
+    let bench = Plan { settings, rule: Box::new(rule), ..Plan::default() }.open();
+    for name in ["60a", "60b"] {
+        bench.engine.load(request(name), false).await.unwrap();
+        bench.engine.unload(request(name)).await.unwrap();
+    }
+    bench.notes();
+    let jobs = |engine: Engine, caller: u64, name: &'static str| async move {
+        for order in 0..100 {
+            let seat = engine.seat(caller, order);
+            let model = seat.load(request(name)).await.unwrap();
+            for _ in 0..3 {
+                seat.denoise(&model, SHAPE, vec![row(1.0)]).await.unwrap();
+            }
+        }
+    };
+    // Two callers for each, so that there is always one who would keep its model.
+    let callers = [(0, "60a"), (1, "60b"), (2, "60a"), (3, "60b")];
+    let callers = callers.map(|(caller, name)| tokio::spawn(jobs(bench.engine.clone(), caller, name)));
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let notes = bench.notes();
+    let changes = notes.iter().filter(|asked| matches!(asked, Asked::Load(..))).count();
+    assert!((2..=200).contains(&changes), "{changes} changes for 400 pictures");
+}
+
+#[tokio::test]
+async fn a_picture_goes_where_its_model_is_and_else_to_the_least_busy_device() {
+    let benches = [bench(100), bench(100), bench(100)];
+    let [one, two, three] = [0, 1, 2].map(|index| benches[index].engine.clone());
+    let engines = Engines::new(one.clone(), [two.clone(), three.clone()]);
+    let is = |engine: &Engine, index: usize| Arc::ptr_eq(&engine.board, &benches[index].engine.board);
+    let _sits = (one.seat(0, 0), one.seat(0, 1), two.seat(0, 0));
+    assert!(is(engines.pick(&request("m")), 2), "nobody has the model, and nobody sits there");
+    let (first, second) = join(benches[0].seat(0, 0, "m"), benches[1].seat(0, 0, "m")).await;
+    let _third = benches[0].seat(0, 1, "m").await;
+    assert!(is(engines.pick(&request("m")), 1), "one user instead of two");
+    drop((first, second));
+    assert!(is(engines.pick(&request("other")), 2));
+}

@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! Every course of events of a few small worlds, tried out: nobody waits for ever, whatever comes in which order.
+//!
+//! The engine's thread owns all of its state and shares none of it: what it can meet is the order of its messages,
+//! the end of a pass and the time. So the worlds here are made of the very line and residents of the engine, and at
+//! each point every event that could come next is followed. There is no lock or atomic whose interleavings a checker
+//! of memory models could add.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::super::choice::{Choice, Joining, Line, Moment, Waiting, Work};
+use super::super::residents::{Place, Residents};
+use super::fake::request;
+
+/// A pass takes so long, and a moment's patience a part of it.
+const PASS: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = Duration::from_micros(200);
+/// Rows of one pass.
+const MOST_ROWS: usize = 4;
+
+/// What a job does, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Act {
+    Load(usize),
+    Evaluate {
+        group: usize,
+        rows: usize,
+    },
+    Preview,
+    Decode,
+    Rise,
+    /// Gives the model and the seat back.
+    End,
+}
+use Act::{Decode, End, Evaluate, Load, Preview, Rise};
+
+/// A picture on its way.
+#[derive(Clone, Debug)]
+struct Job {
+    caller: u64,
+    script: &'static [Act],
+    /// How many of its acts are done.
+    done: usize,
+    /// The call whose answer it awaits.
+    waits: Option<u64>,
+    model: Option<usize>,
+    /// Its client may hang up.
+    may_leave: bool,
+}
+
+/// What the thread does.
+#[derive(Clone, Debug, PartialEq)]
+enum Thread {
+    Runs(Vec<u64>),
+    WaitsUntil(Moment),
+    Sleeps,
+}
+
+#[derive(Clone, Debug)]
+struct World {
+    line: Line,
+    residents: Residents,
+    jobs: Vec<Job>,
+    thread: Thread,
+    now: Moment,
+    free: Moment,
+    calls: u64,
+}
+
+/// What can come next.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// A job goes on.
+    Acts(usize),
+    /// A job's client hangs up.
+    Leaves(usize),
+    /// The device has done what it was given.
+    Done,
+    /// The moment has come for which the thread waits.
+    Time,
+}
+
+impl World {
+    /// Jobs of these callers and scripts, over models of these sizes and 100 bytes for all.
+    fn new(sizes: &[u64], jobs: &[(u64, &'static [Act])], may_leave: bool) -> Self {
+        let mut residents = Residents::new(100, None);
+        for (number, size) in sizes.iter().enumerate() {
+            assert_eq!(residents.number(&request(&number.to_string()), || *size), number);
+        }
+        let job = |&(caller, script)| Job { caller, script, done: 0, waits: None, model: None, may_leave };
+        let jobs = jobs.iter().map(job).collect();
+        let (line, thread, zero) = (Line::default(), Thread::Sleeps, Moment::ZERO);
+        Self { line, residents, jobs, thread, now: zero, free: zero, calls: 0 }
+    }
+
+    fn events(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (index, job) in self.jobs.iter().enumerate() {
+            if job.waits.is_none() && job.done < job.script.len() {
+                events.push(Event::Acts(index));
+            }
+            if job.may_leave && job.done < job.script.len() {
+                events.push(Event::Leaves(index));
+            }
+        }
+        match self.thread {
+            Thread::Runs(_) => events.push(Event::Done),
+            Thread::WaitsUntil(_) => events.push(Event::Time),
+            Thread::Sleeps => {}
+        }
+        events
+    }
+
+    fn meet(&mut self, event: Event) {
+        match event {
+            Event::Acts(index) => self.act(index),
+            Event::Leaves(index) => self.leave(index),
+            Event::Done => {
+                self.now += PASS;
+                self.free = self.now;
+                let Thread::Runs(calls) = std::mem::replace(&mut self.thread, Thread::Sleeps) else {
+                    panic!("nothing runs");
+                };
+                calls.into_iter().for_each(|call| self.answer(call));
+            }
+            Event::Time => {
+                let Thread::WaitsUntil(moment) = self.thread else { panic!("nobody waits") };
+                self.now = moment;
+            }
+        }
+        if !matches!(self.thread, Thread::Runs(_)) {
+            self.decide();
+        }
+    }
+
+    /// The job's next act: a call, or something that needs no answer.
+    fn act(&mut self, index: usize) {
+        let (seat, job) = (index as u64, &mut self.jobs[index]);
+        let work = match job.script[job.done] {
+            Rise => {
+                job.done += 1;
+                return self.line.rise(seat);
+            }
+            End => {
+                job.done += 1;
+                return self.give_back(index);
+            }
+            Evaluate { group, rows } => Work::Evaluation { group, rows },
+            Preview => Work::Alone { keeps_seat: true },
+            Load(_) | Decode => Work::Alone { keeps_seat: false },
+        };
+        let (call, caller, arrived) = (self.calls, job.caller, self.now);
+        self.calls += 1;
+        job.waits = Some(call);
+        self.line.join(Waiting { call, seat, caller, order: seat, arrived, work });
+    }
+
+    fn leave(&mut self, index: usize) {
+        let job = &mut self.jobs[index];
+        job.done = job.script.len();
+        if let Some(call) = job.waits.take() {
+            self.line.leave(call);
+        }
+        self.give_back(index);
+        self.jobs.iter_mut().for_each(|job| job.may_leave = false);
+    }
+
+    fn give_back(&mut self, index: usize) {
+        self.line.vacate(index as u64);
+        if let Some(model) = self.jobs[index].model.take() {
+            self.residents.returned(model, self.now);
+        }
+    }
+
+    /// The call has been served.
+    fn answer(&mut self, call: u64) {
+        self.line.leave(call);
+        let Some(index) = self.jobs.iter().position(|job| job.waits == Some(call)) else { return };
+        if let Load(model) = self.jobs[index].script[self.jobs[index].done] {
+            let bytes = self.residents.get(model).bytes;
+            // Loading is over at once in this world, hence so is the model's time, after a pass or two.
+            self.residents.came(model, bytes, PASS / 10, self.now);
+            self.residents.lent(model, false, self.now);
+            self.jobs[index].model = Some(model);
+        }
+        self.jobs[index].waits = None;
+        self.jobs[index].done += 1;
+    }
+
+    /// The loads that wait, as (call, model).
+    fn loads(&self) -> Vec<(u64, usize)> {
+        let wanted = |waiting: &Waiting| {
+            let job = &self.jobs[waiting.seat as usize];
+            match job.script[job.done] {
+                Load(model) => Some((waiting.call, model)),
+                _ => None,
+            }
+        };
+        self.line.calls().filter_map(wanted).collect()
+    }
+
+    /// What the engine's thread does between two passes.
+    fn decide(&mut self) {
+        let places = loop {
+            let places = self.residents.admit(self.loads(), self.now);
+            match places.iter().find(|(_, place)| *place == Place::Here) {
+                None => break places,
+                Some(&(call, _)) => {
+                    let index = self.jobs.iter().position(|job| job.waits == Some(call)).unwrap();
+                    let Load(model) = self.jobs[index].script[self.jobs[index].done] else { panic!() };
+                    self.line.leave(call);
+                    self.residents.lent(model, false, self.now);
+                    self.jobs[index].model = Some(model);
+                    self.jobs[index].waits = None;
+                    self.jobs[index].done += 1;
+                }
+            }
+        };
+        let place = |call| places.iter().find(|(of, _)| *of == call).map(|(_, place)| place);
+        let ready = |call| place(call).is_none_or(|place| matches!(place, Place::Room(_)));
+        let joining = |_| Joining { most_rows: MOST_ROWS, patience: PATIENCE };
+        let choice = self.line.choose(self.now, self.free, ready, joining);
+        self.thread = match choice {
+            Choice::Start(calls) => {
+                self.check(&calls);
+                self.line.started(&calls);
+                if let Some(Place::Room(victims)) = place(calls[0]) {
+                    for &victim in victims {
+                        assert_eq!(self.residents.get(victim).users, 0, "a model in use was evicted");
+                        self.residents.went(victim);
+                    }
+                }
+                Thread::Runs(calls)
+            }
+            Choice::WaitUntil(moment) => {
+                assert!(self.now < moment && moment <= self.now + PATIENCE, "a wait without end");
+                Thread::WaitsUntil(moment)
+            }
+            Choice::Sleep => Thread::Sleeps,
+        };
+        let bytes: u64 = self.residents.present().map(|(_, model)| model.bytes).sum();
+        assert!(bytes <= 100, "more on the device than it holds");
+    }
+
+    /// What is started together belongs together.
+    fn check(&self, calls: &[u64]) {
+        let works: Vec<_> = calls
+            .iter()
+            .map(|call| self.line.calls().find(|waiting| waiting.call == *call).unwrap().work)
+            .collect();
+        let rows = |work: &Work| match work {
+            Work::Evaluation { rows, .. } => *rows,
+            Work::Alone { .. } => usize::MAX,
+        };
+        if works.len() > 1 {
+            assert!(works.iter().map(rows).fold(0, usize::saturating_add) <= MOST_ROWS, "{works:?}");
+            let group = |work: &Work| matches!((work, works[0]), (Work::Evaluation { group, .. }, Work::Evaluation { group: first, .. }) if *group == first);
+            assert!(works.iter().all(group), "{works:?}");
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.jobs.iter().all(|job| job.done == job.script.len())
+    }
+
+    /// Stands for this world among those that were seen.
+    fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        format!("{self:?}").hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// Follows every course of events; gives how many different worlds there were.
+fn explore(start: World) -> usize {
+    let (mut seen, mut open) = (HashSet::from([start.digest()]), vec![start]);
+    while let Some(world) = open.pop() {
+        let events = world.events();
+        if events.is_empty() {
+            assert!(world.is_over(), "everybody waits and nothing will come: {world:#?}");
+        }
+        for event in events {
+            let mut next = world.clone();
+            next.meet(event);
+            if seen.insert(next.digest()) {
+                open.push(next);
+            }
+        }
+        assert!(seen.len() < 2_000_000, "too large a world to be gone through");
+    }
+    seen.len()
+}
+
+const EVALUATE: Act = Evaluate { group: 0, rows: 2 };
+
+#[test]
+fn seats_that_come_and_go_never_leave_each_other_waiting() {
+    const PLAIN: &[Act] = &[EVALUATE, EVALUATE, Decode, End];
+    const PREVIEWED: &[Act] = &[EVALUATE, Preview, EVALUATE, End];
+    const RISING: &[Act] = &[EVALUATE, Rise, Evaluate { group: 1, rows: 1 }, End];
+    let worlds = explore(World::new(&[], &[(0, PLAIN), (1, PREVIEWED), (1, RISING)], false));
+    assert!(worlds > 1_000, "only {worlds}");
+    let worlds = explore(World::new(&[], &[(0, PLAIN), (1, PREVIEWED)], true));
+    assert!(worlds > 100, "only {worlds}");
+}
+
+#[test]
+fn models_that_do_not_fit_together_never_keep_each_other_out_for_ever() {
+    const FIRST: &[Act] = &[Load(0), EVALUATE, End, Load(0), End];
+    const SECOND: &[Act] = &[Load(1), Evaluate { group: 1, rows: 2 }, End];
+    const SMALL: &[Act] = &[Load(2), End];
+    for jobs in [
+        [(0, FIRST), (1, SECOND), (2, SECOND)],
+        [(0, FIRST), (1, FIRST), (2, SECOND)],
+        [(0, FIRST), (1, SECOND), (2, SMALL)],
+    ] {
+        for may_leave in [false, true] {
+            let worlds = explore(World::new(&[60, 60, 30], &jobs, may_leave));
+            assert!(worlds > 100, "only {worlds}");
+        }
+    }
+}
+
+/// A job of a random world.
+fn scripts() -> impl Strategy<Value = Vec<(u64, &'static [Act])>> {
+    let act = prop_oneof![
+        4 => (0..2usize, 1..4usize).prop_map(|(group, rows)| Evaluate { group, rows }),
+        1 => Just(Preview),
+        1 => Just(Decode),
+        1 => Just(Rise),
+    ];
+    let script = (0..4usize, prop::collection::vec(act, 0..6)).prop_map(|(model, acts)| {
+        let script: Vec<Act> = [Load(model)].into_iter().chain(acts).chain([End]).collect();
+        // A test's scripts are few and small.
+        &*script.leak()
+    });
+    prop::collection::vec((0..4u64, script), 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn in_larger_worlds_at_random_everybody_is_served(
+        jobs in scripts(), may_leave: bool, dice in prop::collection::vec(any::<u16>(), 1..400),
+    ) {
+        let mut world = World::new(&[60, 50, 30, 100], &jobs, may_leave);
+        let mut dice = dice.into_iter().cycle();
+        loop {
+            let events = world.events();
+            if events.is_empty() {
+                break;
+            }
+            let event = events[usize::from(dice.next().unwrap()) % events.len()];
+            world.meet(event);
+        }
+        prop_assert!(world.is_over(), "{world:#?}");
+    }
+
+    #[test]
+    fn nobody_is_served_twice_while_another_waits(callers in prop::collection::vec(0..5u64, 2..40)) {
+        // All wait with evaluations that share no pass: between two turns of a caller everyone else has one.
+        let mut line = Line::default();
+        for (call, &caller) in (0u64..).zip(&callers) {
+            let work = Work::Evaluation { group: call as usize, rows: 1 };
+            line.join(Waiting { call, seat: call, caller, order: call, arrived: Moment::ZERO, work });
+        }
+        let joining = |_| Joining { most_rows: 1, patience: Duration::ZERO };
+        let mut served = Vec::new();
+        while let Choice::Start(calls) = line.choose(Moment::ZERO, Moment::ZERO, |_| true, joining) {
+            line.started(&calls);
+            let caller = callers[calls[0] as usize];
+            let since = served.iter().rposition(|other| *other == caller).map_or(0, |at| at + 1);
+            let waiting: HashSet<u64> = line.calls().map(|waiting| waiting.caller).collect();
+            if since > 0 {
+                prop_assert!(waiting.iter().all(|other| *other == caller || served[since..].contains(other)));
+            }
+            served.push(caller);
+            line.leave(calls[0]);
+        }
+        prop_assert_eq!(served.len(), callers.len());
+    }
+}
+
+/// A line in which seat 1 waits with two rows and seats 2 and 3 have just been served.
+fn two_missing() -> Line {
+    let mut line = Line::default();
+    for seat in 1..=3 {
+        let work = Work::Evaluation { group: 0, rows: 2 };
+        line.join(Waiting { call: seat, seat, caller: seat, order: 0, arrived: Moment::ZERO, work });
+    }
+    line.leave(2);
+    line.leave(3);
+    line
+}
+
+#[test]
+fn a_batch_waits_a_moment_for_the_seats_that_are_missing() {
+    let joining = |most_rows| move |_| Joining { most_rows, patience: PATIENCE };
+    let free = Duration::from_millis(7);
+    let choose = |line: &Line, now, most_rows| line.choose(now, free, |_| true, joining(most_rows));
+    let mut line = two_missing();
+    assert_eq!(choose(&line, free, 8), Choice::WaitUntil(free + PATIENCE));
+    assert_eq!(choose(&line, free + PATIENCE, 8), Choice::Start(vec![1]), "but not for ever");
+    assert_eq!(choose(&line, free, 3), Choice::Start(vec![1]), "another two rows would not pay");
+    line.rise(2);
+    line.vacate(3);
+    assert_eq!(choose(&line, free, 8), Choice::Start(vec![1]), "nobody is missing any more");
+}
+
+#[test]
+fn a_seat_that_does_something_else_is_not_waited_for() {
+    let joining = |_| Joining { most_rows: 8, patience: PATIENCE };
+    let choose = |line: &Line| line.choose(PASS, PASS, |call| call == 1, joining);
+    for (keeps_seat, expected) in [(false, 1), (true, 1)] {
+        let mut line = two_missing();
+        line.rise(3);
+        let work = Work::Alone { keeps_seat };
+        line.join(Waiting { call: 9, seat: 2, caller: 2, order: 0, arrived: PASS, work });
+        assert_eq!(choose(&line), Choice::Start(vec![expected]));
+        line.leave(9);
+        let waits = matches!(choose(&line), Choice::WaitUntil(_));
+        assert_eq!(waits, keeps_seat, "after a preview it comes back, after anything else it may not");
+    }
+}
