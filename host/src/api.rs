@@ -25,6 +25,8 @@ mod wish;
 /// How often something is sent while there is nothing to say: proxies and clients end connections on which
 /// nothing comes for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Asks nginx and those who follow it to hand on what comes at once.
+const UNBUFFERED: (&str, &str) = ("x-accel-buffering", "no");
 /// The header that names the job which a request has led to.
 const JOB: &str = "x-alice-job";
 

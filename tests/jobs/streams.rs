@@ -20,8 +20,8 @@ fn is_png(event: &Value) -> bool {
 async fn a_job_tells_its_way_from_the_line_to_its_pictures() {
     let server = slow(EARLY, ONE, 40, "");
     let mut held = Vec::new();
-    for _ in 0..3 {
-        held.push(request(&server, IMAGES, &body(20)).send().await.unwrap());
+    for steps in [75, 20, 20] {
+        held.push(request(&server, IMAGES, &body(steps)).send().await.unwrap());
     }
     let last = id(&held[2]);
     let waiting = job(&server, &last).await;
@@ -178,7 +178,7 @@ async fn pictures_in_the_making_are_openais_events() {
         plain["stream"] = json!(false);
         let plain = server.post_json(IMAGES, &plain).await;
         for place in 0..n as usize {
-            let completed = of(place as u64).last().unwrap();
+            let completed = of(place as u64).next_back().unwrap();
             assert_eq!(
                 completed.1["b64_json"], plain["data"][place]["b64_json"],
                 "the same picture in the end"
@@ -236,7 +236,7 @@ async fn a_stream_that_fails_ends_with_an_error_that_the_sdk_raises() {
 #[tokio::test]
 async fn a_client_that_hangs_up_a_stream_cancels_its_job_unless_it_is_to_go_on() {
     let server = slow("early_answer_seconds: 100", ONE, 20, "");
-    for (steps, detach, end) in [(150, false, "cancelled"), (20, true, "done")] {
+    for (steps, detach, end) in [(150, false, "cancelled"), (50, true, "done")] {
         let mut body = body(steps);
         body.as_object_mut()
             .unwrap()

@@ -18,7 +18,7 @@ use futures::stream::{self, Stream};
 use serde::Serialize;
 use tokio::time::{Interval, interval, timeout};
 
-use super::{HEARTBEAT, JOB};
+use super::{HEARTBEAT, JOB, UNBUFFERED};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::jobs::Attendance;
@@ -49,8 +49,8 @@ where
     let response = match timeout(patience, &mut whole).await {
         Ok(response) => response,
         Err(_elapsed) => {
-            let json = [(header::CONTENT_TYPE, "application/json")];
-            (json, Body::from_stream(trickle(whole))).into_response()
+            let headers = [(header::CONTENT_TYPE.as_str(), "application/json"), UNBUFFERED];
+            (headers, Body::from_stream(trickle(whole))).into_response()
         }
     };
     ([(JOB, id)], response).into_response()

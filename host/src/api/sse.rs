@@ -12,7 +12,7 @@ use futures::channel::mpsc;
 use futures::{SinkExt, StreamExt, stream};
 use serde::Serialize;
 
-use super::HEARTBEAT;
+use super::{HEARTBEAT, UNBUFFERED};
 use crate::error::{Error, Result};
 
 /// Where a teller puts its events.
@@ -36,8 +36,7 @@ pub(super) fn answer<F: Future<Output = ()> + Send + 'static>(tell: impl FnOnce(
     let (events, told) = mpsc::channel(0);
     let telling = stream::once(tell(Events(events))).filter_map(async |()| None);
     let events = stream::select(told, telling).map(Ok::<_, Infallible>);
-    // Proxies are not to keep anything, neither for later nor to send it in one piece.
-    let headers = [(header::CACHE_CONTROL.as_str(), "no-store"), ("x-accel-buffering", "no")];
+    let headers = [(header::CACHE_CONTROL.as_str(), "no-store"), UNBUFFERED];
     let alive = KeepAlive::new().interval(HEARTBEAT).text("keep-alive");
     (headers, Sse::new(events).keep_alive(alive)).into_response()
 }
