@@ -7,6 +7,7 @@
 //! (`jobs/store.rs`). `jobs/run.rs` moves them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub struct Jobs {
     /// Changes whenever somebody's place in line may have.
     moved: watch::Sender<()>,
     keep: Duration,
+    /// The daemon ends: clients do not leave, they are sent away.
+    ending: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -85,7 +88,17 @@ impl Jobs {
             pace: Pace::default(),
         };
         let keep = Duration::from_secs(config.limits.retry_keep_seconds.into());
-        Self { inner: Mutex::new(inner), moved: watch::Sender::new(()), keep }
+        Self { inner: Mutex::new(inner), moved: watch::Sender::new(()), keep, ending: AtomicBool::new(false) }
+    }
+
+    /// The daemon ends. From here on a job is not cancelled because its client is gone: the daemon's next life
+    /// takes it up.
+    pub fn send_clients_away(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    fn are_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
     }
 
     /// The job `id`, if it is in memory.

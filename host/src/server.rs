@@ -77,6 +77,7 @@ pub async fn serve(listener: TcpListener, app: App, end: impl Future<Output = ()
         () = idle => {}
         () = tokio::time::sleep(DRAIN) => warn!("Some requests did not finish in time"),
     }
+    app.jobs.send_clients_away();
 }
 
 /// Takes as many file descriptors as the system allows: with the usual 1024 a crowd of connections would also

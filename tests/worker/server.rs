@@ -44,11 +44,14 @@ async fn a_server_survives_every_end_of_its_worker_and_keeps_nothing_of_it() {
             assert_eq!(generate(&server).await, 500, "{effect}");
             server.wait_for_log("started anew");
             assert_eq!(server.get("/livez").await.status(), 200);
+            // No dead one stays, and of the living there is one.
+            while let [_, _, ..] | [(_, 'Z')] = children(server.process_id())[..] {
+                std::thread::yield_now();
+            }
             counts.push(files());
-            let workers = children(server.process_id());
-            assert!(workers.len() == 1 && workers[0].1 != 'Z', "{effect}: {workers:?}");
         }
-        assert!(counts[2] <= counts[0], "{effect}: open files {counts:?}");
+        // A worker takes three; a client's connection may come and go.
+        assert!(counts[2] < counts[0] + 3, "{effect}: open files {counts:?}");
     }
 }
 

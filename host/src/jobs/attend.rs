@@ -76,7 +76,8 @@ impl Drop for Attendance {
     fn drop(&mut self) {
         let job = &self.job;
         let others = job.waiters.fetch_sub(1, Ordering::Relaxed) > 1;
-        if others || job.kept_going.load(Ordering::Relaxed) || job.progress().is_end() {
+        let goes_on = job.kept_going.load(Ordering::Relaxed) || self.app.jobs.are_ending();
+        if others || goes_on || job.progress().is_end() {
             return;
         }
         match self.leave {

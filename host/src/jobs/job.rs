@@ -121,6 +121,8 @@ pub(super) struct New {
 
 impl From<New> for Job {
     fn from(new: New) -> Self {
+        let made = u32::try_from(new.made.len()).unwrap_or(u32::MAX);
+        let steps_done = made.saturating_mul(steps_of_picture(&new.request));
         Self {
             id: new.id,
             number: new.number,
@@ -135,7 +137,7 @@ impl From<New> for Job {
             began: OnceLock::new(),
             progress: watch::Sender::new(Progress::Queued),
             truncated: AtomicBool::new(false),
-            steps_done: AtomicU32::new(0),
+            steps_done: AtomicU32::new(steps_done),
             partials: Mutex::default(),
             preview: Mutex::default(),
             lookers: AtomicUsize::new(0),
@@ -175,8 +177,7 @@ impl Job {
 
     /// Steps of all its pictures together.
     pub fn steps(&self) -> u32 {
-        let steps = u32::try_from(self.request.schedule.points().len()).unwrap_or(u32::MAX);
-        steps.saturating_mul(self.request.count)
+        steps_of_picture(&self.request).saturating_mul(self.request.count)
     }
 
     /// Steps that are done.
@@ -246,6 +247,11 @@ impl Job {
             self.cancel.notified().await;
         }
     }
+}
+
+/// Steps of one picture.
+fn steps_of_picture(request: &Request) -> u32 {
+    u32::try_from(request.schedule.points().len()).unwrap_or(u32::MAX)
 }
 
 /// Somebody looks on.

@@ -263,3 +263,41 @@ impl Receiver {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_arrive_whole_however_they_were_cut() {
+        let (mut writer, reader) = UnixStream::pair().unwrap();
+        reader.set_read_timeout(Some(std::time::Duration::from_millis(1))).unwrap();
+        let (long, short) = ("x".repeat(10_000), "y".to_owned());
+        let mut bytes = Vec::new();
+        for text in [&long, &short, &short] {
+            let frame = serde_json::to_vec(text).unwrap();
+            bytes.extend((frame.len() as u32).to_le_bytes());
+            bytes.extend(frame);
+        }
+        let mut receiver = Receiver::new(reader);
+        let mut received = Vec::new();
+        for piece in bytes.chunks(9_999) {
+            writer.write_all(piece).unwrap();
+            while let Some(text) = receiver.receive::<String>().unwrap() {
+                received.push(text);
+            }
+        }
+        assert_eq!(received, [long, short.clone(), short]);
+        drop(writer);
+        assert!(matches!(receiver.receive::<String>(), Err(Broken::Ended)));
+    }
+
+    #[test]
+    fn what_is_too_long_is_neither_sent_nor_awaited() {
+        let (mut writer, reader) = UnixStream::pair().unwrap();
+        let refused = Sender::new(writer.try_clone().unwrap()).send(&"x".repeat(LIMIT));
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
+        writer.write_all(&(LIMIT as u32 + 1).to_le_bytes()).unwrap();
+        assert!(matches!(Receiver::new(reader).receive::<String>(), Err(Broken::Garbage(_))));
+    }
+}

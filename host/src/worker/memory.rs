@@ -137,3 +137,33 @@ impl<'a> Layout<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_lie_apart_at_multiples_of_four_and_come_back_as_they_were() {
+        let memory = Memory::create().unwrap();
+        let other = Memory::attach(memory.descriptor().unwrap());
+        let mut layout = Layout::new();
+        let spans = [&b"abcde"[..], b"", b"fghi", b"j"].map(|bytes| (layout.place(bytes), bytes));
+        layout.write(&memory).unwrap();
+        let mut whole = vec![0; layout.all().length as usize];
+        other.read(layout.all().at, &mut whole).unwrap();
+        for (span, bytes) in spans {
+            assert!(span.at.is_multiple_of(ALIGNMENT));
+            assert_eq!(&whole[span.within(layout.all()).unwrap()], bytes);
+        }
+        assert!(layout.behind(8).at > spans[3].0.at);
+        assert!(layout.behind(8).within(layout.all()).is_none());
+    }
+
+    #[test]
+    fn a_call_is_stopped_by_its_number_and_the_next_one_is_not() {
+        let memory = Memory::create().unwrap();
+        assert!(!memory.is_stopped(1).unwrap());
+        memory.stop(1).unwrap();
+        assert!(memory.is_stopped(1).unwrap() && !memory.is_stopped(2).unwrap());
+    }
+}
