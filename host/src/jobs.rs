@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::auth::Actor;
 use crate::config::Config;
 use crate::error::{Error, Result};
 
@@ -273,6 +274,16 @@ impl Inner {
         let seconds = self.pace.seconds_for(work / f64::from(count.max(1))).unwrap_or(UNMEASURED_S);
         (seconds.ceil() as u64).clamp(1, LONGEST_RETRY_S)
     }
+}
+
+/// Lets `actor` see and cancel a job of `account`: it is that account's and the administrators'. One that was
+/// asked for without an account is for whoever may use the server and knows its id.
+///
+/// # Errors
+/// [`Error::NotFound`] for others, as if it were not there.
+pub fn permit(actor: &Actor, account: Option<i64>) -> Result<()> {
+    let may = account.is_none() || account == actor.account() || actor.is_admin();
+    if may { Ok(()) } else { Err(Error::NotFound) }
 }
 
 /// The work that is left of a job.

@@ -122,13 +122,9 @@ async fn present(app: &App, actor: &Actor, headers: &HeaderMap, id: &str) -> Res
 async fn find(app: &App, actor: &Actor, id: &str) -> Result<Record> {
     let id = id.to_owned();
     let record = app.database.read(move |connection| store::find(connection, &id)).await?;
-    record.filter(|record| may_see(actor, record)).ok_or(Error::NotFound)
-}
-
-/// A job is its account's and the administrators'. One that was asked for without an account is everyone's who
-/// knows its id.
-fn may_see(actor: &Actor, record: &Record) -> bool {
-    record.account.is_none() || record.account == actor.account() || actor.is_admin()
+    let record = record.ok_or(Error::NotFound)?;
+    jobs::permit(actor, record.account)?;
+    Ok(record)
 }
 
 fn no_such_before(error: Error) -> Error {

@@ -15,7 +15,6 @@ use serde::Deserialize;
 use super::Visit;
 use super::visit::to;
 use crate::api::Id;
-use crate::auth::Actor;
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
 use crate::jobs::store::{self, Record};
@@ -113,7 +112,7 @@ fn chosen(address: Address) -> Chosen {
 async fn find(visit: &Visit, id: &str) -> Result<Seen> {
     let app = &visit.app;
     if let Some(job) = app.jobs.get(id).filter(|job| !job.progress().is_end()) {
-        permit(&visit.actor, job.account)?;
+        jobs::permit(&visit.actor, job.account)?;
         return Ok(Seen::Present(job));
     }
     let id = id.to_owned();
@@ -123,15 +122,8 @@ async fn find(visit: &Visit, id: &str) -> Result<Seen> {
         Ok(Some((record, pictures)))
     });
     let (record, pictures) = found.await?.ok_or(Error::NotFound)?;
-    permit(&visit.actor, record.account)?;
+    jobs::permit(&visit.actor, record.account)?;
     Ok(Seen::Past(Box::new(record), pictures))
-}
-
-/// A job is for the account that asked and for administrators; one without an account is for whoever may use
-/// the server and knows its id.
-fn permit(actor: &Actor, account: Option<i64>) -> Result<()> {
-    let may = account.is_none() || account == actor.account() || actor.is_admin();
-    if may { Ok(()) } else { Err(Error::NotFound) }
 }
 
 /// Previews are made while somebody looks: here for a while after the page was opened.
