@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use alice::config::MaxRows;
 use alice::conformance::reference::{Reference, Run};
 use alice::denoiser::{Denoiser, Prompts, contract_shape};
-use alice::engine::{Engine, LoadedModel};
+use alice::engine::{Engine, LoadedModel, Seat, Settings as Limits};
+use alice::metrics::Metrics;
 use alice::models::{parse_scheduler, read_tokenizers};
 use alice::prompts::Encoder;
 use alice_checkpoint::Family;
@@ -47,7 +49,7 @@ pub(crate) struct Distance {
 impl Bench {
     /// The model in the directory `model` with the references called `name`. A forward pass holds up to
     /// `max_rows` rows, or one evaluation.
-    pub(crate) async fn new(name: &str, model: PathBuf, max_rows: usize) -> Self {
+    pub(crate) async fn new(name: &str, model: PathBuf, max_rows: u32) -> Self {
         let library = Plugin::open(&plugin("candle_cpu")).unwrap();
         let most_timesteps = MostTimesteps::default();
         let observer = most_timesteps.clone();
@@ -56,20 +58,21 @@ impl Bench {
             let (inner, most_timesteps) = (library.start(&json!({"threads": 1}))?, observer.clone());
             Ok(Box::new(Observed { inner, most_timesteps }) as Box<dyn Backend>)
         };
-        let engine = Engine::start(Box::new(start), max_rows).unwrap();
+        let limits = Limits { max_rows: MaxRows::Rows(max_rows), ..Limits::default() };
+        let engine = Engine::start(Box::new(start), limits, Arc::new(Metrics::default())).unwrap();
         let directory = Directory::open(&model).unwrap();
         let scheduler = serde_json::from_slice(&directory.scheduler_config().unwrap()).unwrap();
         let reference = Reference::open(&source("tests/fixtures"), name, model.clone()).unwrap();
         let files = ModelFiles::Diffusers { path: model };
         let (family, settings) = (directory.family().unwrap(), directory.settings().unwrap());
         let request = LoadRequest { files, family: family.to_string(), dtype: "f32".into(), device: 0 };
-        let model = engine.load(request).await.unwrap();
+        let model = engine.seat(0, 0).load(request).await.unwrap();
         let tokenizers = read_tokenizers(&directory, family, &model.info.text_encoders).unwrap();
         Self { reference, tokenizers, family, settings, engine, model, scheduler, most_timesteps }
     }
 
     /// One of the small random models.
-    pub(crate) async fn tiny(name: &str, max_rows: usize) -> Self {
+    pub(crate) async fn tiny(name: &str, max_rows: u32) -> Self {
         Self::new(name, source("tests/fixtures").join(name), max_rows).await
     }
 
@@ -96,11 +99,11 @@ impl Bench {
 
     /// The final latent and the picture of `run` along these steps.
     pub(crate) async fn paint_along(&self, run: &Run, schedule: &Schedule) -> (Vec<f32>, Vec<u8>) {
-        let (engine, model) = (&self.engine, &self.model);
+        let (seat, model) = (self.engine.seat(0, 0), &self.model);
         let guidance =
             Guidance { scale: run.guidance, rescale: run.guidance_rescale, interval: run.guidance_interval };
-        let prompts = self.prompts(run, guidance.is_used(run.steps)).await;
-        let denoiser = Denoiser::new(engine, model, &prompts, guidance, schedule, 600);
+        let prompts = self.prompts(&seat, run, guidance.is_used(run.steps)).await;
+        let denoiser = Denoiser::new(&seat, model, &prompts, guidance, schedule, 600);
         let scale = model.info.latent_scale;
         let shape = LatentShape {
             channels: model.info.latent_channels as usize,
@@ -109,7 +112,7 @@ impl Bench {
         };
         let latent = schedule.sample(&denoiser, &mut Noise::new(run.seed), shape).await.unwrap();
         let shape = contract_shape(latent.shape).unwrap();
-        let picture = engine.decode(model, shape, latent.values.clone()).await.unwrap();
+        let picture = seat.decode(model, shape, latent.values.clone()).await.unwrap();
         (latent.values, picture)
     }
 
@@ -159,9 +162,9 @@ impl Bench {
         self.most_timesteps.load(Ordering::Relaxed)
     }
 
-    async fn prompts(&self, run: &Run, guided: bool) -> Prompts {
+    async fn prompts(&self, seat: &Seat, run: &Run, guided: bool) -> Prompts {
         let encoder = Encoder {
-            engine: &self.engine,
+            seat,
             model: &self.model,
             tokenizers: &self.tokenizers,
             settings: self.settings,
