@@ -96,7 +96,7 @@ impl Desk {
     }
 
     fn decode(&mut self, call: u64, seat: u64, decoding: Decoding) {
-        let result = self.to_rgb(&decoding);
+        let result = self.paint(&decoding);
         let Decoding { model, shape, latent, preview, reply } = decoding;
         self.conclude(call, seat, result, reply, |reply| {
             Task::Decode(Decoding { model, shape, latent, preview, reply })
@@ -104,7 +104,7 @@ impl Desk {
     }
 
     /// Decodes a picture, in ever smaller tiles if need be.
-    fn to_rgb(&mut self, decoding: &Decoding) -> Result<Vec<u8>> {
+    fn paint(&mut self, decoding: &Decoding) -> Result<Vec<u8>> {
         let Decoding { model, shape, latent, preview, reply } = decoding;
         let stage = if *preview { Stage::Preview } else { Stage::Decode };
         let control = Wanted(|| !reply.is_closed());
@@ -155,7 +155,7 @@ impl Desk {
         for (rows, took) in passes {
             let curve = self.kinds.curve_mut(group);
             curve.record(rows, took);
-            let seconds = curve.seconds(rows).unwrap_or_else(|| took.as_secs_f64());
+            let seconds = curve.seconds(rows).unwrap_or(took.as_secs_f64());
             self.board.post_pass(&model.request, shape, rows, seconds);
         }
         match failure {

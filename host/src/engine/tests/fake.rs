@@ -34,7 +34,7 @@ pub(super) enum Asked {
     Decode(Option<u32>),
 }
 
-type Rule = dyn Fn(&Asked) -> Result<()> + Send + Sync;
+pub(super) type Rule = dyn Fn(&Asked) -> Result<()> + Send + Sync;
 
 /// What all lives of the backend share.
 struct Shared {
