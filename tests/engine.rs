@@ -132,7 +132,7 @@ async fn sixteen_pictures_of_all_kinds_share_passes_and_each_is_as_if_it_were_al
     let together = engine("paint", json!({"step_ms": 1}), at_most(16));
     let (pictures, finished) = make_all(&together, &model, 8, &jobs).await;
     let (full, others) = passes(&together, 4);
-    assert!(full > others, "{full} passes of more than 4 rows, {others} of fewer");
+    assert!(full >= 5, "{full} passes of more than 4 rows, {others} of fewer");
     assert_ne!(finished, (0..16).collect::<Vec<_>>(), "those with fewer steps overtake");
     let alone = paint(json!({}));
     for (job, picture) in jobs.iter().zip(pictures) {
@@ -188,11 +188,11 @@ async fn where_rows_cost_their_full_time_evaluations_stay_alone() {
 async fn a_picture_has_the_same_bytes_alone_and_among_seven_others() {
     let (model, jobs) = (model(), jobs(8));
     let side = model.native_size as usize / 8;
-    let together = engine("candle-cpu", Value::Null, at_most(8));
+    let together = engine("candle_cpu", Value::Null, at_most(8));
     let (pictures, _) = make_all(&together, &model, side, &jobs).await;
     let (full, _) = passes(&together, 3);
     assert!(full > 0, "{:?}", together.measurements());
-    let alone = engine("candle-cpu", Value::Null, at_most(8));
+    let alone = engine("candle_cpu", Value::Null, at_most(8));
     for (job, picture) in jobs.iter().zip(pictures) {
         assert!(make(&alone, &model, side, job).await == picture, "{} {}", job.sampler, job.order);
     }

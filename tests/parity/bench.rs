@@ -48,7 +48,7 @@ pub(crate) struct Distance {
 impl Bench {
     /// The model in the directory `model` with the references called `name`. A forward pass holds up to
     /// `max_rows` rows, or one evaluation.
-    pub(crate) async fn new(name: &str, model: PathBuf, max_rows: usize) -> Self {
+    pub(crate) async fn new(name: &str, model: PathBuf, max_rows: u32) -> Self {
         let library = Plugin::open(&plugin("candle_cpu")).unwrap();
         let most_timesteps = MostTimesteps::default();
         let observer = most_timesteps.clone();
@@ -57,7 +57,7 @@ impl Bench {
             let (inner, most_timesteps) = (library.start(&json!({"threads": 1}))?, observer.clone());
             Ok(Box::new(Observed { inner, most_timesteps }) as Box<dyn Backend>)
         };
-        let max_rows = MaxRows::Rows(u32::try_from(max_rows).unwrap());
+        let max_rows = MaxRows::Rows(max_rows);
         let settings = engine::Settings { max_rows, ..Default::default() };
         let engine = Engine::start(Box::new(start), settings, Arc::default()).unwrap();
         let directory = Directory::open(&model).unwrap();
@@ -72,7 +72,7 @@ impl Bench {
     }
 
     /// One of the small random models.
-    pub(crate) async fn tiny(name: &str, max_rows: usize) -> Self {
+    pub(crate) async fn tiny(name: &str, max_rows: u32) -> Self {
         Self::new(name, source("tests/fixtures").join(name), max_rows).await
     }
 
@@ -99,10 +99,9 @@ impl Bench {
 
     /// The final latent and the picture of `run` along these steps.
     pub(crate) async fn paint_along(&self, run: &Run, schedule: &Schedule) -> (Vec<f32>, Vec<u8>) {
-        let (engine, model) = (&self.engine, &self.model);
+        let (seat, model) = (self.engine.seat(0, 0), &self.model);
         let guidance =
             Guidance { scale: run.guidance, rescale: run.guidance_rescale, interval: run.guidance_interval };
-        let seat = engine.seat(0, 0);
         let prompts = self.prompts(run, guidance.is_used(run.steps)).await;
         let denoiser = Denoiser {
             seat: &seat,

@@ -290,6 +290,25 @@ mod tests {
     }
 
     #[test]
+    fn devices_are_as_they_are_wished_and_models_that_do_not_fit_together_run_out_of_memory() {
+        let options = json!({"kind": "cuda", "devices": 2, "memory_mib": 100, "model_mib": 60});
+        let (mut paint, model, _) = ready(&options);
+        let devices = paint.describe().unwrap().devices;
+        let last = devices.last().unwrap();
+        assert_eq!((devices.len(), last.index, last.kind.as_str()), (2, 1, "cuda"));
+        assert_eq!(last.memory_free, Some(100 << 20));
+        assert_eq!(paint.memory().unwrap().weights, 60 << 20);
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("model_index.json"), "{}").unwrap();
+        let files = ModelFiles::Diffusers { path: directory.path().to_owned() };
+        let request = LoadRequest { files, family: "sd1".into(), dtype: "auto".into(), device: 1 };
+        let error = paint.load(&request, &Uncontrolled).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::OutOfMemory);
+        paint.unload(model).unwrap();
+        assert!(paint.load(&request, &Uncontrolled).is_ok());
+    }
+
+    #[test]
     fn a_long_step_is_cancelled_while_it_lasts() {
         struct Third(Cell<u32>);
         impl Control for Third {

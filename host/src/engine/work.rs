@@ -5,7 +5,7 @@
 //! A call leaves the line only when it is answered. One that is to be tried again just stays: after the backend's
 //! death, with fewer rows, with a model fewer on the device.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use alice_plugin::{Control, DecodeOptions, Error, ErrorKind, Result};
@@ -16,7 +16,7 @@ use super::device::is_death;
 use super::mailbox::{Decoding, Encoding, Evaluation, Loading, Reply, Task};
 use super::residents::Place;
 use super::status::Board;
-use super::{LoadedModel, Row, ladder};
+use super::{Row, ladder};
 use crate::metrics::Stage;
 
 /// Deaths of the backend over one seat alone after which it gets no further attempt.
@@ -55,7 +55,7 @@ impl Desk {
         }
         self.publish_coming(model);
         let began = self.now();
-        let control = Progress { board: &self.board, reply: &loading.reply };
+        let control = Progress { board: &self.board, loading: &loading, calls: &self.calls };
         match self.device.load(model, &loading.request, &control) {
             Ok(info) => {
                 let now = self.now();
@@ -96,7 +96,7 @@ impl Desk {
     }
 
     fn decode(&mut self, call: u64, seat: u64, decoding: Decoding) {
-        let result = self.to_rgb(&decoding);
+        let result = self.paint(&decoding);
         let Decoding { model, shape, latent, preview, reply } = decoding;
         self.conclude(call, seat, result, reply, |reply| {
             Task::Decode(Decoding { model, shape, latent, preview, reply })
@@ -104,7 +104,7 @@ impl Desk {
     }
 
     /// Decodes a picture, in ever smaller tiles if need be.
-    fn to_rgb(&mut self, decoding: &Decoding) -> Result<Vec<u8>> {
+    fn paint(&mut self, decoding: &Decoding) -> Result<Vec<u8>> {
         let Decoding { model, shape, latent, preview, reply } = decoding;
         let stage = if *preview { Stage::Preview } else { Stage::Decode };
         let control = Wanted(|| !reply.is_closed());
@@ -155,7 +155,7 @@ impl Desk {
         for (rows, took) in passes {
             let curve = self.kinds.curve_mut(group);
             curve.record(rows, took);
-            let seconds = curve.seconds(rows).unwrap_or_else(|| took.as_secs_f64());
+            let seconds = curve.seconds(rows).unwrap_or(took.as_secs_f64());
             self.board.post_pass(&model.request, shape, rows, seconds);
         }
         match failure {
@@ -254,15 +254,27 @@ impl<F: Fn() -> bool> Control for Wanted<F> {
     }
 }
 
-/// The same for a model on its way, which everybody may watch.
+/// The same for a model on its way, which several may wait for and everybody may watch.
 struct Progress<'a> {
-    board: &'a Arc<Board>,
-    reply: &'a Reply<Arc<LoadedModel>>,
+    board: &'a Board,
+    loading: &'a Loading,
+    /// Everybody else who waits.
+    calls: &'a HashMap<u64, (u64, Task)>,
+}
+
+impl Progress<'_> {
+    fn is_wanted(&self) -> bool {
+        let same = |task: &Task| match task {
+            Task::Load(other) => other.request == self.loading.request && task.is_wanted(),
+            _ => false,
+        };
+        !self.loading.reply.is_closed() || self.calls.values().any(|(_, task)| same(task))
+    }
 }
 
 impl Control for Progress<'_> {
     fn progress(&self, done: u64, total: u64) -> Result<()> {
         self.board.post_progress(done, total);
-        if self.reply.is_closed() { Err(Error::cancelled()) } else { Ok(()) }
+        if self.is_wanted() { Ok(()) } else { Err(Error::cancelled()) }
     }
 }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use alice_plugin::{Error, ErrorKind};
 use futures::future::join_all;
 
-use super::fake::{Asked, Plan, SHAPE, answer, death, request, row, text, waiting};
+use super::fake::{Asked, Plan, Rule, SHAPE, answer, death, request, row, text, waiting};
 
 /// A rule by which a pass that has a row of this timestep fails so.
-fn fatal(timestep: f32, error: Error) -> Box<dyn Fn(&Asked) -> alice_plugin::Result<()> + Send + Sync> {
+fn fatal(timestep: f32, error: Error) -> Box<Rule> {
     Box::new(move |asked| match asked {
         Asked::Pass(rows) if rows.contains(&timestep) => Err(error.clone()),
         _ => Ok(()),

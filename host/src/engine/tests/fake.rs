@@ -34,7 +34,7 @@ pub(super) enum Asked {
     Decode(Option<u32>),
 }
 
-type Rule = dyn Fn(&Asked) -> Result<()> + Send + Sync;
+pub(super) type Rule = dyn Fn(&Asked) -> Result<()> + Send + Sync;
 
 /// What all lives of the backend share.
 struct Shared {
@@ -131,7 +131,7 @@ impl Backend for Fake {
         assert!(self.models.iter().any(|(handle, _)| *handle == model.0), "a model of this life");
         assert!(rows.iter().all(|row| row.conditioning.0 <= self.handles), "prompts of this life");
         // A test that has ended does not listen any more.
-        drop(self.shared.begun.lock().unwrap().send(rows.len()));
+        let _gone = self.shared.begun.lock().unwrap().send(rows.len());
         if let Some(gate) = &self.shared.gate {
             gate.lock().unwrap().recv().unwrap();
         }

@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Models in memory, and what happens when it runs out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use alice_plugin::{ErrorKind, LatentShape};
@@ -216,6 +216,38 @@ async fn a_load_that_runs_out_of_memory_is_tried_alone_and_then_fails_with_the_n
     let error = bench.engine.load(request("huge"), false).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::OutOfMemory);
     assert!(error.message.contains("`huge`") && error.message.contains("0.9 kB"), "{error}");
+}
+
+#[tokio::test]
+async fn a_load_goes_on_as_long_as_anybody_waits_for_it_and_can_be_watched() {
+    let (go, gate) = mpsc::channel();
+    let gate = Mutex::new(gate);
+    let rule = move |asked: &Asked| match asked {
+        Asked::Load(..) => gate.lock().unwrap().recv().map_err(|_| no_memory()),
+        _ => Ok(()),
+    };
+    let bench = Plan { rule: Box::new(rule), ..Plan::default() }.open();
+    let (first, second) = (bench.engine.seat(0, 0), bench.engine.seat(0, 1));
+    for second_stays in [true, false] {
+        let one = waiting(first.load(request("m")));
+        let two = waiting(second.load(request("m")));
+        while bench.engine.models().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bench.engine.models()[0].state, ModelState::Loading { done: 0, total: 0 });
+        drop(one);
+        if second_stays {
+            go.send(()).unwrap();
+            drop(two.await.unwrap());
+            let loads = bench.notes().iter().filter(|asked| matches!(asked, Asked::Load(..))).count();
+            assert_eq!(loads, 1, "what the first began served the second");
+            assert_eq!(bench.engine.unload(request("m")).await.unwrap(), Unload::Done);
+        } else {
+            drop(two);
+            go.send(()).unwrap();
+            assert_eq!(bench.engine.unload(request("m")).await.unwrap(), Unload::NotLoaded);
+        }
+    }
 }
 
 #[tokio::test]
