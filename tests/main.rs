@@ -8,6 +8,7 @@ mod access;
 mod accounts;
 mod api;
 mod architecture;
+mod bench;
 mod clients;
 mod contract;
 mod faults;
