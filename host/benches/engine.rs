@@ -10,7 +10,6 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use alice_plugin::load::{Plugin, PluginBackend};
@@ -173,9 +172,13 @@ fn pss(process: u32) -> f64 {
     line.trim().strip_suffix(" kB").unwrap().parse::<f64>().unwrap() * 1024.0 / 1e6
 }
 
+/// The kind of the file system that is mounted nearest above `directory`.
 fn filesystem(directory: &Path) -> String {
-    let output = Command::new("stat").args(["-f", "-c", "%T"]).arg(directory).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    let (directory, mounts) =
+        (directory.canonicalize().unwrap(), std::fs::read_to_string("/proc/mounts").unwrap());
+    let mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let above = mounts.filter(|mount| directory.starts_with(mount[1]));
+    above.max_by_key(|mount| mount[1].len()).unwrap()[2].to_owned()
 }
 
 fn least(values: &[f64]) -> f64 {
