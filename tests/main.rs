@@ -8,6 +8,7 @@ mod access;
 mod accounts;
 mod api;
 mod architecture;
+mod bench;
 mod chaos;
 mod clients;
 mod contract;

@@ -207,7 +207,7 @@ impl From<Answer> for Chosen {
 }
 
 /// The options for the library at `path`: those every backend may get, and its own from the configuration.
-fn options(path: &Path, config: &Generation) -> Value {
+pub fn options(path: &Path, config: &Generation) -> Value {
     let mut options = json!({});
     if let Some(threads) = config.threads {
         options["threads"] = json!(threads);

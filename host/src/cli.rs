@@ -21,6 +21,7 @@ use crate::server;
 
 mod admin;
 mod backends;
+mod bench;
 mod conformance;
 mod healthcheck;
 mod worker;
@@ -42,6 +43,8 @@ enum Command {
     Serve,
     /// List the compute backends found here, their devices, or why each was passed over.
     Backends,
+    /// Measure a backend, and what the daemon adds to it.
+    Bench(bench::Arguments),
     /// Ask a running server whether it lives; exit code 0 if it does.
     Healthcheck(healthcheck::Arguments),
     /// Check a backend against the contract, and its networks against reference tensors.
@@ -84,6 +87,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Backends => Ok(backends::run(&config)),
+        Command::Bench(arguments) => bench::run(config, &arguments),
         Command::Healthcheck(arguments) => {
             tokio::runtime::Runtime::new()?.block_on(healthcheck::run(&config, arguments))
         }

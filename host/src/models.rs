@@ -98,7 +98,7 @@ impl Model {
     ///
     /// # Errors
     /// Says what is missing or not understood.
-    fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let directory = Directory::open(path)?;
         let family = directory.family()?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

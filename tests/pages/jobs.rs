@@ -136,7 +136,7 @@ async fn a_finished_job_shows_its_pictures_and_keeps_what_was_typed() {
 async fn a_job_that_fails_says_why_and_what_to_do_and_keeps_what_was_typed() {
     let server = Server::with(
         "generation: { backend: paint, backend_options: { paint: { \
-         faults: [{ call: denoise, at: 3, do: out_of_memory }] } } }",
+         faults: [{ call: denoise, do: out_of_memory }] } } }",
     )
     .await;
     let page = end(&server, server.submit(FIELDS).await).await;
