@@ -175,16 +175,6 @@ async fn passes_grow_where_rows_are_cheap() {
 }
 
 #[tokio::test]
-async fn where_rows_cost_their_full_time_evaluations_stay_alone() {
-    let model = model();
-    let jobs: Vec<_> = jobs(8).into_iter().map(|job| Job { steps: 20, guidance: 4.0, ..job }).collect();
-    let engine = paint(json!({"row_ms": 2}));
-    make_all(&engine, &model, 8, &jobs).await;
-    let (joined, alone) = passes(&engine, 2);
-    assert!(alone > 2 * joined, "{joined} joined, {alone} alone: {:?}", engine.measurements());
-}
-
-#[tokio::test]
 async fn a_picture_has_the_same_bytes_alone_and_among_seven_others() {
     let (model, jobs) = (model(), jobs(8));
     let side = model.native_size as usize / 8;

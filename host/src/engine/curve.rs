@@ -9,12 +9,13 @@ use crate::config::MaxRows;
 
 /// Passes of one size that are remembered. The shortest of them counts: whatever else runs on the machine can only
 /// make a pass longer.
-const REMEMBERED: usize = 8;
+const REMEMBERED: usize = 32;
 /// Passes of one size before it is judged.
-const ENOUGH: usize = 3;
+const ENOUGH: usize = 5;
 /// How many more rows a second make a larger batch worth its longer steps.
 const WORTH: f64 = 1.1;
-/// After so many passes the sizes that did not pay are tried again: the machine may have been busy with other things.
+/// After so many passes everything is measured anew: the machine may have been busy with other things, and of sizes
+/// that are no longer used nothing else is ever learned.
 const AGAIN: u64 = 512;
 /// A batch waits for missing seats at most so long, and at most this part of a pass.
 const PATIENCE: Duration = Duration::from_micros(300);
@@ -55,8 +56,7 @@ impl Curve {
     pub(super) fn record(&mut self, rows: usize, took: Duration) {
         self.passes += 1;
         if self.passes.is_multiple_of(AGAIN) {
-            let pays = self.pays();
-            self.sizes.retain(|rows, _| *rows <= pays);
+            self.sizes.clear();
         }
         let size = self.sizes.entry(rows).or_default();
         if !std::mem::replace(&mut size.warm, true) {
@@ -184,11 +184,17 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_pay_is_tried_again_after_a_while() {
-        let mut curve = measured(&[2, 4], |rows| 0.01 * rows as f64);
+    fn everything_is_measured_anew_after_a_while() {
+        // While small passes were measured the machine was busy, so that large ones seemed to pay.
+        let mut curve = measured(&[2, 4], |_| 0.04);
+        assert_eq!(curve.most_rows(MaxRows::Auto), 8);
+        for _ in 0..AGAIN {
+            curve.record(4, Duration::from_millis(40));
+        }
+        for rows in [2, 4].repeat(ENOUGH + 1) {
+            curve.record(rows, Duration::from_millis(10 * rows as u64));
+        }
         assert_eq!(curve.most_rows(MaxRows::Auto), 2);
-        (0..AGAIN).for_each(|_| curve.record(2, Duration::from_millis(20)));
-        assert_eq!(curve.most_rows(MaxRows::Auto), 4);
     }
 
     #[test]
