@@ -44,6 +44,17 @@ pub(super) struct Joining {
     pub(super) most_rows: usize,
     /// How long a batch may wait to become full.
     pub(super) patience: Duration,
+    /// How long a seat may wait for one of its own caller that goes before it and is about to ask again.
+    pub(super) courtesy: Duration,
+}
+
+/// A seat that is about to ask for another evaluation, as far as is known from its last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Sitting {
+    group: usize,
+    rows: usize,
+    caller: u64,
+    order: u64,
 }
 
 /// What the device does now.
@@ -62,8 +73,8 @@ pub(super) enum Choice {
 pub(super) struct Line {
     /// By their numbers.
     waiting: BTreeMap<u64, Waiting>,
-    /// Group and rows of the last evaluation of each seat that is about to ask for another.
-    sitting: BTreeMap<u64, (usize, usize)>,
+    /// The seats that are about to ask for another evaluation.
+    sitting: BTreeMap<u64, Sitting>,
     /// Seats that share no pass until they have finished one.
     apart: BTreeSet<u64>,
     /// The turn in which each caller was served last.
@@ -75,7 +86,10 @@ impl Line {
     /// A call joins the line.
     pub(super) fn join(&mut self, call: Waiting) {
         match call.work {
-            Work::Evaluation { group, rows } => drop(self.sitting.insert(call.seat, (group, rows))),
+            Work::Evaluation { group, rows } => {
+                let Waiting { seat, caller, order, .. } = call;
+                self.sitting.insert(seat, Sitting { group, rows, caller, order });
+            }
             Work::Alone { keeps_seat: true } => {}
             Work::Alone { keeps_seat: false } => self.rise(call.seat),
         }
@@ -141,6 +155,11 @@ impl Line {
             return Choice::Start(vec![first.call]);
         }
         let joining = joining(group);
+        // Of one caller's pictures the first is finished first, instead of all of them at the end.
+        let until = free.max(first.arrived) + joining.courtesy;
+        if now < until && self.is_earlier_one_missing(first) {
+            return Choice::WaitUntil(until);
+        }
         let (batch, rows) = self.fill(first, group, joining.most_rows);
         let oldest = batch.iter().map(|waiting| waiting.arrived).min().unwrap_or(now);
         let until = free.max(oldest) + joining.patience;
@@ -196,8 +215,16 @@ impl Line {
     /// Whether somebody sits in the group, has no call in the line, and would have room in `rows`.
     fn is_one_missing(&self, group: usize, rows: usize) -> bool {
         let calling: BTreeSet<u64> = self.waiting.values().map(|waiting| waiting.seat).collect();
-        self.sitting.iter().any(|(seat, &(at, needs))| {
-            at == group && needs <= rows && !calling.contains(seat) && !self.apart.contains(seat)
+        self.sitting.iter().any(|(seat, sitting)| {
+            let fits = sitting.group == group && sitting.rows <= rows;
+            fits && !calling.contains(seat) && !self.apart.contains(seat)
         })
+    }
+
+    /// Whether a seat of the same caller, which goes before this one, has no call in the line.
+    fn is_earlier_one_missing(&self, waiting: &Waiting) -> bool {
+        let calling: BTreeSet<u64> = self.waiting.values().map(|waiting| waiting.seat).collect();
+        let earlier = |sitting: &Sitting| sitting.caller == waiting.caller && sitting.order < waiting.order;
+        self.sitting.iter().any(|(seat, sitting)| earlier(sitting) && !calling.contains(seat))
     }
 }

@@ -194,8 +194,9 @@ impl Desk {
 
     fn joining(&self, group: usize) -> Joining {
         let curve = self.kinds.curve(group);
-        let patience = if self.never_waits { Duration::ZERO } else { curve.patience() };
-        Joining { most_rows: curve.most_rows(self.max_rows), patience }
+        let courtesy = curve.patience();
+        let patience = if self.never_waits { Duration::ZERO } else { courtesy };
+        Joining { most_rows: curve.most_rows(self.max_rows), patience, courtesy }
     }
 
     fn forget_unwanted(&mut self) {

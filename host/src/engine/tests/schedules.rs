@@ -223,7 +223,7 @@ impl World {
         };
         let place = |call| places.iter().find(|(of, _)| *of == call).map(|(_, place)| place);
         let ready = |call| place(call).is_none_or(|place| matches!(place, Place::Room(_)));
-        let joining = |_| Joining { most_rows: MOST_ROWS, patience: PATIENCE };
+        let joining = |_| Joining { most_rows: MOST_ROWS, patience: PATIENCE, courtesy: PATIENCE };
         let choice = self.line.choose(self.now, self.free, ready, joining);
         self.thread = match choice {
             Choice::Start(calls) => {
@@ -370,7 +370,7 @@ proptest! {
             let work = Work::Evaluation { group: call as usize, rows: 1 };
             line.join(Waiting { call, seat: call, caller, order: call, arrived: Moment::ZERO, work });
         }
-        let joining = |_| Joining { most_rows: 1, patience: Duration::ZERO };
+        let joining = |_| Joining { most_rows: 1, patience: Duration::ZERO, courtesy: Duration::ZERO };
         let mut served = Vec::new();
         while let Choice::Start(calls) = line.choose(Moment::ZERO, Moment::ZERO, |_| true, joining) {
             line.started(&calls);
@@ -401,7 +401,7 @@ fn two_missing() -> Line {
 
 #[test]
 fn a_batch_waits_a_moment_for_the_seats_that_are_missing() {
-    let joining = |most_rows| move |_| Joining { most_rows, patience: PATIENCE };
+    let joining = |most_rows| move |_| Joining { most_rows, patience: PATIENCE, courtesy: Duration::ZERO };
     let free = Duration::from_millis(7);
     let choose = |line: &Line, now, most_rows| line.choose(now, free, |_| true, joining(most_rows));
     let mut line = two_missing();
@@ -415,7 +415,7 @@ fn a_batch_waits_a_moment_for_the_seats_that_are_missing() {
 
 #[test]
 fn a_seat_that_does_something_else_is_not_waited_for() {
-    let joining = |_| Joining { most_rows: 8, patience: PATIENCE };
+    let joining = |_| Joining { most_rows: 8, patience: PATIENCE, courtesy: Duration::ZERO };
     let choose = |line: &Line| line.choose(PASS, PASS, |call| call == 1, joining);
     for (keeps_seat, expected) in [(false, 1), (true, 1)] {
         let mut line = two_missing();
@@ -426,5 +426,21 @@ fn a_seat_that_does_something_else_is_not_waited_for() {
         line.leave(9);
         let waits = matches!(choose(&line), Choice::WaitUntil(_));
         assert_eq!(waits, keeps_seat, "after a preview it comes back, after anything else it may not");
+    }
+}
+
+#[test]
+fn of_one_callers_pictures_the_first_is_waited_for_and_of_others_not() {
+    let joining = |_| Joining { most_rows: 1, patience: Duration::ZERO, courtesy: PATIENCE };
+    for (other, expected) in [(7, Choice::WaitUntil(PASS + PATIENCE)), (8, Choice::Start(vec![2]))] {
+        let mut line = Line::default();
+        for (seat, caller) in [(1, 7), (2, other)] {
+            let work = Work::Evaluation { group: 0, rows: 1 };
+            line.join(Waiting { call: seat, seat, caller, order: seat, arrived: Moment::ZERO, work });
+        }
+        line.started(&[1]);
+        line.leave(1);
+        assert_eq!(line.choose(PASS, PASS, |_| true, joining), expected, "caller {other}");
+        assert_eq!(line.choose(PASS + PATIENCE, PASS, |_| true, joining), Choice::Start(vec![2]));
     }
 }
