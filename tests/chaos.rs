@@ -167,6 +167,7 @@ fn check(directory: &Path, ledger: &BTreeSet<String>) -> (usize, usize) {
     (count("done"), count("failed"))
 }
 
+#[expect(clippy::print_stderr, reason = "a run that fails tells how to repeat it")]
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_killed_no_accepted_job_is_lost_doubled_or_left_half_done() {
     let seed = setting("ALICE_CHAOS_SEED").unwrap_or(u64::from(std::process::id()) + 1);
