@@ -20,6 +20,7 @@ mod metrics;
 mod pages;
 mod parity;
 mod program;
+mod residence;
 mod secrets;
 mod slow;
 mod stage;

@@ -184,6 +184,11 @@ impl Residents {
         (known.price, known.crowded) = (took, false);
     }
 
+    /// Whether the models on the device take more than they may.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.present().map(|(_, model)| model.bytes).fold(0, u64::saturating_add) > self.budget
+    }
+
     /// The model has left the device.
     pub(super) fn went(&mut self, model: usize) {
         self.models[model].since = None;

@@ -63,6 +63,8 @@ impl Desk {
                 self.infos.insert(model, info);
                 self.line.leave(call);
                 self.give(loading);
+                // It may have become larger than its files let expect.
+                while self.residents.are_too_many() && self.make_room() {}
             }
             Err(error) => {
                 self.publish();
