@@ -137,6 +137,7 @@ async fn settle(server: &Server) {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "whoever reads a long run wants to know why jobs failed")]
 /// What is wrong with the database and the directory of pictures, and how many jobs are done and failed.
 fn check(directory: &Path, ledger: &BTreeSet<String>) -> (usize, usize) {
     let database = Connection::open(directory.join("data/alice.db")).unwrap();
@@ -163,6 +164,8 @@ fn check(directory: &Path, ledger: &BTreeSet<String>) -> (usize, usize) {
         let bytes = fs::read(directory.join("images").join(file)).unwrap();
         assert!(bytes.starts_with(b"\x89PNG") && bytes.ends_with(b"IEND\xae\x42\x60\x82"), "{file} is torn");
     }
+    let reasons = ask("SELECT count(*) || ' ' || error FROM jobs WHERE state = 'failed' GROUP BY error");
+    eprintln!("reasons of failures: {reasons:#?}");
     let count = |state: &str| ask(&format!("SELECT id FROM jobs WHERE state = '{state}'")).len();
     (count("done"), count("failed"))
 }

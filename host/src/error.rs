@@ -111,11 +111,11 @@ pub enum Error {
     /// Somebody who may do so has cancelled the job.
     #[error("the job was cancelled")]
     Cancelled,
-    /// The daemon went down again and again while it worked on a job.
-    #[error("the server went down {starts} times while it worked on this; it is not tried again")]
+    /// The daemon has died again and again while it worked on this job and no other.
+    #[error("the server went down {strikes} times while it worked on this alone; it is not tried again")]
     Interrupted {
-        /// How often it had begun.
-        starts: u32,
+        /// How often.
+        strikes: u32,
     },
     /// Why a job failed. It was logged where it happened.
     #[error("{0}")]

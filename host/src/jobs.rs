@@ -190,6 +190,9 @@ impl Jobs {
         let job = Arc::new(job);
         let mut inner = self.lock();
         inner.line.enter(&job.caller, job.number);
+        if job.apart {
+            inner.line.set_apart(job.number);
+        }
         inner.numbers.insert(job.id.clone(), job.number);
         inner.jobs.insert(job.number, Arc::clone(&job));
         if let Some(fingerprint) = fingerprint {

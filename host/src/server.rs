@@ -54,7 +54,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     warm_up.abort();
     housekeeping.abort();
     housekeeping::tidy(&app).await?;
-    app.database.write(jobs::store::forgive_starts).await?;
+    app.database.write(jobs::store::none_runs).await?;
     app.database.settle().await?;
     info!("Ended");
     Ok(())

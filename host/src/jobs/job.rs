@@ -32,6 +32,8 @@ pub struct Job {
     pub planned: Vec<Kept>,
     /// The places of those that an earlier life of the daemon has kept.
     pub made: Vec<u32>,
+    /// It runs with no other beside it: the daemon died while it and others ran.
+    pub(super) apart: bool,
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// When it was accepted or, after a restart of the daemon, taken up again.
@@ -114,6 +116,7 @@ pub(super) struct New {
     pub(super) request: Request,
     pub(super) planned: Vec<Kept>,
     pub(super) made: Vec<u32>,
+    pub(super) apart: bool,
     pub(super) accepted_at: Timestamp,
     pub(super) partials_wanted: u32,
     pub(super) kept_going: bool,
@@ -131,6 +134,7 @@ impl From<New> for Job {
             request: new.request,
             planned: new.planned,
             made: new.made,
+            apart: new.apart,
             accepted_at: new.accepted_at,
             entered: Instant::now(),
             partials_wanted: new.partials_wanted,

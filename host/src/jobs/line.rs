@@ -3,7 +3,7 @@
 //! Who is next: callers take turns, and each caller's own jobs begin in the order in which they came. No
 //! clock, no thread, no database.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::Caller;
 
@@ -37,6 +37,8 @@ pub(super) struct Line {
     turns: VecDeque<Caller>,
     waiting: HashMap<Caller, VecDeque<i64>>,
     running: HashMap<i64, Caller>,
+    /// Those that run with no other beside them.
+    apart: HashSet<i64>,
     /// Places that are promised to jobs which are being written down.
     promised: HashMap<Caller, usize>,
 }
@@ -49,6 +51,7 @@ impl Line {
             turns: VecDeque::new(),
             waiting: HashMap::new(),
             running: HashMap::new(),
+            apart: HashSet::new(),
             promised: HashMap::new(),
         }
     }
@@ -92,13 +95,23 @@ impl Line {
         own.insert(place, number);
     }
 
+    /// A job that is in line runs with no other beside it.
+    pub(super) fn set_apart(&mut self, number: i64) {
+        self.apart.insert(number);
+    }
+
     /// The job that begins now, if one may.
     pub(super) fn begin(&mut self) -> Option<i64> {
-        if self.running.len() >= self.bounds.running {
+        let company = self.running.keys().all(|running| !self.apart.contains(running));
+        if self.running.len() >= self.bounds.running || !company {
             return None;
         }
         let may = |caller: &Caller| self.running_of(caller) < self.bounds.running_per_caller;
         let turn = self.turns.iter().position(may)?;
+        let next = self.turns.get(turn).and_then(|caller| self.waiting.get(caller)?.front());
+        if next.is_some_and(|next| self.apart.contains(next)) && !self.running.is_empty() {
+            return None;
+        }
         let caller = self.turns.remove(turn)?;
         let own = self.waiting.get_mut(&caller)?;
         let number = own.pop_front()?;
@@ -118,6 +131,7 @@ impl Line {
 
     /// Takes a job out, wherever it is.
     pub(super) fn leave(&mut self, caller: &Caller, number: i64) {
+        self.apart.remove(&number);
         if self.running.remove(&number).is_some() {
             return;
         }
@@ -251,6 +265,17 @@ mod tests {
         assert_eq!((line.waiting(), line.running(), line.present()), (0, 1, 1));
         line.leave(&account(2), 21);
         assert_eq!(line.present(), 0);
+    }
+
+    #[test]
+    fn a_job_that_is_set_apart_begins_when_nothing_runs_and_nothing_begins_beside_it() {
+        let mut line = line(&[(1, 10), (2, 20), (3, 30)]);
+        line.set_apart(20);
+        assert_eq!([line.begin(), line.begin()], [Some(10), None], "it waits for the end of what runs");
+        line.leave(&account(1), 10);
+        assert_eq!([line.begin(), line.begin()], [Some(20), None], "and the next one for its end");
+        line.leave(&account(2), 20);
+        assert_eq!(line.begin(), Some(30));
     }
 
     #[test]

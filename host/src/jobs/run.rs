@@ -23,8 +23,9 @@ use crate::gallery::Kept;
 use crate::generate::{self, Outcome};
 use crate::metrics::Ended;
 
-/// How often a job may have brought the daemon down before it is given up.
-const MOST_STARTS: u32 = 3;
+/// How often the daemon may die of a job alone before the job is given up: a power cut may hit
+/// one by chance.
+const STRIKES: u32 = 3;
 
 /// Accepts a request: when this returns, the job is on the disk and in line. A repetition joins the job that it
 /// repeats.
@@ -63,6 +64,7 @@ async fn accept(
         request,
         planned,
         made: Vec::new(),
+        apart: false,
         accepted_at: now,
         partials_wanted: wish.partials,
         kept_going: false,
@@ -115,7 +117,7 @@ async fn run(app: App, job: Arc<Job>) {
     let began = *job.began.get_or_init(Instant::now);
     app.metrics.waited(began - job.entered);
     let number = job.number;
-    app.database.post(move |transaction| store::count_start(transaction, number));
+    app.database.post(move |transaction| store::begin(transaction, number));
     job.progress.send_replace(Progress::Running { step: 0, steps: job.steps() });
     let work = AssertUnwindSafe(generate::run(&app, &job)).catch_unwind();
     let result = tokio::select! {
@@ -191,9 +193,19 @@ pub async fn recover(app: &App) -> Result<()> {
     let gallery = app.gallery.clone();
     let removed = tokio::task::spawn_blocking(move || gallery.remove_remains(&left_over)).await;
     removed.map_err(anyhow::Error::from)??;
-    app.database.write(store::forget_left_over).await?;
+    let begun: Vec<_> = jobs.iter().filter(|job| job.begun).map(|job| job.number).collect();
+    // Whoever ran alone when the daemon died is suspect of it; of several nobody knows, so they run apart now.
+    let alone = if let [alone] = begun[..] { Some(alone) } else { None };
+    app.database
+        .write(move |transaction| {
+            alone.map_or(Ok(()), |alone| store::strike(transaction, alone))?;
+            store::none_runs(transaction)?;
+            store::forget_left_over(transaction)
+        })
+        .await?;
     let count = jobs.len();
-    for record in jobs {
+    for mut record in jobs {
+        record.strikes += u32::from(alone == Some(record.number));
         if let Err(cause) = take_up(app, record).await {
             error!("A job of the daemon's earlier life could not be taken up: {cause}");
         }
@@ -226,8 +238,8 @@ async fn take_up(app: &App, record: Record) -> Result<()> {
 }
 
 async fn again(app: &App, record: Record) -> Result<Job> {
-    if record.starts >= MOST_STARTS {
-        return Err(Error::Job(Arc::new(Error::Interrupted { starts: record.starts })));
+    if record.strikes >= STRIKES {
+        return Err(Error::Interrupted { strikes: record.strikes });
     }
     let stored: Stored = serde_json::from_str(&record.request).map_err(anyhow::Error::from)?;
     let request = stored.restore(&app.models)?;
@@ -252,6 +264,7 @@ async fn again(app: &App, record: Record) -> Result<Job> {
         request,
         planned: all.into_iter().map(|(_, kept)| kept).collect(),
         made,
+        apart: record.begun,
         accepted_at: record.accepted_at,
         partials_wanted: 0,
         kept_going: true,

@@ -86,8 +86,10 @@ pub struct Record {
     pub request: String,
     /// When it was accepted.
     pub accepted_at: Timestamp,
-    /// How often it has begun.
-    pub starts: u32,
+    /// It runs, or did so when the daemon died.
+    pub begun: bool,
+    /// How often the daemon has died of it alone.
+    pub strikes: u32,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// Milliseconds from its beginning to its end.
@@ -98,12 +100,12 @@ pub struct Record {
     pub error: Option<(String, String)>,
 }
 
-const COLUMNS: &str = "number, id, account, caller, state, request, accepted_at, starts, ended_at, took_ms, \
-                       truncated, error_code, error";
+const COLUMNS: &str = "number, id, account, caller, state, request, accepted_at, begun, strikes, ended_at, \
+                       took_ms, truncated, error_code, error";
 
 impl Record {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let (code, error): (Option<String>, Option<String>) = (row.get(11)?, row.get(12)?);
+        let (code, error): (Option<String>, Option<String>) = (row.get(12)?, row.get(13)?);
         Ok(Self {
             number: row.get(0)?,
             id: row.get(1)?,
@@ -112,10 +114,11 @@ impl Record {
             state: State::parse(&row.get::<_, String>(4)?),
             request: row.get(5)?,
             accepted_at: row.get(6)?,
-            starts: row.get(7)?,
-            ended_at: row.get(8)?,
-            took_ms: row.get(9)?,
-            truncated: row.get(10)?,
+            begun: row.get(7)?,
+            strikes: row.get(8)?,
+            ended_at: row.get(9)?,
+            took_ms: row.get(10)?,
+            truncated: row.get(11)?,
             error: code.zip(error),
         })
     }
@@ -150,17 +153,26 @@ pub fn insert(
 ///
 /// # Errors
 /// When the database fails.
-pub fn count_start(transaction: &Transaction<'_>, number: i64) -> Result<()> {
-    transaction.execute("UPDATE jobs SET starts = starts + 1 WHERE number = ?1", [number])?;
+pub fn begin(transaction: &Transaction<'_>, number: i64) -> Result<()> {
+    transaction.execute("UPDATE jobs SET begun = 1 WHERE number = ?1", [number])?;
     Ok(())
 }
 
-/// The daemon ends in good order: what is not finished did not bring it down.
+/// The daemon has died, and only this job was running.
 ///
 /// # Errors
 /// When the database fails.
-pub fn forgive_starts(transaction: &Transaction<'_>) -> Result<()> {
-    transaction.execute("UPDATE jobs SET starts = 0 WHERE state = 'accepted' AND starts > 0", [])?;
+pub fn strike(transaction: &Transaction<'_>, number: i64) -> Result<()> {
+    transaction.execute("UPDATE jobs SET strikes = strikes + 1 WHERE number = ?1", [number])?;
+    Ok(())
+}
+
+/// No job runs: the daemon begins, or ends in good order.
+///
+/// # Errors
+/// When the database fails.
+pub fn none_runs(transaction: &Transaction<'_>) -> Result<()> {
+    transaction.execute("UPDATE jobs SET begun = 0 WHERE state = 'accepted' AND begun = 1", [])?;
     Ok(())
 }
 

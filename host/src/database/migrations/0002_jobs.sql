@@ -16,8 +16,10 @@ CREATE TABLE jobs (
     -- The request with everything filled in, as JSON.
     request TEXT NOT NULL,
     accepted_at INTEGER NOT NULL,
-    -- How often it has begun, in as many lives of the daemon. An orderly end of the daemon does not count.
-    starts INTEGER NOT NULL DEFAULT 0,
+    -- It runs, or did so when the daemon died. After an orderly end of the daemon none does.
+    begun INTEGER NOT NULL DEFAULT 0 CHECK (begun IN (0, 1)),
+    -- How often the daemon has died of it alone.
+    strikes INTEGER NOT NULL DEFAULT 0,
     ended_at INTEGER,
     -- Milliseconds from its last beginning to its end.
     took_ms INTEGER,
