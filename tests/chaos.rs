@@ -92,12 +92,12 @@ async fn round(server: Server, ledger: &Ledger, dice: &mut Dice) -> TempDir {
         .collect();
     for _ in 0..dice.roll(3) {
         tokio::time::sleep(Duration::from_millis(dice.roll(300))).await;
-        for worker in children(server.pid()) {
+        for worker in children(server.process_id()) {
             kill(worker);
         }
     }
     tokio::time::sleep(Duration::from_millis(dice.roll(500))).await;
-    let workers = children(server.pid());
+    let workers = children(server.process_id());
     let directory = server.kill();
     for client in clients {
         client.await.unwrap();
@@ -185,7 +185,7 @@ async fn whatever_is_killed_no_accepted_job_is_lost_doubled_or_left_half_done() 
     }
     let server = Server::start(directory, &[]);
     settle(&server).await;
-    let workers = children(server.pid());
+    let workers = children(server.process_id());
     let directory = server.kill();
     assert_gone(&workers).await;
     // What was half written when this last daemon died is tidied up by the next one.

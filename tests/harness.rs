@@ -174,11 +174,6 @@ impl Server {
         assert!(status.success());
     }
 
-    /// The process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Kills the process at once, and gives back the directory that it leaves behind.
     pub(crate) fn kill(mut self) -> TempDir {
         self.child.kill().unwrap();

@@ -272,21 +272,11 @@ pub enum Isolation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MaxRows {
-    /// One evaluation at a time: on a CPU, more rows cost as much more time.
+    /// As many as measuring shows to pay: on a CPU usually one evaluation.
     Auto,
     /// Up to this many rows, at least 1.
     #[serde(untagged)]
     Rows(u32),
-}
-
-impl MaxRows {
-    /// The number of rows; [`MaxRows::Auto`] is 1, and one evaluation is never split.
-    pub fn rows(self) -> usize {
-        match self {
-            Self::Auto => 1,
-            Self::Rows(rows) => rows as usize,
-        }
-    }
 }
 
 /// What one caller may ask for.
@@ -433,6 +423,8 @@ impl Config {
             "must be 1 to 1024",
         );
         check("engine.max_rows", self.engine.max_rows != MaxRows::Rows(0), "must be `auto` or at least 1");
+        let memory = self.engine.memory_mib.is_none_or(|mib| (1..=1 << 30).contains(&mib));
+        check("engine.memory_mib", memory, "must be 1 to 1073741824");
         check(
             "engine.hang_seconds",
             (1..=86_400).contains(&self.engine.hang_seconds),

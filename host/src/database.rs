@@ -115,7 +115,7 @@ impl Database {
     pub fn post(&self, act: impl FnOnce(&Transaction<'_>) -> Result<()> + Send + 'static) {
         let job: Job = Box::new(move |writer: &mut Writer| {
             if let Err(cause) = writer.run(act) {
-                error!("A change of the database failed: {cause}");
+                error!("A change of the database failed: {}", cause.cause());
             }
         });
         if self.writer.send(job).is_err() {

@@ -120,9 +120,6 @@ pub enum Error {
     /// Why a job failed. It was logged where it happened.
     #[error("{0}")]
     Job(Arc<Error>),
-    /// The daemon is on its way out.
-    #[error("the server is shutting down")]
-    ShuttingDown,
     /// No step was finished for too long.
     #[error("no step was finished within {limit_s} seconds (`generation.request_timeout`)")]
     Timeout {
@@ -187,7 +184,7 @@ impl Error {
             Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyJobs { .. } | Self::TooManyStreams { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Busy { .. } | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Cancelled => client_closed_request(),
             Self::Job(cause) => cause.status(),
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -224,7 +221,6 @@ impl Error {
             Self::Cancelled => "cancelled",
             Self::Interrupted { .. } => "interrupted",
             Self::Job(cause) => cause.code(),
-            Self::ShuttingDown => "shutting_down",
             Self::Timeout { .. } => "timeout",
             Self::Backend(_) => "backend_error",
             Self::Internal(_) => "internal_error",
@@ -251,12 +247,18 @@ impl Error {
         }
     }
 
+    /// What the log says of it: of a fault of the daemon's own, which clients hear nothing about, the whole story.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Self::Internal(cause) => format!("{cause:#}"),
+            Self::Job(cause) => cause.cause(),
+            other => other.to_string(),
+        }
+    }
+
     /// Logs why a job failed. Whoever waits for it is told with [`Error::Job`], which is not logged again.
     pub(crate) fn log_of_job(&self, id: &str) {
-        match self {
-            Self::Internal(cause) => error!(job.id = %id, "Job `{id}` failed: {cause:#}"),
-            _ => error!(job.id = %id, "Job `{id}` failed: {self}"),
-        }
+        error!(job.id = %id, "Job `{id}` failed: {}", self.cause());
     }
 
     /// When to try again, if that can help.
@@ -285,7 +287,7 @@ impl Error {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         // A retry of a request that is wrong, or that the device failed, only costs the caller time.
-        if self.retry_after_s().is_none() && !matches!(self, Self::ShuttingDown) {
+        if self.retry_after_s().is_none() {
             let name = HeaderName::from_static("x-should-retry");
             response.headers_mut().insert(name, HeaderValue::from_static("false"));
         }

@@ -29,7 +29,7 @@ pub async fn run(app: App) {
     loop {
         tokio::time::sleep(PERIOD).await;
         if let Err(cause) = tidy(&app).await {
-            error!("Tidying up failed: {cause}");
+            error!("Tidying up failed: {}", cause.cause());
         }
     }
 }
@@ -47,18 +47,24 @@ pub async fn tidy(app: &App) -> Result<()> {
     let marked = app.database.read(marked_time).await?;
     let ended = app.database.read(move |connection| sessions::any_ended(connection, now, timeout)).await?;
     let jobs_kept_for = i64::from(app.config.limits.job_days) * DAY;
+    let settled = now.saturating_sub(MARK_EVERY);
     let seen = app.usage.pending();
     let mark = now >= marked.unwrap_or(0).saturating_add(MARK_EVERY);
     if seen.is_none() && !ended && !mark {
         return Ok(());
     }
     let written = seen.clone();
+    let left_over = app.database.read(move |connection| jobs::store::left_over(connection, settled)).await?;
+    let gallery = app.gallery.clone();
+    let remove = move || left_over.iter().try_for_each(|kept| gallery.remove(kept));
+    tokio::task::spawn_blocking(remove).await.map_err(anyhow::Error::from)??;
     app.database
         .write(move |transaction| {
             if let Some(seen) = written {
                 seen.write(transaction)?;
             }
             sessions::remove_ended(transaction, now, timeout)?;
+            jobs::store::forget_left_over(transaction, settled)?;
             jobs::store::forget_ended_before(transaction, now.saturating_sub(jobs_kept_for))?;
             mark_time(transaction, now)
         })

@@ -7,7 +7,6 @@
 //! (`jobs/store.rs`). `jobs/run.rs` moves them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,8 +47,8 @@ pub struct Jobs {
     /// Changes whenever somebody's place in line may have.
     moved: watch::Sender<()>,
     keep: Duration,
-    /// The daemon ends: clients do not leave, they are sent away.
-    ending: AtomicBool,
+    /// The daemon ends: clients do not leave, they are sent away, and jobs stop where they are.
+    ending: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -89,17 +88,29 @@ impl Jobs {
             pace: Pace::default(),
         };
         let keep = Duration::from_secs(config.limits.retry_keep_seconds.into());
-        Self { inner: Mutex::new(inner), moved: watch::Sender::new(()), keep, ending: AtomicBool::new(false) }
+        Self {
+            inner: Mutex::new(inner),
+            moved: watch::Sender::new(()),
+            keep,
+            ending: watch::Sender::new(false),
+        }
     }
 
-    /// The daemon ends. From here on a job is not cancelled because its client is gone: the daemon's next life
-    /// takes it up.
-    pub fn send_clients_away(&self) {
-        self.ending.store(true, Ordering::Relaxed);
+    /// The daemon ends: no job begins any more, those that run stop where they are, and none is cancelled because
+    /// its client is gone. The daemon's next life takes them up.
+    pub fn stop(&self) {
+        self.ending.send_replace(true);
     }
 
     fn are_ending(&self) -> bool {
-        self.ending.load(Ordering::Relaxed)
+        *self.ending.borrow()
+    }
+
+    /// Resolves when the daemon ends.
+    async fn are_stopped(&self) {
+        // The sender lives as long as `self`.
+        let mut ending = self.ending.subscribe();
+        drop(ending.wait_for(|ending| *ending).await);
     }
 
     /// The job `id`, if it is in memory.
@@ -163,7 +174,8 @@ impl Jobs {
     fn repeated(&self, fingerprint: &Fingerprint) -> Option<Arc<Job>> {
         let inner = self.lock();
         let job = inner.repeatable.get(fingerprint).and_then(|number| inner.jobs.get(number))?;
-        (!matches!(job.progress(), Progress::Failed(_) | Progress::Cancelled)).then(|| Arc::clone(job))
+        let over = matches!(job.progress(), Progress::Failed(_) | Progress::Cancelled);
+        (!over && !job.is_given_up()).then(|| Arc::clone(job))
     }
 
     /// A promise of a place for one more job of `caller`.
@@ -205,6 +217,9 @@ impl Jobs {
 
     /// The job that begins now, if one may.
     fn begin(&self) -> Option<Arc<Job>> {
+        if self.are_ending() {
+            return None;
+        }
         let mut inner = self.lock();
         if inner.line.running() == 0 {
             inner.pace.begin(Instant::now());

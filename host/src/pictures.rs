@@ -12,7 +12,6 @@ use sha2::Sha256;
 use crate::app::App;
 use crate::auth::{Actor, Who, token};
 use crate::clock::{Clock, Timestamp};
-use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
 
@@ -24,21 +23,6 @@ const HOUR: i64 = 3600;
 pub struct Signature {
     expires: Timestamp,
     signature: String,
-}
-
-/// Keeps that the picture in `kept` belongs to `account`, or to nobody.
-///
-/// # Errors
-/// When the database fails.
-pub async fn register(database: &Database, kept: &Kept, account: Option<i64>, now: Timestamp) -> Result<()> {
-    let id = kept.id().to_owned();
-    database
-        .write(move |transaction| {
-            let sql = "INSERT INTO pictures (id, account, created_at) VALUES (?1, ?2, ?3)";
-            transaction.execute(sql, params![id, account, now])?;
-            Ok(())
-        })
-        .await
 }
 
 /// How a picture may be kept by those who have seen it.

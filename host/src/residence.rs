@@ -61,7 +61,7 @@ pub async fn warm_up(app: &App) {
         };
         match brought {
             Ok(()) => info!("`{name}` is in memory{}", if pin { " and stays there" } else { "" }),
-            Err(cause) => error!("`{name}` cannot be brought into memory: {cause}"),
+            Err(cause) => error!("`{name}` cannot be brought into memory: {}", cause.cause()),
         }
     }
 }

@@ -65,19 +65,22 @@ pub async fn serve(listener: TcpListener, app: App, end: impl Future<Output = ()
     let router = router::router(app.clone());
     let open = connections::serve_until(end, listener, router, &app.config).await;
     info!(running = app.jobs.unfinished(), "Draining");
-    let idle = async {
+    let jobs = async || {
         while app.jobs.unfinished() > 0 {
             tokio::time::sleep(GLANCE).await;
         }
+    };
+    let idle = async {
+        jobs().await;
         tokio::time::sleep(DRAIN_IDLE).await;
     };
     tokio::select! {
-        () = open.shutdown() => {}
+        _ = async { tokio::join!(open.shutdown(), jobs()) } => {}
         // What is still open now is idle or never finished its request.
         () = idle => {}
         () = tokio::time::sleep(DRAIN) => warn!("Some requests did not finish in time"),
     }
-    app.jobs.send_clients_away();
+    app.jobs.stop();
 }
 
 /// Takes as many file descriptors as the system allows: with the usual 1024 a crowd of connections would also

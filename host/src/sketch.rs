@@ -14,11 +14,10 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::app::App;
-use crate::denoiser::contract_shape;
+use crate::denoiser::{contract_shape, limited};
 use crate::engine::{LoadedModel, Seat};
 use crate::error::Result;
 use crate::jobs::{Job, Partial, Preview};
-use crate::metrics::Stage;
 use crate::picture;
 
 /// The longest side of a preview in latent cells: 256 pixels of most models. Its decoding costs the device a
@@ -107,15 +106,18 @@ impl Easel {
         model: &Arc<LoadedModel>,
     ) {
         while let Some(Sketch { step, partial, latent }) = self.sketches.recv().await {
+            if partial.is_none() && self.sketches.is_closed() {
+                // The finished picture is about to come, and would wait for this one.
+                continue;
+            }
             let began = Instant::now();
             let drawn = match partial {
-                Some(index) => draw_partial(job, place, index, &seat, model, latent).await,
-                None => draw_preview(job, place, step, &seat, model, latent).await,
+                Some(index) => draw_partial(app, job, place, index, &seat, model, latent).await,
+                None => draw_preview(app, job, place, step, &seat, model, latent).await,
             };
             if let Err(cause) = drawn {
-                debug!("An unfinished picture could not be drawn: {cause}");
+                debug!("An unfinished picture could not be drawn: {}", cause.cause());
             }
-            app.metrics.stage(Stage::Preview, began.elapsed());
             if partial.is_none() {
                 let pause = PREVIEW_EVERY.max(began.elapsed() * PREVIEW_SHARE);
                 let next = millis(self.began.elapsed() + pause);
@@ -126,6 +128,7 @@ impl Easel {
 }
 
 async fn draw_partial(
+    app: &App,
     job: &Job,
     place: u32,
     index: u32,
@@ -134,12 +137,13 @@ async fn draw_partial(
     latent: Latent,
 ) -> Result<()> {
     let parameters = &job.request.parameters;
-    let png = decode(seat, model, latent, Some((parameters.width, parameters.height))).await?;
+    let png = decode(app, seat, model, latent, Some((parameters.width, parameters.height))).await?;
     job.add_partial(Partial { place, index, png: png.into() });
     Ok(())
 }
 
 async fn draw_preview(
+    app: &App,
     job: &Job,
     place: u32,
     step: u32,
@@ -147,13 +151,14 @@ async fn draw_preview(
     model: &Arc<LoadedModel>,
     latent: Latent,
 ) -> Result<()> {
-    let png = decode(seat, model, latent, None).await?;
+    let png = decode(app, seat, model, latent, None).await?;
     job.show_preview(Preview { place, step, png });
     Ok(())
 }
 
 /// The latent as a PNG file, of `size` if that is given.
 async fn decode(
+    app: &App,
     seat: &Seat,
     model: &Arc<LoadedModel>,
     latent: Latent,
@@ -161,7 +166,8 @@ async fn decode(
 ) -> Result<Vec<u8>> {
     let shape = contract_shape(latent.shape)?;
     let scale = model.info.latent_scale;
-    let rgb = seat.preview(model, shape, latent.values).await?;
+    let limit_s = app.config.generation.request_timeout;
+    let rgb = limited(seat, limit_s, seat.preview(model, shape, latent.values)).await?;
     let finish = move || {
         let rendered = picture::from_rgb(shape.width * scale, shape.height * scale, rgb)?;
         let finished = match size {

@@ -96,8 +96,7 @@ impl Worker {
             options: options.clone(),
             level: LevelFilter::current().to_string(),
         };
-        let opening = Patience::new(patience.get().min(OPENING));
-        let answer = channel.call(call, &Layout::new(), &opening, &Uncontrolled)?;
+        let answer = channel.call(call, &Layout::new(), &Patience::new(OPENING), &Uncontrolled)?;
         let Answer::Opened(major, minor, description) = answer else { return Err(channel.garbled()) };
         Ok(Self { channel, patience, contract: (major, minor), description })
     }

@@ -69,3 +69,34 @@ async fn a_job_that_cannot_be_taken_up_again_is_failed_with_the_reason() {
     assert_eq!(events, [("failed".to_owned(), failed)]);
     assert_eq!(files(&server), BTreeSet::new());
 }
+
+/// Waits until it is on the disk that the job runs.
+async fn begun(server: &Server, id: &str) {
+    let database = rusqlite::Connection::open(server.directory.path().join("data/alice.db")).unwrap();
+    let runs =
+        || database.query_row("SELECT begun FROM jobs WHERE id = ?1", [id], |row| row.get::<_, bool>(0));
+    while !runs().unwrap() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_over_which_alone_the_daemon_dies_three_times_is_given_up() {
+    let mut server = slow(EARLY, "", 60_000, "");
+    let fatal = id(&request(&server, IMAGES, &detached(5)).send().await.unwrap());
+    let beside = id(&request(&server, IMAGES, &detached(5)).send().await.unwrap());
+    begun(&server, &fatal).await;
+    begun(&server, &beside).await;
+    // Of two nobody knows which it was: from here on they run apart, the first one first.
+    server = Server::start(server.kill(), &[]);
+    for _ in 0..3 {
+        begun(&server, &fatal).await;
+        assert_eq!(job(&server, &beside).await["status"], "queued");
+        server = Server::start(server.kill(), &[]);
+    }
+    let failed = job(&server, &fatal).await;
+    assert_eq!(failed["error"]["code"], "interrupted", "{failed}");
+    assert!(failed["error"]["message"].as_str().unwrap().contains("went down 3 times"), "{failed}");
+    begun(&server, &beside).await;
+    assert_eq!(job(&server, &beside).await["status"], "running", "whoever stood beside it is not to blame");
+}

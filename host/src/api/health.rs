@@ -45,7 +45,7 @@ pub struct Health {
 /// The daemon at a glance.
 pub async fn health(State(app): State<App>) -> Json<Health> {
     let gpu = app.backend.devices.iter().any(|device| device.kind != "cpu");
-    let loaded = app.engines.all().iter().map(|engine| engine.models().len()).sum();
+    let loaded = app.engines.models_loaded();
     Json(Health {
         status: "ok",
         version: env!("CARGO_PKG_VERSION"),

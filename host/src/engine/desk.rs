@@ -99,7 +99,6 @@ impl Desk {
     pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Call(call) => self.admit(*call),
-            Message::Rise(seat) => self.line.rise(seat),
             Message::Leave(seat) => {
                 self.strikes.remove(&seat);
                 self.line.vacate(seat);

@@ -21,6 +21,12 @@ impl Engines {
         &self.0
     }
 
+    /// How many models are on the devices.
+    pub fn models_loaded(&self) -> usize {
+        let models = self.0.iter().flat_map(Engine::models);
+        models.filter(|model| model.state == ModelState::Loaded).count()
+    }
+
     /// The engine for one more picture with a model: of those that have it, that where the fewest use it; else the
     /// least busy one.
     pub fn pick(&self, request: &LoadRequest) -> &Engine {

@@ -19,8 +19,6 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
 pub(super) enum Message {
     /// A seat asks for something.
     Call(Box<Call>),
-    /// A seat has been given up until its next evaluation.
-    Rise(u64),
     /// A seat is gone.
     Leave(u64),
     /// One fewer uses this model.

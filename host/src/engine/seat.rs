@@ -147,7 +147,7 @@ impl Seat {
     }
 
     /// One evaluation: the raw answers for `rows`, one after the other. The seat is taken until another call than
-    /// this and [`preview`](Self::preview), or until it [rises](Self::rise).
+    /// this and [`preview`](Self::preview).
     ///
     /// # Errors
     /// As [`alice_plugin::Backend::denoise`]; `OutOfMemory` when not even one row fits alone; the backend's death
@@ -202,11 +202,6 @@ impl Seat {
     /// How many calls the device has finished, for anybody: as long as this grows, it lives.
     pub fn calls_finished(&self) -> u64 {
         self.board.finished()
-    }
-
-    /// Gives the seat up until the next evaluation: nobody waits for this one.
-    pub fn rise(&self) {
-        self.tell(Message::Rise(self.number));
     }
 
     async fn ask<T>(&self, task: impl FnOnce(Reply<T>) -> Task) -> Result<T> {

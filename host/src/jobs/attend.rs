@@ -76,6 +76,10 @@ impl Drop for Attendance {
     fn drop(&mut self) {
         let job = &self.job;
         let others = job.waiters.fetch_sub(1, Ordering::Relaxed) > 1;
+        let departure = job.departures.fetch_add(1, Ordering::Relaxed) + 1;
+        if !others && job.progress().is_end() {
+            job.forget_partials();
+        }
         let goes_on = job.kept_going.load(Ordering::Relaxed) || self.app.jobs.are_ending();
         if others || goes_on || job.progress().is_end() {
             return;
@@ -87,7 +91,10 @@ impl Drop for Attendance {
                 let (app, job) = (self.app.clone(), Arc::clone(job));
                 tokio::spawn(async move {
                     tokio::time::sleep(patience).await;
-                    if job.waiters.load(Ordering::Relaxed) == 0 && !job.kept_going.load(Ordering::Relaxed) {
+                    // Whoever came back and left again has a patience of its own.
+                    let last = job.departures.load(Ordering::Relaxed) == departure;
+                    let nobody = job.waiters.load(Ordering::Relaxed) == 0;
+                    if last && nobody && !job.kept_going.load(Ordering::Relaxed) {
                         super::cancel(&app, &job);
                     }
                 });

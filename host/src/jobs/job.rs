@@ -53,6 +53,8 @@ pub struct Job {
     cancelled: AtomicBool,
     cancel: Notify,
     pub(super) waiters: AtomicUsize,
+    /// How often somebody has ceased to wait.
+    pub(super) departures: AtomicUsize,
     /// It goes on although nobody waits for it.
     pub(super) kept_going: AtomicBool,
 }
@@ -148,6 +150,7 @@ impl From<New> for Job {
             cancelled: AtomicBool::new(false),
             cancel: Notify::new(),
             waiters: AtomicUsize::new(0),
+            departures: AtomicUsize::new(0),
             kept_going: AtomicBool::new(new.kept_going),
         }
     }
@@ -215,6 +218,16 @@ impl Job {
     pub(crate) fn add_partial(&self, partial: Partial) {
         lock(&self.partials).push(partial);
         self.progress.send_modify(|_| {});
+    }
+
+    /// Nobody is left who would want them.
+    pub(super) fn forget_partials(&self) {
+        lock(&self.partials).clear();
+    }
+
+    /// Whether it is to end.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
     }
 
     /// The latest preview, if anybody looked on.

@@ -123,6 +123,8 @@ async fn run(app: App, job: Arc<Job>) {
     let result = tokio::select! {
         result = work => result.unwrap_or_else(|_| Err(Error::Internal(anyhow::anyhow!("a job panicked")))),
         () = job.is_cancelled() => Err(Error::Cancelled),
+        // On the disk it stays as it is, and the daemon's next life takes it up.
+        () = app.jobs.are_stopped() => return,
     };
     let end = end(&app, &job, result).await;
     close(&app, &job, began.elapsed(), end);
@@ -141,7 +143,8 @@ fn close(app: &App, job: &Job, took: Duration, end: Progress) {
     job.progress.send_replace(end);
 }
 
-/// Writes down how a job ended. One that is done was written down with its last picture.
+/// Writes down how a job ended. One that is done was written down with its last picture, also if it was to end
+/// otherwise just then.
 async fn end(app: &App, job: &Job, result: Result<Outcome>) -> Progress {
     let progress = match result {
         Ok(outcome) => {
@@ -175,10 +178,21 @@ async fn end(app: &App, job: &Job, result: Result<Outcome>) -> Progress {
             store::end(transaction, number, state, error, now)
         })
         .await;
-    if let Err(cause) = written {
-        error!(job.id = %job.id, "The end of job `{}` could not be written down; it runs again after a restart: {cause}", job.id);
+    match written {
+        Ok(true) => progress,
+        Ok(false) => {
+            let (truncated, began) = (job.truncated.load(Ordering::Relaxed), job.began.get());
+            let took_s = began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+            Progress::Done(Arc::new(Outcome::new(&job.request, &job.planned, truncated, took_s)))
+        }
+        Err(cause) => {
+            error!(
+                job.id = %job.id,
+                "The end of job `{}` is not on the disk; it runs again after a restart: {}", job.id, cause.cause(),
+            );
+            progress
+        }
     }
-    progress
 }
 
 /// Takes up the jobs of the daemon's earlier life, and removes what is left of pictures that will never be.
@@ -188,7 +202,9 @@ async fn end(app: &App, job: &Job, result: Result<Outcome>) -> Progress {
 pub async fn recover(app: &App) -> Result<()> {
     let (jobs, left_over) = app
         .database
-        .read(|connection| Ok((store::unfinished(connection)?, store::left_over(connection)?)))
+        .read(|connection| {
+            Ok((store::unfinished(connection)?, store::left_over(connection, Timestamp::MAX)?))
+        })
         .await?;
     let gallery = app.gallery.clone();
     let removed = tokio::task::spawn_blocking(move || gallery.remove_remains(&left_over)).await;
@@ -200,14 +216,14 @@ pub async fn recover(app: &App) -> Result<()> {
         .write(move |transaction| {
             alone.map_or(Ok(()), |alone| store::strike(transaction, alone))?;
             store::none_runs(transaction)?;
-            store::forget_left_over(transaction)
+            store::forget_left_over(transaction, Timestamp::MAX)
         })
         .await?;
     let count = jobs.len();
     for mut record in jobs {
         record.strikes += u32::from(alone == Some(record.number));
         if let Err(cause) = take_up(app, record).await {
-            error!("A job of the daemon's earlier life could not be taken up: {cause}");
+            error!("A job of the daemon's earlier life could not be taken up: {}", cause.cause());
         }
     }
     if count > 0 {
@@ -225,12 +241,14 @@ async fn take_up(app: &App, record: Record) -> Result<()> {
             app.jobs.enter(job, None);
             Ok(())
         }
+        // What is wrong with the daemon or its disk may be well after the next start.
+        Err(cause @ Error::Internal(_)) => Err(cause),
         Err(cause) => {
             warn!(job.id = %id, "Job `{id}` cannot be taken up again: {cause}");
             let (code, message, now) = (cause.code(), cause.to_string(), app.clock.now());
             app.database
                 .write(move |transaction| {
-                    store::end(transaction, number, State::Failed, Some((code, &message)), now)
+                    store::end(transaction, number, State::Failed, Some((code, &message)), now).map(drop)
                 })
                 .await
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Caller;
 use crate::clock::Timestamp;
 use crate::draft::{Parameters, Request};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gallery::Kept;
 use crate::models::Registry;
 
@@ -215,7 +215,7 @@ pub fn add_picture(
     Ok(())
 }
 
-/// A job ended in another way than by its last picture.
+/// A job ended in another way than by its last picture. `false` if it had ended already.
 ///
 /// # Errors
 /// When the database fails.
@@ -225,12 +225,15 @@ pub fn end(
     state: State,
     error: Option<(&str, &str)>,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<bool> {
     let sql = "UPDATE jobs SET state = ?2, error_code = ?3, error = ?4, ended_at = ?5 \
                WHERE number = ?1 AND state = 'accepted'";
     let (code, error) = error.unzip();
-    transaction.prepare_cached(sql)?.execute(params![number, state.as_str(), code, error, now])?;
-    Ok(())
+    transaction
+        .prepare_cached(sql)?
+        .execute(params![number, state.as_str(), code, error, now])
+        .map(|changed| changed > 0)
+        .map_err(Error::from)
 }
 
 /// The job `id`.
@@ -303,15 +306,15 @@ fn names(connection: &Connection, sql: &str, number: i64) -> Result<Vec<(u32, Ke
         .collect::<rusqlite::Result<_>>()?)
 }
 
-/// The pictures that jobs which are over will never have. A file of such a name is a left-over.
+/// The pictures that jobs which ended before `moment` will never have. A file of such a name is a left-over.
 ///
 /// # Errors
 /// When the database fails.
-pub fn left_over(connection: &Connection) -> Result<Vec<Kept>> {
+pub fn left_over(connection: &Connection, moment: Timestamp) -> Result<Vec<Kept>> {
     let sql = "SELECT planned_pictures.id FROM planned_pictures JOIN jobs ON jobs.number = job \
-               WHERE state <> 'accepted'";
-    let mut statement = connection.prepare(sql)?;
-    let names = statement.query_map([], |row| Ok(Kept::with_id(&row.get::<_, String>(0)?)))?;
+               WHERE state <> 'accepted' AND ended_at < ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let names = statement.query_map([moment], |row| Ok(Kept::with_id(&row.get::<_, String>(0)?)))?;
     Ok(names.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -319,9 +322,10 @@ pub fn left_over(connection: &Connection) -> Result<Vec<Kept>> {
 ///
 /// # Errors
 /// When the database fails.
-pub fn forget_left_over(transaction: &Transaction<'_>) -> Result<()> {
-    let sql = "DELETE FROM planned_pictures WHERE job IN (SELECT number FROM jobs WHERE state <> 'accepted')";
-    transaction.execute(sql, [])?;
+pub fn forget_left_over(transaction: &Transaction<'_>, moment: Timestamp) -> Result<()> {
+    let sql = "DELETE FROM planned_pictures \
+               WHERE job IN (SELECT number FROM jobs WHERE state <> 'accepted' AND ended_at < ?1)";
+    transaction.execute(sql, [moment])?;
     Ok(())
 }
 
@@ -414,17 +418,17 @@ mod tests {
         let (number, mut planned) = accept(&database, "a").await;
         let _waiting = accept(&database, "b").await;
         let cancel = move |transaction: &Transaction<'_>| end(transaction, number, State::Cancelled, None, 2);
-        database.write(cancel).await.unwrap();
+        assert!(database.write(cancel).await.unwrap());
         let fail = move |transaction: &Transaction<'_>| {
             end(transaction, number, State::Failed, Some(("internal_error", "late")), 3)
         };
-        database.write(fail).await.unwrap();
+        assert!(!database.write(fail).await.unwrap(), "it had ended already");
         assert_eq!(state(&database, "a").await, State::Cancelled);
-        let mut left = database.read(left_over).await.unwrap();
+        let mut left = database.read(|connection| left_over(connection, 100)).await.unwrap();
         left.sort_unstable_by(|a, b| a.file.cmp(&b.file));
         planned.sort_unstable_by(|a, b| a.file.cmp(&b.file));
         assert_eq!(left, planned, "and nothing of the job that still waits");
-        database.write(forget_left_over).await.unwrap();
+        database.write(|transaction| forget_left_over(transaction, 100)).await.unwrap();
         database.write(|transaction| forget_ended_before(transaction, 100)).await.unwrap();
         let rest = database.read(|connection| list(connection, &Whose::All, None, 10)).await.unwrap();
         assert_eq!(rest.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["b"]);
