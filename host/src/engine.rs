@@ -156,7 +156,7 @@ impl Engine {
         Ok(lease.info.clone())
     }
 
-    /// Unloads a model that nobody uses, pinned or not.
+    /// Unloads a model that nobody uses, pinned or not; a pinned one is pinned again when it is loaded.
     ///
     /// # Errors
     /// When the engine has ended.

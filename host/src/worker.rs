@@ -37,7 +37,7 @@ use channel::Channel;
 use frames::{Answer, Call, Chunk, Row, Tensor};
 use memory::Layout;
 
-/// How long a library may take to be opened and to describe itself. Drivers of cold devices take seconds.
+/// How long a library may take at most to be opened and to describe itself. Drivers of cold devices take seconds.
 const OPENING: Duration = Duration::from_secs(30);
 /// The most values that a part of an encoded prompt may have; more is taken for a broken count.
 const PART_LIMIT: usize = 1 << 27;
@@ -87,7 +87,7 @@ impl Worker {
     ///
     /// # Errors
     /// `Internal` when no process can be started; `DeviceLost` when it dies of opening the library or takes
-    /// longer than 30 s for it; what the library itself says.
+    /// longer for it than `patience` and than 30 s allow; what the library itself says.
     pub fn start(program: &Path, library: &Path, options: &Value, patience: Patience) -> Result<Self> {
         let name = backend_name(library).unwrap_or_else(|| library.display().to_string());
         let mut channel = Channel::open(name, program, options["threads"].as_u64())?;
@@ -96,7 +96,8 @@ impl Worker {
             options: options.clone(),
             level: LevelFilter::current().to_string(),
         };
-        let answer = channel.call(call, &Layout::new(), &Patience::new(OPENING), &Uncontrolled)?;
+        let opening = Patience::new(patience.get().min(OPENING));
+        let answer = channel.call(call, &Layout::new(), &opening, &Uncontrolled)?;
         let Answer::Opened(major, minor, description) = answer else { return Err(channel.garbled()) };
         Ok(Self { channel, patience, contract: (major, minor), description })
     }

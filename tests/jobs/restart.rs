@@ -82,7 +82,7 @@ async fn begun(server: &Server, id: &str) {
 
 #[tokio::test]
 async fn a_job_over_which_alone_the_daemon_dies_three_times_is_given_up() {
-    let mut server = slow(EARLY, "", 60_000, "");
+    let mut server = slow(EARLY, "max_concurrent: 2", 60_000, "");
     let fatal = id(&request(&server, IMAGES, &detached(5)).send().await.unwrap());
     let beside = id(&request(&server, IMAGES, &detached(5)).send().await.unwrap());
     begun(&server, &fatal).await;

@@ -156,7 +156,6 @@ impl Desk {
         if self.residents.get(model).users > 0 {
             return Unload::InUse;
         }
-        self.residents.unpin(model);
         self.remove(model);
         Unload::Done
     }

@@ -223,11 +223,6 @@ impl Residents {
         known.used = now;
     }
 
-    /// The model need not stay any more.
-    pub(super) fn unpin(&mut self, model: usize) {
-        self.models[model].pinned = false;
-    }
-
     /// The models that have been unused for too long.
     pub(super) fn overdue(&self, now: Moment) -> Vec<usize> {
         let due = |(model, at): (usize, Moment)| (at <= now).then_some(model);
