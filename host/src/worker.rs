@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! A backend in a process of its own: [`Worker`] is a [`Backend`] whose calls are carried out by a child
 //! process, `alice worker`. A library that crashes, hangs or talks nonsense takes that process with it and
-//! nothing else: the call fails with [`ErrorKind::DeviceLost`] and a sentence for the operator.
+//! nothing else: the call fails with [`DeviceLost`](alice_plugin::ErrorKind::DeviceLost) and a sentence for the operator.
 //!
 //! Calls and answers are frames on a socket (`worker/frames.rs`), tensors lie in memory that both share
 //! (`worker/memory.rs`). The child's half is `worker/serve.rs`.
