@@ -48,6 +48,7 @@ fn load(backend: &mut PluginBackend, model: &Model) -> Result<ModelHandle> {
     let request = LoadRequest {
         files: ModelFiles::Diffusers { path: model.directory.clone() },
         family: model.family.clone(),
+        vae: None,
         dtype: "auto".into(),
         device: 0,
     };

@@ -39,7 +39,13 @@ fn model() -> Arc<Model> {
 
 fn request(model: &Model) -> LoadRequest {
     let files = ModelFiles::Diffusers { path: model.path.clone() };
-    LoadRequest { files, family: model.family.as_str().to_owned(), dtype: "auto".into(), device: 0 }
+    LoadRequest {
+        files,
+        family: model.family.as_str().to_owned(),
+        vae: None,
+        dtype: "auto".into(),
+        device: 0,
+    }
 }
 
 /// A picture to be made.

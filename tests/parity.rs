@@ -10,8 +10,7 @@ use std::path::Path;
 use alice::conformance::reference::{self, Run};
 use alice::conformance::{Outcome, networks};
 use alice::models::read_tokenizers;
-use alice_checkpoint::Family;
-use alice_checkpoint::diffusers::Directory;
+use alice_checkpoint::Checkpoint;
 use alice_diffusion::{Method, NoiseSchedule, Sampler};
 use alice_plugin::TextEncoderInfo;
 use serde_json::{Value, json};
@@ -86,9 +85,9 @@ async fn encoders_without_tokenizer_files_get_clips_own_words_and_each_its_paddi
     for tokenizer in ["tokenizer", "tokenizer_2"] {
         fs::remove_dir_all(copied.path().join(tokenizer)).unwrap();
     }
-    let directory = Directory::open(copied.path()).unwrap();
+    let checkpoint = Checkpoint::open(copied.path()).unwrap();
     let encoder = TextEncoderInfo { context_length: 6, vocab_size: 49_408, hidden_size: 8 };
-    let tokenizers = read_tokenizers(&directory, Family::Sdxl, &[encoder.clone(), encoder]).unwrap();
+    let tokenizers = read_tokenizers(&checkpoint, &[encoder.clone(), encoder]).unwrap();
     let ids: Vec<_> = tokenizers.iter().map(|tokenizer| tokenizer.window("a red apple").ids).collect();
     assert_eq!(ids[0], [49_406, 320, 736, 3_055, 49_407, 49_407]);
     assert_eq!(ids[1], [49_406, 320, 736, 3_055, 49_407, 0]);

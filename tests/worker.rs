@@ -47,6 +47,7 @@ fn request(directory: &Path) -> LoadRequest {
     LoadRequest {
         files: ModelFiles::Diffusers { path: directory.to_owned() },
         family: "sd1".into(),
+        vae: None,
         dtype: "auto".into(),
         device: 0,
     }

@@ -8,7 +8,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use alice_checkpoint::diffusers::Directory;
+use alice_checkpoint::Checkpoint;
 use alice_nets::NetBackend;
 use alice_nets::testing::Plain;
 use alice_plugin::{
@@ -84,11 +84,12 @@ pub(crate) fn check(original: &Path, input: &[u8]) {
 
 fn load_and_run(path: &Path) -> Result<()> {
     let mut backend = NetBackend::new(description, |_, _| Ok(Plain));
-    let family = Directory::open(path).and_then(|directory| directory.family());
+    let family = Checkpoint::open(path).map(|checkpoint| checkpoint.family());
     let family = family.map_err(|error| Error::bad_model(error.to_string()))?;
     let request = LoadRequest {
         files: ModelFiles::Diffusers { path: path.to_owned() },
         family: family.to_string(),
+        vae: None,
         dtype: "f32".to_owned(),
         device: 0,
     };

@@ -46,7 +46,7 @@ impl Bare {
         let plugin = Plugin::open(&harness::plugin("paint")).unwrap();
         let mut backend = plugin.start(&json!({"step_ms": 1})).unwrap();
         let files = ModelFiles::Diffusers { path: harness::source("models/alice-emoji") };
-        let load = LoadRequest { files, family: "sd1".into(), dtype: "auto".into(), device: 0 };
+        let load = LoadRequest { files, family: "sd1".into(), vae: None, dtype: "auto".into(), device: 0 };
         let (model, info) = backend.load(&load, &Uncontrolled).unwrap();
         let (scale, cells) = (info.latent_scale as usize, 128 / info.latent_scale);
         let shape = LatentShape { channels: info.latent_channels, height: cells, width: cells };

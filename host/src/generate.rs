@@ -89,7 +89,13 @@ pub(crate) async fn run(app: &App, job: &Job) -> Result<Outcome> {
 /// How the engine is asked for `model`.
 pub(crate) fn load_request(model: &Model) -> LoadRequest {
     let files = ModelFiles::Diffusers { path: model.path.clone() };
-    LoadRequest { files, family: model.family.as_str().to_owned(), dtype: "auto".into(), device: 0 }
+    LoadRequest {
+        files,
+        family: model.family.as_str().to_owned(),
+        vae: None,
+        dtype: "auto".into(),
+        device: 0,
+    }
 }
 
 /// A job's pictures stand in line one after the other, and behind those of its caller's earlier jobs.

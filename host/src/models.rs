@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
-use alice_checkpoint::Family;
-use alice_checkpoint::diffusers::{Directory, Settings, TextEncoder, Vocabulary};
+use alice_checkpoint::diffusers::{Settings, TextEncoder, Vocabulary};
+use alice_checkpoint::{Checkpoint, Family};
 use alice_diffusion::{ClipTokenizer, Padding, Sampler, SchedulerConfig, TokenizerFiles};
 use alice_plugin::TextEncoderInfo;
 use anyhow::Context;
@@ -99,12 +99,12 @@ impl Model {
     /// # Errors
     /// Says what is missing or not understood.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        let directory = Directory::open(path)?;
-        let family = directory.family()?;
+        let checkpoint = Checkpoint::open(path)?;
+        let family = checkpoint.family();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let modified = path.metadata()?.modified()?;
-        let scheduler = read_scheduler(&directory, family)?;
-        let sizes = Sizes::read(&directory)?;
+        let scheduler = read_scheduler(&checkpoint)?;
+        let sizes = Sizes::read(&checkpoint)?;
         Ok(Self {
             id: format!("sd/{name}"),
             name,
@@ -113,7 +113,7 @@ impl Model {
             created: modified.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             native_size: sizes.native(family, &scheduler),
             scheduler,
-            settings: directory.settings()?,
+            settings: checkpoint.settings()?,
             most_clip_skip: sizes.most_clip_skip(family),
             needs_picture: sizes.needs_picture(),
             sidecar: sidecar(path)?,
@@ -131,8 +131,8 @@ impl Model {
             return Ok(tokenizers);
         }
         let unusable = |problem: String| Error::Model { id: self.id.clone(), problem };
-        let tokenizers = Directory::open(&self.path).map_err(anyhow::Error::from);
-        let tokenizers = tokenizers.and_then(|directory| read_tokenizers(&directory, self.family, encoders));
+        let tokenizers = Checkpoint::open(&self.path).map_err(anyhow::Error::from);
+        let tokenizers = tokenizers.and_then(|checkpoint| read_tokenizers(&checkpoint, encoders));
         let tokenizers =
             tokenizers.map_err(|error| unusable(format!("its tokenizer cannot be used: {error:#}")))?;
         if tokenizers.is_empty() {
@@ -148,13 +148,13 @@ impl Model {
     }
 }
 
-/// How the makers of the model in `directory` sampled it.
+/// How the makers of `checkpoint` sampled it.
 ///
 /// # Errors
 /// When the file is missing or not understood.
-pub fn read_scheduler(directory: &Directory, family: Family) -> anyhow::Result<SchedulerConfig> {
-    let text = directory.scheduler_config()?;
-    Ok(parse_scheduler(std::str::from_utf8(&text)?, family)?)
+pub fn read_scheduler(checkpoint: &Checkpoint) -> anyhow::Result<SchedulerConfig> {
+    let text = checkpoint.scheduler_config()?;
+    Ok(parse_scheduler(std::str::from_utf8(&text)?, checkpoint.family())?)
 }
 
 /// The text of a scheduler's file, as the pipelines of the model's family read it.
@@ -169,31 +169,29 @@ pub fn parse_scheduler(text: &str, family: Family) -> alice_diffusion::Result<Sc
     })
 }
 
-/// The tokenizers of the model in `directory`, one for each of its text encoders, of which `encoders` tells how
+/// The tokenizers of `checkpoint`, one for each of its text encoders, of which `encoders` tells how
 /// many tokens they read. An encoder without files of its own gets CLIP's vocabulary, which nearly all share.
 ///
 /// # Errors
 /// When files are damaged; when there are other encoders than the backend says.
 pub fn read_tokenizers(
-    directory: &Directory,
-    family: Family,
+    checkpoint: &Checkpoint,
     encoders: &[TextEncoderInfo],
 ) -> anyhow::Result<Vec<ClipTokenizer>> {
-    let parts = directory.text_encoders()?;
+    let parts = checkpoint.text_encoders()?;
     anyhow::ensure!(parts.len() == encoders.len(), "it has {} text encoders", parts.len());
     let pairs = parts.iter().zip(encoders);
-    pairs.map(|(part, encoder)| read_tokenizer(directory, family, part, encoder)).collect()
+    pairs.map(|(part, encoder)| read_tokenizer(checkpoint, part, encoder)).collect()
 }
 
 fn read_tokenizer(
-    directory: &Directory,
-    family: Family,
+    checkpoint: &Checkpoint,
     part: &TextEncoder,
     encoder: &TextEncoderInfo,
 ) -> anyhow::Result<ClipTokenizer> {
     let context_length = encoder.context_length as usize;
-    let Some(files) = directory.tokenizer(part.tokenizer)? else {
-        let tokenizer = ClipTokenizer::embedded(context_length, padding(family, part))?;
+    let Some(files) = checkpoint.tokenizer(part.tokenizer)? else {
+        let tokenizer = ClipTokenizer::embedded(context_length, padding(checkpoint.family(), part))?;
         let (own, known) = (encoder.vocab_size as usize, tokenizer.vocab_size());
         anyhow::ensure!(own == known, "there is none, and CLIP's {known} tokens are not the encoder's {own}");
         return Ok(tokenizer);

@@ -12,8 +12,9 @@ use alice::denoiser::{Denoiser, Prompts, contract_shape};
 use alice::engine::{self, Engine, LoadedModel};
 use alice::models::{parse_scheduler, read_tokenizers};
 use alice::prompts::Encoder;
+use alice_checkpoint::Checkpoint;
 use alice_checkpoint::Family;
-use alice_checkpoint::diffusers::{Directory, Settings};
+use alice_checkpoint::diffusers::Settings;
 use alice_diffusion::guidance::Guidance;
 use alice_diffusion::{ClipTokenizer, LatentShape, Noise, Sampler, Schedule};
 use alice_plugin::load::Plugin;
@@ -60,14 +61,15 @@ impl Bench {
         let max_rows = MaxRows::Rows(max_rows);
         let settings = engine::Settings { max_rows, ..Default::default() };
         let engine = Engine::start(Box::new(start), settings, Arc::default()).unwrap();
-        let directory = Directory::open(&model).unwrap();
-        let scheduler = serde_json::from_slice(&directory.scheduler_config().unwrap()).unwrap();
+        let checkpoint = Checkpoint::open(&model).unwrap();
+        let scheduler = serde_json::from_slice(&checkpoint.scheduler_config().unwrap()).unwrap();
         let reference = Reference::open(&source("tests/fixtures"), name, model.clone()).unwrap();
         let files = ModelFiles::Diffusers { path: model };
-        let (family, settings) = (directory.family().unwrap(), directory.settings().unwrap());
-        let request = LoadRequest { files, family: family.to_string(), dtype: "f32".into(), device: 0 };
+        let (family, settings) = (checkpoint.family(), checkpoint.settings().unwrap());
+        let request =
+            LoadRequest { files, family: family.to_string(), vae: None, dtype: "f32".into(), device: 0 };
         let model = engine.seat(0, 0).load(request).await.unwrap();
-        let tokenizers = read_tokenizers(&directory, family, &model.info.text_encoders).unwrap();
+        let tokenizers = read_tokenizers(&checkpoint, &model.info.text_encoders).unwrap();
         Self { reference, tokenizers, family, settings, engine, model, scheduler, most_timesteps }
     }
 

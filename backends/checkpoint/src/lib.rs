@@ -5,16 +5,18 @@
 //! Model files come from strangers, so everything here treats them as hostile: a file is checked completely
 //! when it is opened, and whatever is handed out afterwards are plain slices of the stated length. The
 //! backends read weights through [`TensorFile`] and [`Scope`]; the daemon lists models and finds out their
-//! family through [`diffusers::Directory`]. Nothing here computes, and nothing here executes what a file
+//! family through [`Checkpoint`]. Nothing here computes, and nothing here executes what a file
 //! says: formats that can carry a program (pickles) are refused.
 #![deny(unsafe_code)]
 
+mod checkpoint;
 pub mod diffusers;
 mod error;
 mod family;
 mod header;
 mod tensors;
 
+pub use checkpoint::Checkpoint;
 pub use error::Error;
 pub use family::Family;
 /// The number format of a tensor's values, in the words of the safetensors format.

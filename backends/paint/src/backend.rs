@@ -260,6 +260,7 @@ mod tests {
         let request = LoadRequest {
             files: ModelFiles::Diffusers { path: directory.path().to_owned() },
             family: "a family of the future".into(),
+            vae: None,
             dtype: "auto".into(),
             device: 0,
         };
@@ -301,7 +302,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("model_index.json"), "{}").unwrap();
         let files = ModelFiles::Diffusers { path: directory.path().to_owned() };
-        let request = LoadRequest { files, family: "sd1".into(), dtype: "auto".into(), device: 1 };
+        let request = LoadRequest { files, family: "sd1".into(), vae: None, dtype: "auto".into(), device: 1 };
         let error = paint.load(&request, &Uncontrolled).unwrap_err();
         assert_eq!(error.kind, ErrorKind::OutOfMemory);
         paint.unload(model).unwrap();

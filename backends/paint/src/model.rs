@@ -56,7 +56,9 @@ impl Model {
     /// Reads the directory's configurations. Files that are missing stand for Stable Diffusion 1's; only
     /// `model_index.json` must be there.
     pub(crate) fn load(request: &LoadRequest, control: &dyn Control) -> Result<Self> {
-        let ModelFiles::Diffusers { path } = &request.files;
+        let ModelFiles::Diffusers { path } = &request.files else {
+            return Err(Error::unsupported("paint reads directories only"));
+        };
         let index = path.join("model_index.json");
         if !index.is_file() {
             return Err(Error::bad_model(format!("`{}` does not exist", index.display())));

@@ -8,7 +8,7 @@
 
 mod error;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +99,20 @@ pub enum ModelFiles {
         /// The directory that holds `model_index.json`.
         path: PathBuf,
     },
+    /// One safetensors file with all networks, under the names of the model's makers.
+    SingleFile {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl ModelFiles {
+    /// The directory or the file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Diffusers { path } | Self::SingleFile { path } => path,
+        }
+    }
 }
 
 /// A model to load.
@@ -108,6 +122,10 @@ pub struct LoadRequest {
     pub files: ModelFiles,
     /// The family, as the checkpoint crate detected it.
     pub family: String,
+    /// An autoencoder to use instead of the one in the files: a safetensors file, or a directory with a
+    /// `config.json` beside its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vae: Option<PathBuf>,
     /// A name out of [`Description::dtypes`], or `auto`.
     pub dtype: String,
     /// A [`Device::index`].

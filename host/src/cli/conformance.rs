@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use alice_checkpoint::diffusers::Directory;
+use alice_checkpoint::Checkpoint;
 use anyhow::Context;
 
 use crate::conformance::{self, Check, Model, Outcome};
@@ -47,7 +47,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 /// The model in `directory`, with the family that its files show.
 fn model(directory: PathBuf) -> anyhow::Result<Model> {
-    let family = Directory::open(&directory)?.family()?.as_str().to_owned();
+    let family = Checkpoint::open(&directory)?.family().as_str().to_owned();
     Ok(Model { directory, family })
 }
 

@@ -90,6 +90,7 @@ pub fn request(subject: &Subject<'_>, description: &Description) -> Verdict<Load
     Ok(LoadRequest {
         files: ModelFiles::Diffusers { path: model.directory.clone() },
         family: model.family.clone(),
+        vae: None,
         dtype: "auto".into(),
         device: device.index,
     })

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use alice_checkpoint::diffusers::Directory;
+use alice_checkpoint::Checkpoint;
 use alice_plugin::load::{Plugin, PluginBackend};
 use alice_plugin::{
     Backend, ConditioningHandle, DecodeOptions, DenoiseRow, ErrorKind, LatentShape, LoadRequest, ModelFiles,
@@ -37,7 +37,7 @@ pub fn run(path: &Path, options: &Value, fixtures: &Path) -> anyhow::Result<Vec<
     for name in reference::MODELS {
         let reference = Reference::open(fixtures, name, fixtures.join(name))?;
         let mut backend = plugin.start(options)?;
-        let family = Directory::open(&reference.model)?.family()?.as_str();
+        let family = Checkpoint::open(&reference.model)?.family().as_str();
         let description = backend.describe()?;
         if !description.stand_in && !description.families.iter().any(|known| known == family) {
             let reason = format!("it does not load models of the family {family}");
@@ -99,7 +99,7 @@ impl<'a> Subject<'a> {
     /// Loads the model and encodes every prompt.
     fn load(mut backend: PluginBackend, family: &str, reference: &'a Reference) -> anyhow::Result<Self> {
         let files = ModelFiles::Diffusers { path: reference.model.clone() };
-        let request = LoadRequest { files, family: family.into(), dtype: "f32".into(), device: 0 };
+        let request = LoadRequest { files, family: family.into(), vae: None, dtype: "f32".into(), device: 0 };
         let (model, info) = backend.load(&request, &Uncontrolled)?;
         let mut texts = BTreeMap::new();
         for text in &reference.cases.texts {

@@ -5,7 +5,7 @@
 //! Evaluations: half the batch, and so on down to one; then the rows of one evaluation apart
 //! (`Curve::halve`). Pictures: whole, then in tiles. Before either, models that nobody uses go.
 
-use alice_plugin::{Error, ErrorKind, LatentShape, LoadRequest, ModelFiles};
+use alice_plugin::{Error, ErrorKind, LatentShape, LoadRequest};
 
 use super::LoadedModel;
 
@@ -68,7 +68,7 @@ fn size(model: &LoadedModel, shape: LatentShape) -> String {
 
 /// What people call the model: its directory.
 fn name(request: &LoadRequest) -> String {
-    let ModelFiles::Diffusers { path } = &request.files;
+    let path = request.files.path();
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
@@ -83,6 +83,8 @@ fn amount(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use alice_plugin::ModelFiles;
+
     use super::*;
 
     #[test]
@@ -98,7 +100,7 @@ mod tests {
     #[test]
     fn a_model_that_cannot_fit_hears_both_numbers() {
         let files = ModelFiles::Diffusers { path: "/models/sdxl".into() };
-        let request = LoadRequest { files, family: "sdxl".into(), dtype: "f16".into(), device: 0 };
+        let request = LoadRequest { files, family: "sdxl".into(), vae: None, dtype: "f16".into(), device: 0 };
         let error = model_too_large(&request, 6_940_000_000, 412_000_000);
         assert_eq!(error.message, "model `sdxl` needs 6.9 GB, 412.0 MB can be had for it");
         assert_eq!(error.kind, ErrorKind::OutOfMemory);

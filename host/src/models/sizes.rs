@@ -3,8 +3,7 @@
 //! What the configurations of a model's networks say of sizes: of its pictures, its text encoders and the input
 //! of its denoiser. Read for the list of models, before any weight is.
 
-use alice_checkpoint::Family;
-use alice_checkpoint::diffusers::Directory;
+use alice_checkpoint::{Checkpoint, Family};
 use alice_diffusion::{Prediction, SchedulerConfig};
 use serde::Deserialize;
 
@@ -59,16 +58,16 @@ fn twelve() -> u32 {
 }
 
 impl Sizes {
-    /// Reads the configurations in `directory`.
+    /// Reads the configurations of `checkpoint`.
     ///
     /// # Errors
     /// When one is missing or not understood.
-    pub(super) fn read(directory: &Directory) -> Result<Self, alice_checkpoint::Error> {
-        let encoders = directory.text_encoders()?;
-        let configs = encoders.iter().map(|encoder| directory.config(encoder.component));
+    pub(super) fn read(checkpoint: &Checkpoint) -> Result<Self, alice_checkpoint::Error> {
+        let encoders = checkpoint.text_encoders()?;
+        let configs = encoders.iter().map(|encoder| checkpoint.config(encoder.component));
         Ok(Self {
-            unet: directory.config("unet")?,
-            autoencoder: directory.config("vae")?,
+            unet: checkpoint.config("unet")?,
+            autoencoder: checkpoint.config("vae")?,
             text_encoders: configs.collect::<Result<_, _>>()?,
         })
     }

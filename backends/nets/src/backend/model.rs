@@ -4,11 +4,8 @@
 
 use std::cell::Cell;
 
-use alice_checkpoint::{
-    Family,
-    diffusers::{Directory, TextEncoder},
-};
-use alice_plugin::{Control, Error, InputInfo, LoadRequest, ModelFiles, ModelInfo, Result, TextEncoderInfo};
+use alice_checkpoint::{Checkpoint, Family, diffusers::TextEncoder};
+use alice_plugin::{Control, Error, InputInfo, LoadRequest, ModelInfo, Result, TextEncoderInfo};
 
 use super::{CONCAT, TIME_IDS};
 use crate::{
@@ -51,18 +48,18 @@ impl<O: Ops> Model<O> {
         open: impl Fn(u32, &str) -> Result<O>,
         control: &dyn Control,
     ) -> Result<Self> {
-        let ModelFiles::Diffusers { path } = &request.files;
+        let path = request.files.path();
         let family: Family = request.family.parse().map_err(Error::unsupported)?;
-        let directory = Directory::open(path).map_err(bad_model)?;
-        let found = directory.family().map_err(bad_model)?;
+        let checkpoint = Checkpoint::open(path).map_err(bad_model)?;
+        let found = checkpoint.family();
         if found != family {
             let message = format!("`{}` is a model of family {found}, not {family}", path.display());
             return Err(Error::bad_model(message));
         }
-        let plans = Plans::read(&directory, family)?;
+        let plans = Plans::read(&checkpoint)?;
         let loading = Loading { progress: Progress::begin(control, plans.blocks())?, values: Cell::new(0) };
         let ops = open(request.device, &dtype)?;
-        let file = |component| directory.weights(component).map_err(bad_model);
+        let file = |component| checkpoint.weights(component).map_err(bad_model);
         let Plans { encoders, unet, vae, inputs } = plans;
         let encoder = |(component, plan)| Clip::load(&Weights::new(&ops, &file(component)?, &loading), plan);
         let encoders = encoders.into_iter().map(encoder).collect::<Result<Vec<_>>>()?;
@@ -87,24 +84,24 @@ impl<O: Ops> Model<O> {
 }
 
 impl Plans {
-    fn read(directory: &Directory, family: Family) -> Result<Self> {
-        let unet: UnetConfig = directory.config("unet").map_err(bad_model)?;
-        let unet = unet.plan(&ConfigFile::new(directory.path(), "unet"))?;
+    fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        let unet: UnetConfig = checkpoint.config("unet").map_err(bad_model)?;
+        let unet = unet.plan(&ConfigFile::new(checkpoint.path(), "unet"))?;
         let pools = unet.added.is_some();
-        let encoders = directory.text_encoders().map_err(bad_model)?;
+        let encoders = checkpoint.text_encoders().map_err(bad_model)?;
         let encoder =
-            |encoder: TextEncoder| Ok((encoder.component, encoder_plan(directory, &encoder, family, pools)?));
+            |encoder: TextEncoder| Ok((encoder.component, encoder_plan(checkpoint, &encoder, pools)?));
         let encoders = encoders.into_iter().map(encoder).collect::<Result<Vec<_>>>()?;
-        let vae = VaePlan::read(directory)?;
+        let vae = VaePlan::read(checkpoint)?;
         let inputs = Vec::new();
         let plans = Self { encoders, unet, vae, inputs };
-        plans.check_prompts(directory)?;
-        Ok(Self { inputs: plans.inputs(directory)?, ..plans })
+        plans.check_prompts(checkpoint)?;
+        Ok(Self { inputs: plans.inputs(checkpoint)?, ..plans })
     }
 
     /// Passes when the encoders' tokens can be joined and are those that the denoiser takes.
-    fn check_prompts(&self, directory: &Directory) -> Result<()> {
-        let file = |component| ConfigFile::new(directory.path(), component);
+    fn check_prompts(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let file = |component| ConfigFile::new(checkpoint.path(), component);
         let width = self.encoders.iter().map(|(_, clip)| clip.width).sum::<usize>();
         if self.unet.context != width {
             let why = format_args!("the text encoders' `hidden_size` is {width} together");
@@ -121,8 +118,8 @@ impl Plans {
     }
 
     /// What the denoiser takes beside latent, timestep and prompt.
-    fn inputs(&self, directory: &Directory) -> Result<Vec<InputInfo>> {
-        let file = ConfigFile::new(directory.path(), "unet");
+    fn inputs(&self, checkpoint: &Checkpoint) -> Result<Vec<InputInfo>> {
+        let file = ConfigFile::new(checkpoint.path(), "unet");
         let mut inputs = Vec::new();
         if let Some(added) = self.unet.added {
             let shape = vec![self.sizes(&file, added)? as u32];
@@ -164,18 +161,13 @@ impl Plans {
 }
 
 /// The plan of one text encoder of a model whose denoiser hears a pooled vector or not.
-fn encoder_plan(
-    directory: &Directory,
-    encoder: &TextEncoder,
-    family: Family,
-    pools: bool,
-) -> Result<ClipPlan> {
-    let heard = match family {
+fn encoder_plan(checkpoint: &Checkpoint, encoder: &TextEncoder, pools: bool) -> Result<ClipPlan> {
+    let heard = match checkpoint.family() {
         Family::Sd1 | Family::Sd2 => Heard::Last,
         Family::Sdxl | Family::SdxlRefiner => Heard::BeforeLast,
     };
-    let config: ClipConfig = directory.config(encoder.component).map_err(bad_model)?;
-    let file = ConfigFile::new(directory.path(), encoder.component);
+    let config: ClipConfig = checkpoint.config(encoder.component).map_err(bad_model)?;
+    let file = ConfigFile::new(checkpoint.path(), encoder.component);
     config.plan(&file, heard, pools && encoder.projection)
 }
 

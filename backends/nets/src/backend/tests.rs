@@ -9,7 +9,7 @@ mod refusals;
 
 use std::{cell::Cell, path::PathBuf};
 
-use alice_checkpoint::diffusers::Directory;
+use alice_checkpoint::Checkpoint;
 use alice_plugin::{Device, ErrorKind, ModelFiles, NamedTensor, TextChunk, TextEncoderInfo, Uncontrolled};
 use serde_json::json;
 
@@ -49,10 +49,11 @@ fn backend() -> NetBackend<Plain> {
 
 fn request(path: impl Into<PathBuf>) -> LoadRequest {
     let path = path.into();
-    let family = Directory::open(&path).and_then(|directory| directory.family());
+    let family = Checkpoint::open(&path).map(|checkpoint| checkpoint.family());
     LoadRequest {
         files: ModelFiles::Diffusers { path },
         family: family.unwrap_or(Family::Sd1).to_string(),
+        vae: None,
         dtype: "auto".to_owned(),
         device: 0,
     }

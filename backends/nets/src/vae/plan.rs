@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! `vae/config.json`, of whichever autoencoder it is.
 
-use alice_checkpoint::diffusers::Directory;
+use alice_checkpoint::Checkpoint;
 use alice_plugin::Result;
 use serde::Deserialize;
 
@@ -28,19 +28,19 @@ struct Kind {
 }
 
 impl VaePlan {
-    /// Reads the configuration in `directory`, checks every value and works out the layout.
+    /// Reads the configuration of `checkpoint`, checks every value and works out the layout.
     ///
     /// # Errors
     /// `BadModel` for a file that cannot be read and for values that make no sense, `Unsupported` for those
     /// that this crate does not do.
-    pub(crate) fn read(directory: &Directory) -> Result<Self> {
-        let file = ConfigFile::new(directory.path(), "vae");
-        let kind: Kind = directory.config("vae").map_err(bad_model)?;
+    pub(crate) fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        let file = ConfigFile::new(checkpoint.path(), "vae");
+        let kind: Kind = checkpoint.config("vae").map_err(bad_model)?;
         if kind.class_name == "AutoencoderTiny" {
-            let config: TinyConfig = directory.config("vae").map_err(bad_model)?;
+            let config: TinyConfig = checkpoint.config("vae").map_err(bad_model)?;
             return Ok(Self::Tiny(config.plan(&file)?));
         }
-        let config: KlConfig = directory.config("vae").map_err(bad_model)?;
+        let config: KlConfig = checkpoint.config("vae").map_err(bad_model)?;
         Ok(Self::Kl(config.plan(&file)?))
     }
 

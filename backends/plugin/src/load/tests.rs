@@ -56,6 +56,7 @@ fn load(backend: &mut PluginBackend, control: &dyn Control) -> Result<ModelHandl
     let request = LoadRequest {
         files: ModelFiles::Diffusers { path: "/models/x".into() },
         family: "sd1".into(),
+        vae: None,
         dtype: "auto".into(),
         device: 3,
     };

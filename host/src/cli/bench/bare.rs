@@ -47,6 +47,7 @@ impl Bare {
         let load = LoadRequest {
             files: ModelFiles::Diffusers { path: model.path.clone() },
             family: model.family.as_str().to_owned(),
+            vae: None,
             dtype: dtype.to_owned(),
             device: 0,
         };

@@ -52,7 +52,7 @@ fn plausible(subject: &Subject<'_>) -> Verdict<LoadRequest> {
     let family = description.families.first().cloned().unwrap_or_default();
     let device = description.devices.first().map_or(0, |device| device.index);
     let path = std::env::temp_dir().join("alice-conformance/there-is-no-such-directory");
-    Ok(LoadRequest { files: ModelFiles::Diffusers { path }, family, dtype: "auto".into(), device })
+    Ok(LoadRequest { files: ModelFiles::Diffusers { path }, family, vae: None, dtype: "auto".into(), device })
 }
 
 fn refuses_a_missing_directory(subject: &Subject<'_>) -> Verdict {

@@ -83,7 +83,7 @@ impl Backend for Fake {
     }
 
     fn load(&mut self, request: &LoadRequest, control: &dyn Control) -> Result<(ModelHandle, ModelInfo)> {
-        let ModelFiles::Diffusers { path } = &request.files;
+        let path = request.files.path();
         let name = path.display().to_string();
         let there = self.models.iter().map(|(_, name)| name.clone()).collect();
         self.note(Asked::Load(name.clone(), there))?;
@@ -262,9 +262,7 @@ impl Bench {
 
     /// The names of the models that are loaded.
     pub(super) fn loaded(&self) -> Vec<String> {
-        let name = |request: &LoadRequest| match &request.files {
-            ModelFiles::Diffusers { path } => path.display().to_string(),
-        };
+        let name = |request: &LoadRequest| request.files.path().display().to_string();
         self.engine.models().iter().map(|model| name(&model.request)).collect()
     }
 
@@ -288,7 +286,7 @@ impl Bench {
 
 pub(super) fn request(name: &str) -> LoadRequest {
     let files = ModelFiles::Diffusers { path: PathBuf::from(name) };
-    LoadRequest { files, family: "sd1".into(), dtype: "auto".into(), device: 0 }
+    LoadRequest { files, family: "sd1".into(), vae: None, dtype: "auto".into(), device: 0 }
 }
 
 pub(super) fn text(token: u32) -> Text {
