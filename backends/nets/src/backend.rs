@@ -148,11 +148,7 @@ impl<O: Ops> Backend for NetBackend<O> {
         out: &mut [u8],
         control: &dyn Control,
     ) -> Result<()> {
-        let model = self.models.get(model.0)?;
-        if options.tile.is_some() {
-            return Err(Error::unsupported("this backend does not decode in tiles yet; leave `tile` out"));
-        }
-        model.decode(shape, latents, out, control)
+        self.models.get(model.0)?.decode(shape, latents, options, out, control)
     }
 
     fn encode_image(

@@ -11,17 +11,18 @@ mod decoder;
 mod encoder;
 mod mid;
 mod plan;
+mod tiles;
 mod tiny;
 
 use alice_plugin::Result;
 
-pub(crate) use self::plan::VaePlan;
 use self::{
     convert::{from_pixels, to_pixels},
     decoder::Decoder,
     encoder::Encoder,
     tiny::{TinyDecoder, TinyEncoder},
 };
+pub(crate) use self::{plan::VaePlan, tiles::Tiles};
 use crate::{ops::Ops, progress::Progress, weights::Weights};
 
 /// Epsilon of every normalisation; the configuration does not tell it.
@@ -50,17 +51,20 @@ impl<O: Ops> Vae<O> {
         Ok(Self { halves, plan })
     }
 
-    /// Decodes one latent of the sampler's, an image of `shape`, into a picture's pixels.
+    /// Decodes one latent of the sampler's, `[channels, height, width]`, into a picture's pixels, tile by tile.
     pub(crate) fn decode(
         &self,
         ops: &O,
-        shape: [usize; 4],
         latent: &[f32],
+        tiles: &Tiles,
         pixels: &mut [u8],
         progress: &Progress<'_>,
     ) -> Result<()> {
+        let (channels, scale) = (self.plan.latent(), self.plan.scale() as usize);
         let mut picture = vec![0.0; pixels.len()];
-        self.picture(ops, shape, latent, &mut picture, progress)?;
+        tiles.decode(latent, scale, &mut picture, |[height, width], latent, picture| {
+            self.picture(ops, [1, channels, height, width], latent, picture, progress)
+        })?;
         to_pixels(&picture, pixels);
         Ok(())
     }

@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The three calls that run the denoiser and the autoencoder: slices in, slices out.
 
-use alice_plugin::{Control, DenoiseRow, Error, LatentShape, Result, checks};
+use alice_plugin::{Control, DecodeOptions, DenoiseRow, Error, LatentShape, Result, checks};
 
 use super::{
     CONCAT, TIME_IDS,
@@ -10,7 +10,7 @@ use super::{
     model::Model,
     text::Prompt,
 };
-use crate::{ops::Ops, progress::Progress, unet::Added};
+use crate::{ops::Ops, progress::Progress, unet::Added, vae::Tiles};
 
 impl<O: Ops> Model<O> {
     /// Evaluates the denoiser on all rows at once; `prompts` are their encoded prompts.
@@ -40,22 +40,27 @@ impl<O: Ops> Model<O> {
         self.ops.download(&answer, out)
     }
 
-    /// Decodes latents into pictures, one after the other.
+    /// Decodes latents into pictures, one after the other, in tiles where that is wished.
     pub(super) fn decode(
         &self,
         shape: LatentShape,
         latents: &[f32],
+        options: &DecodeOptions,
         out: &mut [u8],
         control: &dyn Control,
     ) -> Result<()> {
         check_sides(shape)?;
         let rows = checks::decode(&self.info, shape, latents, out)?;
         check_rows(rows)?;
-        let progress = Progress::begin(control, rows * self.vae.plan.decoder_blocks())?;
-        let one = [1, shape.channels as usize, shape.height as usize, shape.width as usize];
+        if options.tile == Some(0) {
+            return Err(Error::invalid("a tile has a side of at least one cell"));
+        }
+        let (height, width) = (shape.height as usize, shape.width as usize);
+        let tiles = Tiles::new(height, width, options.tile.map_or(height.max(width), |side| side as usize));
+        let progress = Progress::begin(control, rows * tiles.count() * self.vae.plan.decoder_blocks())?;
         let picture = out.len() / rows;
         for (latent, pixels) in latents.chunks_exact(shape.len()).zip(out.chunks_exact_mut(picture)) {
-            self.vae.decode(&self.ops, one, latent, pixels, &progress)?;
+            self.vae.decode(&self.ops, latent, &tiles, pixels, &progress)?;
         }
         Ok(())
     }

@@ -186,3 +186,21 @@ fn every_block_of_two_encoders_and_of_a_tiny_autoencoder_is_a_sign_of_life() {
         backend.decode(model, SIDES, &mean, &DecodeOptions::default(), &mut [0; 12 * 20 * 3], control)
     });
 }
+
+#[test]
+fn tiles_as_large_as_the_latent_change_nothing_and_smaller_ones_give_a_picture_as_large() {
+    let Loaded { mut backend, model, info } = Loaded::new();
+    let latents: Vec<f32> = (0..2 * SHAPE.len()).map(|value| (value as f32).sin()).collect();
+    let pixels = 2 * 3 * 5 * info.latent_scale.pow(2) as usize;
+    let mut decode = |tile| {
+        let mut pixels = vec![0; 3 * pixels];
+        let options = DecodeOptions { tile };
+        backend.decode(model, SHAPE, &latents, &options, &mut pixels, &Uncontrolled).unwrap();
+        pixels
+    };
+    let whole = decode(None);
+    assert_eq!(decode(Some(5)), whole);
+    assert_eq!(decode(Some(2048)), whole);
+    let tiled = decode(Some(2));
+    assert!(tiled != whole && tiled.iter().any(|value| *value > 0));
+}
