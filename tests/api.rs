@@ -413,6 +413,22 @@ async fn bad_bodies_are_refused_in_the_callers_dialect() {
 }
 
 #[tokio::test]
+async fn a_field_of_another_type_is_named() {
+    let server = Server::paint().await;
+    for (body, param) in [
+        (json!({"prompt": "x", "steps": "many"}), "steps"),
+        (json!({"prompt": "x", "stream": 1}), "stream"),
+        (json!({"prompt": ["x"]}), "prompt"),
+    ] {
+        let request = server.client.post(format!("{}{IMAGES}", server.base)).json(&body);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 400, "{body}");
+        let error = answer.json::<Value>().await.unwrap()["error"].take();
+        assert_eq!((&error["param"], &error["code"]), (&json!(param), &json!("invalid_json")), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_route_is_said_so() {
     let server = Server::paint().await;
     for path in [

@@ -35,6 +35,14 @@ pub enum Error {
     /// A body that is not what the route takes.
     #[error("{0}")]
     Malformed(String),
+    /// One field of the body has another type than this route takes.
+    #[error("`{param}` cannot be used: {problem}")]
+    Unreadable {
+        /// The field, with the way to it.
+        param: String,
+        /// What stands there and what was expected.
+        problem: String,
+    },
     /// A body over the limit.
     #[error("the request's body is larger than the {limit} bytes that this server accepts")]
     TooLarge {
@@ -173,7 +181,9 @@ impl Error {
     pub(crate) fn status(&self) -> StatusCode {
         use alice_plugin::ErrorKind;
         match self {
-            Self::Invalid { .. } | Self::OutOfRange { .. } | Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Invalid { .. } | Self::OutOfRange { .. } | Self::Malformed(_) | Self::Unreadable { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoModel { .. } | Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -200,7 +210,7 @@ impl Error {
         match self {
             Self::Invalid { .. } => "invalid_value",
             Self::OutOfRange { .. } => "out_of_range",
-            Self::Malformed(_) => "invalid_json",
+            Self::Malformed(_) | Self::Unreadable { .. } => "invalid_json",
             Self::TooLarge { .. } => "request_too_large",
             Self::NoModel { .. } => "model_not_found",
             Self::Model { .. } => "model_unusable",
@@ -229,7 +239,9 @@ impl Error {
 
     fn param(&self) -> Option<&str> {
         match self {
-            Self::Invalid { param, .. } | Self::OutOfRange { param, .. } => Some(param),
+            Self::Invalid { param, .. } | Self::OutOfRange { param, .. } | Self::Unreadable { param, .. } => {
+                Some(param)
+            }
             Self::NoModel { .. } => Some("model"),
             Self::Job(cause) => cause.param(),
             _ => None,
@@ -360,7 +372,9 @@ impl From<Error> for Alice {
 impl IntoResponse for Alice {
     fn into_response(self) -> Response {
         let status = match self.0 {
-            Error::Malformed(_) | Error::OutOfRange { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Malformed(_) | Error::Unreadable { .. } | Error::OutOfRange { .. } => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             _ => self.0.status(),
         };
         let kind = if matches!(self.0, Error::Internal(_)) { "internal_error" } else { "api_error" };

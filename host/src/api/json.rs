@@ -12,7 +12,7 @@ pub type Body = axum::body::Bytes;
 /// The JSON in a body, whatever its content type says: some clients leave that out.
 ///
 /// # Errors
-/// [`Error::Malformed`] with the field and the place.
+/// [`Error::Unreadable`] with the field and the place, [`Error::Malformed`] for what is no JSON at all.
 pub fn parse<T: DeserializeOwned>(bytes: &Body) -> Result<T> {
     // Read as a structure, a list of the right length would pass as an object.
     if !bytes.trim_ascii_start().starts_with(b"{") {
@@ -23,7 +23,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &Body) -> Result<T> {
         let (path, cause) = (error.path().to_string(), error.into_inner());
         match path.as_str() {
             "." | "?" => malformed(&cause),
-            path => Error::Malformed(format!("`{path}` cannot be used: {cause}")),
+            path => Error::Unreadable { param: path.to_owned(), problem: cause.to_string() },
         }
     })?;
     parser.end().map_err(|cause| malformed(&cause))?;
