@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use alice_checkpoint::Layout;
 use alice_diffusion::{Latent, LatentShape, Noise};
 use alice_plugin::{ErrorKind, LoadRequest, ModelFiles};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -88,7 +89,11 @@ pub(crate) async fn run(app: &App, job: &Job) -> Result<Outcome> {
 
 /// How the engine is asked for `model`.
 pub(crate) fn load_request(model: &Model) -> LoadRequest {
-    let files = ModelFiles::Diffusers { path: model.path.clone() };
+    let path = model.path.clone();
+    let files = match model.layout {
+        Layout::Directory => ModelFiles::Diffusers { path },
+        Layout::SingleFile => ModelFiles::SingleFile { path },
+    };
     LoadRequest {
         files,
         family: model.family.as_str().to_owned(),

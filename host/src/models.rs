@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
 use alice_checkpoint::diffusers::{Settings, TextEncoder, Vocabulary};
-use alice_checkpoint::{Checkpoint, Family};
+use alice_checkpoint::{Checkpoint, Family, Layout};
 use alice_diffusion::{ClipTokenizer, Padding, Sampler, SchedulerConfig, TokenizerFiles};
 use alice_plugin::TextEncoderInfo;
 use anyhow::Context;
@@ -31,8 +31,10 @@ pub struct Model {
     pub id: String,
     /// The directory's name.
     pub name: String,
-    /// The directory.
+    /// The directory or the file.
     pub path: PathBuf,
+    /// Which of the two.
+    pub layout: Layout,
     /// What kind of network it is.
     pub family: Family,
     /// Seconds since 1970 when it was put here.
@@ -109,6 +111,7 @@ impl Model {
             id: format!("sd/{name}"),
             name,
             path: path.to_owned(),
+            layout: checkpoint.layout(),
             family,
             created: modified.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             native_size: sizes.native(family, &scheduler),

@@ -48,8 +48,12 @@ fn main() {
             .iter()
             .flat_map(|x| x.to_le_bytes())
             .collect();
-        let file =
-            Weight { name: "w".into(), dtype: Dtype::F32, shape: vec![output, input, 3, 3], bytes: &bytes };
+        let file = Weight {
+            name: "w".into(),
+            dtype: Dtype::F32,
+            shape: vec![output, input, 3, 3],
+            bytes: (&bytes[..]).into(),
+        };
         let conv = ops.conv(spec, &file, None).unwrap();
         let (mut theirs, mut ours) = (f64::INFINITY, f64::INFINITY);
         // In turns, so that a change of the machine's load meets both.

@@ -31,7 +31,7 @@ fn numbers(count: usize, seed: u32) -> Vec<f32> {
 fn weight<T>(shape: &[usize], seed: u32, build: impl FnOnce(&Weight<'_>) -> T) -> T {
     let values = numbers(shape.iter().product(), seed);
     let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-    build(&Weight { name: "w".into(), dtype: Dtype::F32, shape: shape.to_vec(), bytes: &bytes })
+    build(&Weight { name: "w".into(), dtype: Dtype::F32, shape: shape.to_vec(), bytes: (&bytes[..]).into() })
 }
 
 fn download(ops: &CandleOps, tensor: &Tensor) -> Vec<u32> {
@@ -128,7 +128,8 @@ fn the_number_of_threads_does_not_change_a_byte() {
 #[test]
 fn a_weight_that_is_no_real_number_is_a_bad_model() {
     let bytes = [0; 32];
-    let weight = Weight { name: "w".into(), dtype: Dtype::I64, shape: vec![2, 2], bytes: &bytes };
+    let weight =
+        Weight { name: "w".into(), dtype: Dtype::I64, shape: vec![2, 2], bytes: (&bytes[..]).into() };
     let error = ops(1).linear(&weight, None).err().unwrap();
     assert_eq!(error.kind, ErrorKind::BadModel);
     assert!(error.message.contains("\"w\"") && error.message.contains("I64"), "{error}");

@@ -13,19 +13,11 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use self::index::Index;
 pub use self::index::{Settings, TextEncoder};
-use crate::{Error, Family, TensorFile, error::sentence};
+use crate::{Error, Family, catalog::Catalog, error::sentence};
 
+mod files;
 mod index;
 
-/// The weights of one network, the preferred file first: full precision before half.
-const WEIGHTS: [&str; 4] = [
-    "diffusion_pytorch_model.safetensors",
-    "model.safetensors",
-    "diffusion_pytorch_model.fp16.safetensors",
-    "model.fp16.safetensors",
-];
-/// Files that hold pickles.
-const PICKLES: [&str; 5] = ["bin", "ckpt", "pkl", "pt", "pth"];
 /// Configurations have a few KiB.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// The largest tokenizers in use (Qwen's) have 11 MB.
@@ -34,6 +26,12 @@ const MAX_TOKENIZER_BYTES: u64 = 32 << 20;
 /// A model directory whose `model_index.json` names a pipeline that is known here.
 #[derive(Clone, Debug)]
 pub struct Directory {
+    path: PathBuf,
+}
+
+/// The directory of one network: its `config.json` and its weights.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
     path: PathBuf,
 }
 
@@ -90,10 +88,31 @@ struct UNetTensors {
     linear_projections: bool,
 }
 
-/// Width of a token that Stable Diffusion 1's text encoder makes.
-const SD1_CONTEXT: usize = 768;
-/// Width of a token that Stable Diffusion 2's text encoder makes.
-const SD2_CONTEXT: usize = 1024;
+impl Network {
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The configuration.
+    ///
+    /// # Errors
+    /// As [`Directory::config`].
+    pub(crate) fn config<C: DeserializeOwned>(&self) -> Result<C, Error> {
+        json(&self.path, Path::new("config.json"))
+    }
+
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.path.join("config.json")
+    }
+
+    /// The tensors, at half precision if there are no others.
+    ///
+    /// # Errors
+    /// As [`Directory::catalog`].
+    pub(crate) fn catalog(&self) -> Result<Catalog, Error> {
+        files::catalog(&self.path)
+    }
+}
 
 impl Directory {
     /// The model directory at `path`.
@@ -136,7 +155,7 @@ impl Directory {
     /// # Errors
     /// [`Error::Missing`], [`Error::TooLarge`], [`Error::Json`] when it does not say what `C` needs.
     pub fn config<C: DeserializeOwned>(&self, component: &str) -> Result<C, Error> {
-        self.json(&Path::new(component).join("config.json"))
+        json(&self.path, &Path::new(component).join("config.json"))
     }
 
     /// The bytes of `scheduler/scheduler_config.json`, not yet parsed: diffusers writes a bare `-Infinity`
@@ -145,24 +164,23 @@ impl Directory {
     /// # Errors
     /// [`Error::Missing`], [`Error::TooLarge`], [`Error::Io`].
     pub fn scheduler_config(&self) -> Result<Vec<u8>, Error> {
-        self.read(Path::new("scheduler/scheduler_config.json"))
+        read(&self.path, Path::new("scheduler/scheduler_config.json"))
     }
 
-    /// The weights of a network, at half precision if there are no others.
+    /// The tensors of a network, at half precision if there are no others; those of a text encoder always with
+    /// the module around them that newer files leave out.
     ///
     /// # Errors
-    /// [`Error::UnsafeFormat`] when only pickles are there, [`Error::Missing`] when nothing is, and those of
-    /// [`TensorFile::open`].
-    pub fn weights(&self, component: &str) -> Result<TensorFile, Error> {
-        let directory = self.path.join(component);
-        let file = WEIGHTS.iter().map(|name| directory.join(name)).find(|file| file.exists());
-        match (file, pickle_in(&directory)) {
-            (Some(file), _) => TensorFile::open(&file),
-            (None, Some(path)) => Err(Error::UnsafeFormat { path, format: "a file of pickled tensors" }),
-            (None, None) => {
-                Err(Error::Missing { path: directory, what: format!("`{}`", WEIGHTS.join("` or `")) })
-            }
+    /// [`Error::UnsafeFormat`] when only pickles are there, [`Error::Missing`] when nothing is or a shard is not,
+    /// and those of [`Listing::open`](crate::Listing::open).
+    pub(crate) fn catalog(&self, component: &str) -> Result<Catalog, Error> {
+        let mut catalog = Network::new(self.path.join(component)).catalog()?;
+        let is_bare = catalog.entries.contains_key("final_layer_norm.weight");
+        if component.starts_with("text_encoder") && is_bare {
+            let entries = std::mem::take(&mut catalog.entries).into_iter();
+            catalog.entries = entries.map(|(name, entry)| (within_text_model(name), entry)).collect();
         }
+        Ok(catalog)
     }
 
     /// The files of the tokenizer in the directory `component`, a [`TextEncoder::tokenizer`]; `None` when there
@@ -212,7 +230,7 @@ impl Directory {
         let tensors = self.unet_tensors(&unet)?;
         let encoders: Vec<&str> = self.text_encoders()?.iter().map(|encoder| encoder.component).collect();
         match (&encoders[..], index.is_xl()) {
-            (["text_encoder"], false) => Ok(tensors.first_or_second()),
+            (["text_encoder"], false) => Ok(Family::by_prompt(tensors.context, tensors.linear_projections)),
             (["text_encoder", "text_encoder_2"], true) => Ok(Family::Sdxl),
             (["text_encoder_2"], true) => Ok(Family::SdxlRefiner),
             _ => {
@@ -224,8 +242,8 @@ impl Directory {
 
     /// The UNet's tensors, which must tell the same story as its configuration.
     fn unet_tensors(&self, unet: &UNet) -> Result<UNetTensors, Error> {
-        let weights = self.weights("unet")?;
-        let input = weights.tensor("conv_in.weight")?.shape;
+        let weights = self.catalog("unet")?;
+        let input = weights.shape("conv_in.weight")?;
         if input.get(1) != Some(&unet.in_channels) {
             return Err(self.unknown(format!(
                 "its UNet's first convolution has the shape {input:?}, the configuration says {} channels",
@@ -233,16 +251,16 @@ impl Directory {
             )));
         }
         let mut found = UNetTensors { context: None, linear_projections: false };
-        for name in weights.names() {
+        for (name, entry) in &weights.entries {
             let added = name.starts_with("add_embedding.") && unet.addition_embed_type.is_none();
             if added || name.starts_with("class_embedding.") {
                 return Err(self.unknown(format!("its UNet has added conditioning, {name:?}")));
             }
             if name.ends_with(".proj_in.weight") {
-                found.linear_projections |= weights.tensor(name)?.shape.len() == 2;
+                found.linear_projections |= entry.shape.len() == 2;
             }
             if name.ends_with(".attn2.to_k.weight") {
-                let width = weights.tensor(name)?.shape.get(1).copied();
+                let width = entry.shape.get(1).copied();
                 if !width.is_some_and(|width| unet.cross_attention_dim.contains(width)) {
                     return Err(self.unknown(format!(
                         "{name:?} takes {width:?} values a token, the configuration says another width"
@@ -255,19 +273,7 @@ impl Directory {
     }
 
     fn index(&self) -> Result<Index, Error> {
-        self.json(Path::new("model_index.json"))
-    }
-
-    fn json<C: DeserializeOwned>(&self, name: &Path) -> Result<C, Error> {
-        let parsed = serde_json::from_slice(&self.read(name)?);
-        parsed.map_err(|source| Error::Json { path: self.path.join(name), source })
-    }
-
-    /// The bytes of a small file that must be there.
-    fn read(&self, name: &Path) -> Result<Vec<u8>, Error> {
-        let bytes = read_if_there(&self.path.join(name), MAX_CONFIG_BYTES)?;
-        let what = format!("`{}`", name.display());
-        bytes.ok_or_else(|| Error::Missing { path: self.path.clone(), what })
+        json(&self.path, Path::new("model_index.json"))
     }
 
     fn unknown(&self, seen: String) -> Error {
@@ -284,26 +290,25 @@ impl Widths {
     }
 }
 
-impl UNetTensors {
-    /// Stable Diffusion 1 or 2, which differ in their text encoder. Where its width is neither's, as in small
-    /// models, the transformers tell: they are entered through matrices since the second.
-    fn first_or_second(&self) -> Family {
-        match (self.context, self.linear_projections) {
-            (Some(SD1_CONTEXT), _) => Family::Sd1,
-            (Some(SD2_CONTEXT), _) | (_, true) => Family::Sd2,
-            _ => Family::Sd1,
-        }
+/// The name of a text encoder's tensor as files from before transformers 5 have it.
+fn within_text_model(name: String) -> String {
+    match name.starts_with("text_projection") {
+        true => name,
+        false => format!("text_model.{name}"),
     }
 }
 
-/// A file in `directory` that holds pickles, if there is one.
-fn pickle_in(directory: &Path) -> Option<PathBuf> {
-    let files = fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path());
-    let is_pickle = |file: &PathBuf| {
-        file.extension()
-            .is_some_and(|extension| PICKLES.iter().any(|pickle| extension.eq_ignore_ascii_case(pickle)))
-    };
-    files.filter(is_pickle).min()
+/// The JSON file `name` in `directory`.
+fn json<C: DeserializeOwned>(directory: &Path, name: &Path) -> Result<C, Error> {
+    let parsed = serde_json::from_slice(&read(directory, name)?);
+    parsed.map_err(|source| Error::Json { path: directory.join(name), source })
+}
+
+/// The bytes of a small file that must be in `directory`.
+fn read(directory: &Path, name: &Path) -> Result<Vec<u8>, Error> {
+    let bytes = read_if_there(&directory.join(name), MAX_CONFIG_BYTES)?;
+    let what = format!("`{}`", name.display());
+    bytes.ok_or_else(|| Error::Missing { path: directory.to_owned(), what })
 }
 
 /// A file's content, `None` if there is no such file.

@@ -26,8 +26,8 @@ pub enum Error {
     /// The file's format can carry a program that runs when the file is loaded.
     #[error(
         "`{}` is {format}, which can run a program when it is loaded, so it is refused; load it once with \
-         diffusers on a machine where you trust it, write it again with `save_pretrained(directory, \
-         safe_serialization=True)`, and use that directory",
+         diffusers on a machine where you trust it (a checkpoint of one file with `from_single_file`), write it \
+         again with `save_pretrained(directory, safe_serialization=True)`, and use that directory",
         path.display()
     )]
     UnsafeFormat {
@@ -91,12 +91,22 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A tensor's number format cannot be read as real numbers.
-    #[error("tensor {name:?} holds {dtype} values; expected F32, F16, BF16 or F64")]
+    #[error("tensor {name:?} holds {dtype} values; expected F32, F16, BF16, F64, F8_E4M3 or F8_E5M2")]
     Dtype {
         /// The tensor's full name.
         name: String,
         /// Its number format.
         dtype: Dtype,
+    },
+    /// The model's file brings no autoencoder.
+    #[error(
+        "`{}` has no autoencoder (VAE); give it one: the path of a VAE's safetensors file or directory as `vae` \
+         in the model's own YAML file",
+        path.display()
+    )]
+    NoAutoencoder {
+        /// The model's file.
+        path: PathBuf,
     },
     /// The files are sound, but of no family that is known here.
     #[error("`{}` is of no known model family: {seen}", path.display())]

@@ -20,9 +20,25 @@ pub enum Family {
     SdxlRefiner,
 }
 
+/// Width of a token that Stable Diffusion 1's text encoder makes.
+const SD1_CONTEXT: usize = 768;
+/// Width of a token that Stable Diffusion 2's text encoder makes.
+const SD2_CONTEXT: usize = 1024;
+
 impl Family {
     /// Every family.
     pub const ALL: [Self; 4] = [Self::Sd1, Self::Sd2, Self::Sdxl, Self::SdxlRefiner];
+
+    /// Stable Diffusion 1 or 2, which differ in their text encoder: by the width of the tokens that the UNet takes
+    /// from it. Where that is neither's, as in small models, the transformers tell: they are entered through
+    /// matrices since the second.
+    pub(crate) fn by_prompt(context: Option<usize>, linear_projections: bool) -> Self {
+        match (context, linear_projections) {
+            (Some(SD1_CONTEXT), _) => Self::Sd1,
+            (Some(SD2_CONTEXT), _) | (_, true) => Self::Sd2,
+            _ => Self::Sd1,
+        }
+    }
 
     /// The word for it in the plugin contract and in the daemon's answers.
     pub fn as_str(self) -> &'static str {

@@ -3,22 +3,29 @@
 //! What a model file is.
 //!
 //! Model files come from strangers, so everything here treats them as hostile: a file is checked completely
-//! when it is opened, and whatever is handed out afterwards are plain slices of the stated length. The
-//! backends read weights through [`TensorFile`] and [`Scope`]; the daemon lists models and finds out their
-//! family through [`Checkpoint`]. Nothing here computes, and nothing here executes what a file
-//! says: formats that can carry a program (pickles) are refused.
+//! when it is opened, and whatever is handed out afterwards are plain slices of the stated length. The daemon
+//! lists models and finds out their family through [`Checkpoint`], which reads headers and small files; only
+//! backends map weights, as a [`TensorSet`]. Nothing here computes, and nothing here executes what a file says:
+//! formats that can carry a program (pickles) are refused.
 #![deny(unsafe_code)]
 
+mod autoencoder;
+mod catalog;
 mod checkpoint;
 pub mod diffusers;
 mod error;
 mod family;
 mod header;
+mod listing;
+mod set;
+mod single;
 mod tensors;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, Layer, Layout};
 pub use error::Error;
 pub use family::Family;
+pub use listing::Listing;
 /// The number format of a tensor's values, in the words of the safetensors format.
 pub use safetensors::Dtype;
-pub use tensors::{Scope, Tensor, TensorFile};
+pub use set::{Scope, TensorSet};
+pub use tensors::{Tensor, TensorFile};

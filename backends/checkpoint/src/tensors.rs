@@ -3,8 +3,7 @@
 //! A safetensors file as named slices of memory.
 
 use std::{
-    fmt::Display,
-    fs::{self, File},
+    borrow::Cow,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +13,8 @@ use safetensors::Dtype;
 
 use crate::{
     Error,
-    header::{self, Header, Refusal},
+    header::{self, Header},
+    listing::{refused, regular_file},
 };
 
 /// One memory-mapped safetensors file. All its tensors have been checked to lie within it.
@@ -36,10 +36,7 @@ impl TensorFile {
     /// whatever its name, and [`Error::Damaged`] for everything that breaks the format or its limits.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let map = map(path)?;
-        let header = header::parse(&map).map_err(|refusal| match refusal {
-            Refusal::Unsafe(format) => Error::UnsafeFormat { path: path.to_owned(), format },
-            Refusal::Damaged(reason) => Error::Damaged { path: path.to_owned(), reason },
-        })?;
+        let header = header::parse(&map, map.len() as u64).map_err(|refusal| refused(path, refusal))?;
         Ok(Self { path: path.to_owned(), map, header })
     }
 
@@ -55,7 +52,12 @@ impl TensorFile {
             .ok_or_else(|| Error::MissingTensor { path: self.path.clone(), name: name.to_owned() })?;
         let (start, end) = info.data_offsets;
         let bytes = &self.map[self.header.data_start..][start..end];
-        Ok(Tensor { name: name.to_owned(), dtype: info.dtype, shape: info.shape.clone(), bytes })
+        Ok(Tensor {
+            name: name.to_owned(),
+            dtype: info.dtype,
+            shape: info.shape.clone(),
+            bytes: bytes.into(),
+        })
     }
 
     /// The names of all tensors, sorted.
@@ -66,6 +68,11 @@ impl TensorFile {
     /// Whether there is a tensor called `name`.
     pub fn contains(&self, name: &str) -> bool {
         self.header.tensors.contains_key(name)
+    }
+
+    /// Number format and shape of the tensor called `name`.
+    pub(crate) fn described(&self, name: &str) -> Option<(Dtype, &Vec<usize>)> {
+        self.header.tensors.get(name).map(|info| (info.dtype, &info.shape))
     }
 
     /// Bytes that all tensors take in the file together.
@@ -82,20 +89,11 @@ impl TensorFile {
 /// Maps a regular file that is not empty.
 #[allow(unsafe_code)]
 fn map(path: &Path) -> Result<Mmap, Error> {
-    let io = |source| Error::Io { path: path.to_owned(), source };
-    // Asked before opening: to open a pipe would wait for its writer.
-    let metadata = fs::metadata(path).map_err(io)?;
-    if !metadata.is_file() {
-        return Err(Error::NotAFile { path: path.to_owned() });
-    }
-    if metadata.len() == 0 {
-        return Err(Error::Damaged { path: path.to_owned(), reason: "it is empty".to_owned() });
-    }
-    let file = File::open(path).map_err(io)?;
+    let (file, _) = regular_file(path)?;
     // SAFETY: the map is read-only and private to this process, and `u8` has no invalid values. What cannot
     // be ruled out is another process that writes to the file or cuts it short under the map; `TensorFile`
     // states that this must not happen, and weights are only ever read in a process that may die of it.
-    unsafe { Mmap::map(&file) }.map_err(io)
+    unsafe { Mmap::map(&file) }.map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
 /// One tensor of an open file.
@@ -108,20 +106,24 @@ pub struct Tensor<'a> {
     /// The sizes, outermost first.
     pub shape: Vec<usize>,
     /// The values, row-major and little-endian; as many bytes as `shape` and `dtype` say, at any alignment.
-    pub bytes: &'a [u8],
+    pub bytes: Cow<'a, [u8]>,
 }
 
 impl Tensor<'_> {
     /// The values as `f32`, row-major.
     ///
     /// # Errors
-    /// [`Error::Dtype`] unless the format is F32, F16, BF16 or F64 (which is rounded).
+    /// [`Error::Dtype`] unless the format is F32, F16, BF16, F8_E4M3, F8_E5M2 or F64 (which is rounded).
     pub fn to_f32(&self) -> Result<Vec<f32>, Error> {
+        let bytes = &*self.bytes;
         match self.dtype {
-            Dtype::F32 => Ok(values(self.bytes, f32::from_le_bytes).collect()),
-            Dtype::F64 => Ok(values(self.bytes, |value| f64::from_le_bytes(value) as f32).collect()),
-            Dtype::F16 => Ok(widen(self.bytes, f16::from_le_bytes)),
-            Dtype::BF16 => Ok(widen(self.bytes, bf16::from_le_bytes)),
+            Dtype::F32 => Ok(values(bytes, f32::from_le_bytes).collect()),
+            Dtype::F64 => Ok(values(bytes, |value| f64::from_le_bytes(value) as f32).collect()),
+            Dtype::F16 => Ok(widen(bytes, f16::from_le_bytes)),
+            Dtype::BF16 => Ok(widen(bytes, bf16::from_le_bytes)),
+            Dtype::F8_E4M3 => Ok(bytes.iter().map(|bits| from_e4m3(*bits)).collect()),
+            // The upper half of a half-precision number.
+            Dtype::F8_E5M2 => Ok(bytes.iter().map(|bits| f16::from_le_bytes([0, *bits]).to_f32()).collect()),
             dtype => Err(Error::Dtype { name: self.name.clone(), dtype }),
         }
     }
@@ -149,49 +151,16 @@ where
     wide
 }
 
-/// A place in a file: the file with the beginning of the tensors' names, as the modules of a network nest.
-#[derive(Clone, Debug)]
-pub struct Scope<'a> {
-    file: &'a TensorFile,
-    /// Empty, or ends in a dot.
-    prefix: String,
-}
-
-impl<'a> Scope<'a> {
-    /// The whole file.
-    pub fn root(file: &'a TensorFile) -> Scope<'a> {
-        Scope { file, prefix: String::new() }
-    }
-
-    /// The module called `part` (a name or a number) within this one.
-    pub fn at(&self, part: impl Display) -> Scope<'a> {
-        Scope { file: self.file, prefix: format!("{}{part}.", self.prefix) }
-    }
-
-    /// This module's tensor `name`, which must have exactly the shape `shape`.
-    ///
-    /// # Errors
-    /// [`Error::MissingTensor`], [`Error::Shape`].
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'a>, Error> {
-        let tensor = self.file.tensor(&self.full_name(name))?;
-        if tensor.shape != shape {
-            return Err(Error::Shape {
-                path: self.file.path.clone(),
-                name: tensor.name,
-                found: tensor.shape,
-                expected: shape.to_vec(),
-            });
-        }
-        Ok(tensor)
-    }
-
-    /// Whether this module has a tensor `name`.
-    pub fn contains(&self, name: &str) -> bool {
-        self.file.contains(&self.full_name(name))
-    }
-
-    fn full_name(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
+/// The value of a number of eight bits with four of exponent and three of mantissa; it knows no infinity.
+///
+/// Source: Micikevicius et al. 2022, "FP8 Formats for Deep Learning", arXiv:2209.05433, table 1.
+fn from_e4m3(bits: u8) -> f32 {
+    let sign = if bits & 0x80 == 0 { 1.0 } else { -1.0 };
+    let (exponent, mantissa) = (i32::from(bits >> 3 & 0xf), f32::from(bits & 7));
+    match (exponent, bits & 7) {
+        (0xf, 7) => f32::NAN,
+        (0, _) => sign * mantissa * 2.0_f32.powi(-9),
+        _ => sign * (1.0 + mantissa / 8.0) * 2.0_f32.powi(exponent - 7),
     }
 }
 

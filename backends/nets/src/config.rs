@@ -5,11 +5,9 @@
 //! The files come from strangers. Everything that decides a size is bounded here before anything is
 //! computed from it, so that the rest of the crate can calculate with shapes freely.
 
-use std::{
-    fmt::Display,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Display, path::PathBuf};
 
+use alice_checkpoint::Checkpoint;
 use alice_plugin::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -32,15 +30,20 @@ pub(crate) enum PerLevel {
     Each(Vec<usize>),
 }
 
-/// The path of a configuration, for the sentences that refuse it.
+/// The path of a configuration, or of the file whose tensors stand for one, for the sentences that refuse it.
 pub(crate) struct ConfigFile {
     path: PathBuf,
 }
 
 impl ConfigFile {
-    /// The configuration of `component` (`unet`, `vae`, ...) of the model in the directory `model`.
-    pub(crate) fn new(model: &Path, component: &str) -> Self {
-        Self { path: model.join(component).join("config.json") }
+    /// The configuration of `component` (`unet`, `vae`, ...) of the model `checkpoint`.
+    pub(crate) fn of(checkpoint: &Checkpoint, component: &str) -> Self {
+        Self::new(checkpoint.config_path(component))
+    }
+
+    /// The configuration at `path`.
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
     }
 
     /// `BadModel`: the value makes no sense.
@@ -144,7 +147,7 @@ mod tests {
     use super::*;
 
     fn file() -> ConfigFile {
-        ConfigFile::new(Path::new("model"), "unet")
+        ConfigFile::new("model/unet/config.json")
     }
 
     fn keys(json: &str) -> OtherKeys {

@@ -7,7 +7,7 @@
 
 use std::{cell::Cell, fmt::Display};
 
-use alice_checkpoint::{Scope, Tensor, TensorFile};
+use alice_checkpoint::{Scope, Tensor, TensorSet};
 use alice_plugin::{Error, Result};
 
 use crate::{
@@ -48,9 +48,9 @@ impl Pointwise {
 }
 
 impl<'a, O: Ops> Weights<'a, O> {
-    /// All of `file`.
-    pub(crate) fn new(ops: &'a O, file: &'a TensorFile, loading: &'a Loading<'a>) -> Self {
-        Self { ops, scope: Scope::root(file), loading }
+    /// All of a network's `tensors`.
+    pub(crate) fn new(ops: &'a O, tensors: &'a TensorSet, loading: &'a Loading<'a>) -> Self {
+        Self { ops, scope: Scope::root(tensors), loading }
     }
 
     /// The part called `name` (or numbered so) within this one; dots go further down.

@@ -8,7 +8,12 @@ use alice_plugin::{Description, LoadRequest};
 /// Bytes that the weights will take in the number format in which they will be loaded; 0 for files that cannot be
 /// read, about which loading them will say more.
 pub(super) fn expected(request: &LoadRequest, backend: &Description) -> u64 {
-    let Ok(checkpoint) = Checkpoint::open(request.files.path()) else { return 0 };
+    let checkpoint = Checkpoint::open(request.files.path());
+    let checkpoint = match (checkpoint, &request.vae) {
+        (Ok(checkpoint), Some(vae)) => checkpoint.with_vae(vae),
+        (checkpoint, _) => checkpoint,
+    };
+    let Ok(checkpoint) = checkpoint else { return 0 };
     let components = checkpoint.components().unwrap_or_default();
     let values: u64 = components.iter().map(|component| checkpoint.values(component).unwrap_or(0)).sum();
     values.saturating_mul(bytes_of_value(request, backend))

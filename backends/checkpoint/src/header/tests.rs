@@ -6,6 +6,14 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Reads a whole file as the daemon does, which must see the same as a backend that maps it.
+fn parse(file: &[u8]) -> Result<Header, Refusal> {
+    let mapped = super::parse(file, file.len() as u64);
+    let read = read(file, file.len() as u64).unwrap();
+    assert_eq!(mapped.as_ref().err(), read.as_ref().err());
+    mapped
+}
+
 /// A file with the given JSON, correctly announced, and `data` zeros.
 fn file(json: &str, data: usize) -> Vec<u8> {
     let mut file = (json.len() as u64).to_le_bytes().to_vec();
@@ -207,6 +215,30 @@ fn a_sound_file_that_begins_like_a_pickle_is_accepted() {
 fn a_git_lfs_pointer_is_recognised() {
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
     assert!(damage_of(pointer).contains("git lfs pull"));
+}
+
+#[test]
+fn a_web_page_and_a_file_of_another_format_are_recognised() {
+    assert!(damage_of(b"\n<!DOCTYPE html><html><body>Please log in").contains("web page"));
+    assert!(damage_of(b"GGUF\x03\x00\x00\x00\x00\x00\x00\x00").contains("GGUF"));
+}
+
+#[test]
+fn short_notes_are_kept_and_everything_else_beside_the_tensors_is_passed_over() {
+    let long = "x".repeat(1025);
+    let json = format!(
+        r#"{{"__metadata__":{{"modelspec.prediction_type":"v","long":"{long}","number":1,"deep":{{"a":["b"]}},
+            "list":["c"],"no":null,"yes":true,"{long}":"name"}}}}"#
+    );
+    let notes = parse(&file(&json, 0)).unwrap().notes;
+    assert_eq!(notes.into_iter().collect::<Vec<_>>(), [("modelspec.prediction_type".into(), "v".into())]);
+    for other in ["[1]", "1", "-1", "1.5", "null", "true", r#""text""#] {
+        let notes = parse(&file(&format!(r#"{{"__metadata__":{other}}}"#), 0)).unwrap().notes;
+        assert!(notes.is_empty(), "{other}");
+    }
+    let many: Vec<_> = (0..2000).map(|i| format!(r#""{i}":"""#)).collect();
+    let json = format!(r#"{{"__metadata__":{{{}}}}}"#, many.join(","));
+    assert_eq!(parse(&file(&json, 0)).unwrap().notes.len(), 1024);
 }
 
 /// What must hold of every file that is accepted: its tensors tile its data.

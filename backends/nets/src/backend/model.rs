@@ -51,6 +51,10 @@ impl<O: Ops> Model<O> {
         let path = request.files.path();
         let family: Family = request.family.parse().map_err(Error::unsupported)?;
         let checkpoint = Checkpoint::open(path).map_err(bad_model)?;
+        let checkpoint = match &request.vae {
+            Some(vae) => checkpoint.with_vae(vae).map_err(bad_model)?,
+            None => checkpoint,
+        };
         let found = checkpoint.family();
         if found != family {
             let message = format!("`{}` is a model of family {found}, not {family}", path.display());
@@ -86,7 +90,7 @@ impl<O: Ops> Model<O> {
 impl Plans {
     fn read(checkpoint: &Checkpoint) -> Result<Self> {
         let unet: UnetConfig = checkpoint.config("unet").map_err(bad_model)?;
-        let unet = unet.plan(&ConfigFile::new(checkpoint.path(), "unet"))?;
+        let unet = unet.plan(&ConfigFile::of(checkpoint, "unet"))?;
         let pools = unet.added.is_some();
         let encoders = checkpoint.text_encoders().map_err(bad_model)?;
         let encoder =
@@ -101,7 +105,7 @@ impl Plans {
 
     /// Passes when the encoders' tokens can be joined and are those that the denoiser takes.
     fn check_prompts(&self, checkpoint: &Checkpoint) -> Result<()> {
-        let file = |component| ConfigFile::new(checkpoint.path(), component);
+        let file = |component| ConfigFile::of(checkpoint, component);
         let width = self.encoders.iter().map(|(_, clip)| clip.width).sum::<usize>();
         if self.unet.context != width {
             let why = format_args!("the text encoders' `hidden_size` is {width} together");
@@ -119,7 +123,7 @@ impl Plans {
 
     /// What the denoiser takes beside latent, timestep and prompt.
     fn inputs(&self, checkpoint: &Checkpoint) -> Result<Vec<InputInfo>> {
-        let file = ConfigFile::new(checkpoint.path(), "unet");
+        let file = ConfigFile::of(checkpoint, "unet");
         let mut inputs = Vec::new();
         if let Some(added) = self.unet.added {
             let shape = vec![self.sizes(&file, added)? as u32];
@@ -167,7 +171,7 @@ fn encoder_plan(checkpoint: &Checkpoint, encoder: &TextEncoder, pools: bool) -> 
         Family::Sdxl | Family::SdxlRefiner => Heard::BeforeLast,
     };
     let config: ClipConfig = checkpoint.config(encoder.component).map_err(bad_model)?;
-    let file = ConfigFile::new(checkpoint.path(), encoder.component);
+    let file = ConfigFile::of(checkpoint, encoder.component);
     config.plan(&file, heard, pools && encoder.projection)
 }
 

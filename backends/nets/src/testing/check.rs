@@ -302,7 +302,7 @@ fn in_file<T>(arrays: &[&Array], dtype: Dtype, build: impl Fn(&[Weight<'_>]) -> 
     let mut weights = Vec::new();
     for (array, bytes) in arrays.iter().zip(&bytes) {
         let (name, shape) = ("weight".to_owned(), array.shape.clone());
-        weights.push(Weight { name, dtype, shape, bytes: &bytes[1..] });
+        weights.push(Weight { name, dtype, shape, bytes: bytes[1..].into() });
     }
     build(&weights).expect("a layer can be built")
 }

@@ -34,7 +34,7 @@ impl VaePlan {
     /// `BadModel` for a file that cannot be read and for values that make no sense, `Unsupported` for those
     /// that this crate does not do.
     pub(crate) fn read(checkpoint: &Checkpoint) -> Result<Self> {
-        let file = ConfigFile::new(checkpoint.path(), "vae");
+        let file = ConfigFile::of(checkpoint, "vae");
         let kind: Kind = checkpoint.config("vae").map_err(bad_model)?;
         if kind.class_name == "AutoencoderTiny" {
             let config: TinyConfig = checkpoint.config("vae").map_err(bad_model)?;

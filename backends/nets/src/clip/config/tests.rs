@@ -2,8 +2,6 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Published configurations and hostile ones.
 
-use std::path::Path;
-
 use alice_plugin::ErrorKind;
 use serde_json::{Value, json};
 
@@ -37,7 +35,7 @@ fn plan(key: &str, value: Value) -> Result<ClipPlan> {
     config[key] = value;
     let config =
         ClipConfig::deserialize(config).map_err(|error| alice_plugin::Error::bad_model(error.to_string()))?;
-    config.plan(&ConfigFile::new(Path::new("model"), "text_encoder"), Heard::Last, true)
+    config.plan(&ConfigFile::new("model/text_encoder/config.json"), Heard::Last, true)
 }
 
 #[test]

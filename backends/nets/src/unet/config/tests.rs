@@ -2,8 +2,6 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Published configurations and hostile ones.
 
-use std::path::Path;
-
 use alice_plugin::ErrorKind;
 use serde_json::{Value, json};
 
@@ -39,7 +37,7 @@ fn published() -> Value {
 fn plan(config: Value) -> Result<UnetPlan> {
     let config =
         UnetConfig::deserialize(config).map_err(|error| alice_plugin::Error::bad_model(error.to_string()))?;
-    config.plan(&ConfigFile::new(Path::new("model"), "unet"))
+    config.plan(&ConfigFile::new("model/unet/config.json"))
 }
 
 fn with(key: &str, value: Value) -> Value {

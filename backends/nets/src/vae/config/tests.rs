@@ -2,8 +2,6 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Published configurations and hostile ones.
 
-use std::path::Path;
-
 use alice_plugin::ErrorKind;
 use serde_json::{Value, json};
 
@@ -34,7 +32,7 @@ fn plan(key: &str, value: Value) -> Result<KlPlan> {
     config[key] = value;
     let config =
         KlConfig::deserialize(config).map_err(|error| alice_plugin::Error::bad_model(error.to_string()))?;
-    config.plan(&ConfigFile::new(Path::new("model"), "vae"))
+    config.plan(&ConfigFile::new("model/vae/config.json"))
 }
 
 #[test]

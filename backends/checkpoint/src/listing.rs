@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! What a safetensors file says that it holds. Read plainly: a mapped file that is cut short ends the process
+//! that looks at it, and the daemon looks at every file that somebody puts among the models.
+
+use std::{
+    fs::{self, File},
+    io::{Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use safetensors::Dtype;
+
+use crate::{
+    Error, Tensor,
+    header::{self, Header, Refusal},
+};
+
+/// The checked header of a safetensors file.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    path: PathBuf,
+    header: Header,
+    bytes: u64,
+}
+
+impl Listing {
+    /// Reads the header of the file at `path` (symbolic links are followed) and checks it completely.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::NotAFile`], [`Error::UnsafeFormat`] for a pickle or an archive of pickles
+    /// whatever its name, and [`Error::Damaged`] for everything that breaks the format or its limits.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let (file, bytes) = regular_file(path)?;
+        let header = header::read(file, bytes)
+            .map_err(|source| Error::Io { path: path.to_owned(), source })?
+            .map_err(|refusal| refused(path, refusal))?;
+        Ok(Self { path: path.to_owned(), header, bytes })
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.header.tensors.keys().map(String::as_str)
+    }
+
+    /// Whether there is a tensor called `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.header.tensors.contains_key(name)
+    }
+
+    /// The sizes of the tensor called `name`, outermost first.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.header.tensors.get(name).map(|info| info.shape.as_slice())
+    }
+
+    /// The number format of the tensor called `name`.
+    pub fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.header.tensors.get(name).map(|info| info.dtype)
+    }
+
+    /// The short note `name` of the free text (`__metadata__`).
+    pub fn note(&self, name: &str) -> Option<&str> {
+        self.header.notes.get(name).map(String::as_str)
+    }
+
+    /// Bytes of the whole file.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The values of the small tensor called `name`; `None` when there is none, or none of real numbers of at
+    /// most `most` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also when the file has become shorter.
+    pub fn small(&self, name: &str, most: usize) -> Result<Option<Vec<f32>>, Error> {
+        let Some(info) = self.header.tensors.get(name) else { return Ok(None) };
+        let (start, end) = info.data_offsets;
+        if end - start > most {
+            return Ok(None);
+        }
+        let io = |source| Error::Io { path: self.path.clone(), source };
+        let (mut file, mut bytes) = (File::open(&self.path).map_err(io)?, vec![0; end - start]);
+        let place = (self.header.data_start + start) as u64;
+        file.seek(SeekFrom::Start(place)).and_then(|_| file.read_exact(&mut bytes)).map_err(io)?;
+        let (name, shape) = (name.to_owned(), info.shape.clone());
+        Ok(Tensor { name, dtype: info.dtype, shape, bytes: bytes.into() }.to_f32().ok())
+    }
+}
+
+/// Opens a regular file that is not empty; with its size in bytes.
+pub(crate) fn regular_file(path: &Path) -> Result<(File, u64), Error> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    // Asked before opening: to open a pipe would wait for its writer.
+    let metadata = fs::metadata(path).map_err(io)?;
+    if !metadata.is_file() {
+        return Err(Error::NotAFile { path: path.to_owned() });
+    }
+    if metadata.len() == 0 {
+        return Err(Error::Damaged { path: path.to_owned(), reason: "it is empty".to_owned() });
+    }
+    Ok((File::open(path).map_err(io)?, metadata.len()))
+}
+
+/// A refusal of the file at `path`.
+pub(crate) fn refused(path: &Path, refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Unsafe(format) => Error::UnsafeFormat { path: path.to_owned(), format },
+        Refusal::Damaged(reason) => Error::Damaged { path: path.to_owned(), reason },
+    }
+}
