@@ -40,7 +40,6 @@ pub(crate) struct Entry {
 
 /// From what a file stores to what a network uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "single files need them"))]
 pub(crate) enum Change {
     /// The values in their order; the shape may be another one of as many values.
     None,

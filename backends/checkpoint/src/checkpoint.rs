@@ -205,7 +205,8 @@ impl Checkpoint {
         Ok(self.catalog(component)?.layers(component))
     }
 
-    fn catalog(&self, component: &str) -> Result<Catalog, Error> {
+    /// Where the tensors of a network are.
+    pub(crate) fn catalog(&self, component: &str) -> Result<Catalog, Error> {
         match (&self.source, &self.vae) {
             (_, Some(vae)) if component == "vae" => vae.catalog(),
             (Source::Directory(directory), _) => directory.catalog(component),
