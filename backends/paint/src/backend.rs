@@ -243,7 +243,7 @@ impl Backend for Paint {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use alice_plugin::{ModelFiles, TextChunk, Uncontrolled};
     use serde_json::json;
@@ -307,6 +307,30 @@ mod tests {
         assert_eq!(error.kind, ErrorKind::OutOfMemory);
         paint.unload(model).unwrap();
         assert!(paint.load(&request, &Uncontrolled).is_ok());
+    }
+
+    #[test]
+    fn a_single_file_stands_for_the_published_model_of_its_family() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let load = |path: &Path, family: &str| {
+            let files = ModelFiles::SingleFile { path: path.to_owned() };
+            let request =
+                LoadRequest { files, family: family.into(), vae: None, dtype: "auto".into(), device: 0 };
+            let loaded = Paint::new(&json!({})).unwrap().load(&request, &Uncontrolled);
+            loaded.map(|(_, info)| info)
+        };
+        for (family, widths, sizes) in [
+            ("sd1", &[768][..], None),
+            ("sd2", &[1024], None),
+            ("sdxl", &[768, 1280], Some(6)),
+            ("sdxl_refiner", &[1280], Some(5)),
+        ] {
+            let info = load(file.path(), family).unwrap();
+            let found: Vec<_> = info.text_encoders.iter().map(|encoder| encoder.hidden_size).collect();
+            assert_eq!((found.as_slice(), info.latent_channels), (widths, 4), "{family}");
+            assert_eq!(info.inputs.first().map(|input| input.shape[0]), sizes, "{family}");
+        }
+        assert_eq!(load(Path::new("/nowhere"), "sd1").unwrap_err().kind, ErrorKind::BadModel);
     }
 
     #[test]

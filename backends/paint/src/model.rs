@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! A "loaded" model: the numbers out of its directory that a caller can notice, and no weights.
+//! A "loaded" model: the numbers out of its directory, or of its family, that a caller can notice, and no weights.
 
 use std::fs;
-use std::io::ErrorKind::NotFound;
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::Path;
 
 use alice_plugin::{Control, Error, InputInfo, LoadRequest, ModelFiles, ModelInfo, Result, TextEncoderInfo};
@@ -54,20 +54,23 @@ impl Default for TextConfig {
 
 impl Model {
     /// Reads the directory's configurations. Files that are missing stand for Stable Diffusion 1's; only
-    /// `model_index.json` must be there.
+    /// `model_index.json` must be there. Of a single file nothing is read: it stands for the published model of its
+    /// family.
     pub(crate) fn load(request: &LoadRequest, control: &dyn Control) -> Result<Self> {
-        let ModelFiles::Diffusers { path } = &request.files else {
-            return Err(Error::unsupported("paint reads directories only"));
-        };
-        let index = path.join("model_index.json");
-        if !index.is_file() {
-            return Err(Error::bad_model(format!("`{}` does not exist", index.display())));
-        }
+        let path = request.files.path();
         control.progress(0, 3)?;
-        let unet: UnetConfig = config(path, "unet/config.json")?;
-        control.progress(1, 3)?;
-        let text_encoders = text_encoders(path)?;
+        let (unet, text_encoders) = match &request.files {
+            ModelFiles::Diffusers { path } => {
+                require(&path.join("model_index.json"))?;
+                (config(path, "unet/config.json")?, text_encoders(path)?)
+            }
+            ModelFiles::SingleFile { path } => {
+                require(path)?;
+                published(&request.family)
+            }
+        };
         control.progress(2, 3)?;
+        // Beside a single file there is none, so its schedule is that of all families.
         let schedule: ScheduleConfig = config(path, "scheduler/scheduler_config.json")?;
         control.progress(3, 3)?;
         let bad = |what| Error::bad_model(format!("`{}` has {what}", path.display()));
@@ -89,6 +92,35 @@ impl Model {
     }
 }
 
+/// Passes for a file that is there.
+fn require(path: &Path) -> Result<()> {
+    match path.is_file() {
+        true => Ok(()),
+        false => Err(Error::bad_model(format!("`{}` does not exist", path.display()))),
+    }
+}
+
+/// The numbers of the published model of a family; one that is not known has those of Stable Diffusion 1.
+fn published(family: &str) -> (UnetConfig, Vec<TextEncoderInfo>) {
+    let (widths, is_xl): (&[u32], bool) = match family {
+        "sd2" => (&[1024], false),
+        "sdxl" => (&[768, 1280], true),
+        "sdxl_refiner" => (&[1280], true),
+        _ => (&[768], false),
+    };
+    let addition_embed_type = is_xl.then(|| "text_time".to_owned());
+    let encoder = |width: &u32| info(TextConfig { hidden_size: *width, ..TextConfig::default() });
+    (UnetConfig { addition_embed_type, ..UnetConfig::default() }, widths.iter().map(encoder).collect())
+}
+
+fn info(text: TextConfig) -> TextEncoderInfo {
+    TextEncoderInfo {
+        context_length: text.max_position_embeddings,
+        vocab_size: text.vocab_size,
+        hidden_size: text.hidden_size,
+    }
+}
+
 /// The text encoders that have a directory; one like Stable Diffusion 1's when there is none.
 fn text_encoders(path: &Path) -> Result<Vec<TextEncoderInfo>> {
     let mut files = ["text_encoder/config.json", "text_encoder_2/config.json"].to_vec();
@@ -96,11 +128,6 @@ fn text_encoders(path: &Path) -> Result<Vec<TextEncoderInfo>> {
     if files.is_empty() {
         files.push("text_encoder/config.json");
     }
-    let info = |text: TextConfig| TextEncoderInfo {
-        context_length: text.max_position_embeddings,
-        vocab_size: text.vocab_size,
-        hidden_size: text.hidden_size,
-    };
     files.into_iter().map(|file| config(path, file).map(info)).collect()
 }
 
@@ -124,7 +151,8 @@ fn config<T: DeserializeOwned + Default>(directory: &Path, file: &str) -> Result
     let bad = |reason: String| Error::bad_model(format!("`{}`: {reason}", path.display()));
     match fs::read(&path) {
         Ok(text) => serde_json::from_slice(&text).map_err(|error| bad(error.to_string())),
-        Err(error) if error.kind() == NotFound => Ok(T::default()),
+        // A path through a file is no place either.
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(T::default()),
         Err(error) => Err(bad(error.to_string())),
     }
 }

@@ -286,3 +286,115 @@ fn both_ways_of_keeping_a_vocabulary_are_found() {
     assert_eq!(files.vocabulary, Vocabulary::Merges { vocab: b"v".to_vec(), merges: b"m".to_vec() });
     assert_eq!((files.config, files.special_tokens), (None, Some(b"s".to_vec())));
 }
+
+/// Two shards of a VAE with the index `index` says.
+fn sharded(index: &Value) -> Model {
+    let model = Model::new();
+    model.tensors("vae/diffusion_pytorch_model-00001-of-00002.safetensors", &[("a", &[1]), ("b", &[2])]);
+    model
+        .tensors("vae/diffusion_pytorch_model-00002-of-00002.safetensors", &[("c", &[3]), ("unnamed", &[4])]);
+    model.write("vae/diffusion_pytorch_model.safetensors.index.json", &index.to_string());
+    model
+}
+
+/// An index that says where `a`, `b` and `c` are, and `c` in the file `third`.
+fn shard_index(third: &str) -> Value {
+    let first = "diffusion_pytorch_model-00001-of-00002.safetensors";
+    json!({"metadata": {"total_size": 6}, "weight_map": {"a": first, "b": first, "c": third}})
+}
+
+#[test]
+fn weights_in_several_files_are_one_set() {
+    let model = sharded(&shard_index("diffusion_pytorch_model-00002-of-00002.safetensors"));
+    let catalog = model.open().catalog("vae").unwrap();
+    assert_eq!(catalog.values(), 6);
+    let set = crate::TensorSet::open(catalog).unwrap();
+    assert_eq!(
+        set.names().collect::<Vec<_>>(),
+        ["a", "b", "c"],
+        "the index says what belongs to the network"
+    );
+    assert_eq!(set.tensor("c").unwrap().shape, [3]);
+    model.tensors("vae/diffusion_pytorch_model.safetensors", &[("whole", &[1])]);
+    assert!(model.has("vae", "whole"), "one file is preferred");
+}
+
+#[test]
+fn an_index_leads_nowhere_but_to_the_files_beside_it() {
+    for outside in [
+        "../unet/diffusion_pytorch_model.safetensors",
+        "/etc/passwd.safetensors",
+        "..",
+        ".",
+        "",
+        "sub/file.safetensors",
+        "a\\b.safetensors",
+        "diffusion_pytorch_model.bin",
+    ] {
+        let error = sharded(&shard_index(outside)).open().catalog("vae").unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{outside}: {error}");
+    }
+    let gone = sharded(&shard_index("diffusion_pytorch_model-00003-of-00002.safetensors"));
+    let message = gone.open().catalog("vae").unwrap_err().to_string();
+    assert!(message.contains("00003") && message.contains("download"), "{message}");
+    let elsewhere = sharded(&shard_index("diffusion_pytorch_model-00001-of-00002.safetensors"));
+    assert!(matches!(elsewhere.open().catalog("vae"), Err(Error::MissingTensor { .. })));
+}
+
+#[test]
+fn an_index_that_is_none_or_too_long_is_refused() {
+    for index in [json!([]), json!({}), json!({"weight_map": {"a": 1}}), json!({"weight_map": ["a"]})] {
+        assert!(matches!(sharded(&index).open().catalog("vae"), Err(Error::Json { .. })), "{index}");
+    }
+    let model = sharded(&json!({"weight_map": {"a": "x".repeat(9 << 20)}}));
+    assert!(matches!(model.open().catalog("vae"), Err(Error::TooLarge { .. })));
+    let many: serde_json::Map<_, _> =
+        (0..1100).map(|index| (index.to_string(), json!(format!("{index}.safetensors")))).collect();
+    let model = sharded(&json!({ "weight_map": many }));
+    for index in 0..1100 {
+        let tensor = index.to_string();
+        model.tensors(&format!("vae/{index}.safetensors"), &[(tensor.as_str(), &[1])]);
+    }
+    let message = model.open().catalog("vae").unwrap_err().to_string();
+    assert!(message.contains("more than 1024"), "{message}");
+}
+
+#[test]
+fn variants_are_taken_in_the_order_of_their_precision() {
+    let model = Model::new();
+    model.tensors("unet/diffusion_pytorch_model.bf16.safetensors", &[("bf16", &[1])]);
+    model.remove("unet/diffusion_pytorch_model.safetensors");
+    for variant in ["bf16", "fp16", "fp32"] {
+        model.tensors(&format!("unet/diffusion_pytorch_model.{variant}.safetensors"), &[(variant, &[1])]);
+        assert!(model.has("unet", variant));
+    }
+    model.write(
+        "unet/diffusion_pytorch_model.safetensors.index.json",
+        &json!({"weight_map": {"shard": "s.safetensors"}}).to_string(),
+    );
+    model.tensors("unet/s.safetensors", &[("shard", &[1])]);
+    assert!(model.has("unet", "shard"), "shards of full precision come before variants");
+    let half = Model::new();
+    half.write(
+        "text_encoder/model.safetensors.index.fp16.json",
+        &json!({"weight_map": {"half": "model.fp16-00001-of-00001.safetensors"}}).to_string(),
+    );
+    half.tensors("text_encoder/model.fp16-00001-of-00001.safetensors", &[("half", &[1])]);
+    assert!(half.has("text_encoder", "half"));
+}
+
+#[test]
+fn a_text_encoders_tensors_have_the_module_around_them_whichever_the_file_has() {
+    let model = Model::new();
+    let layer = "encoder.layers.0.mlp.fc1.weight";
+    model.tensors("text_encoder/model.safetensors", &[("final_layer_norm.weight", &[1]), (layer, &[2, 3])]);
+    let bare = model.open().catalog("text_encoder").unwrap().layers("text_encoder");
+    let around = format!("text_model.{layer}");
+    model.tensors(
+        "text_encoder/model.safetensors",
+        &[("text_model.final_layer_norm.weight", &[1]), (around.as_str(), &[2, 3])],
+    );
+    assert_eq!(model.open().catalog("text_encoder").unwrap().layers("text_encoder"), bare);
+    let module = "text_model.encoder.layers.0.mlp.fc1".to_owned();
+    assert_eq!(bare, [crate::Layer { component: "text_encoder", module, shape: vec![2, 3] }]);
+}

@@ -6,6 +6,7 @@ mod fixtures;
 mod inputs;
 mod micro;
 mod refusals;
+mod single;
 
 use std::{cell::Cell, path::PathBuf};
 
