@@ -51,7 +51,7 @@ pub(crate) fn check(bytes: &[u8]) {
 }
 
 /// A refusal is for a log of one line each.
-fn is_a_sentence(text: &str) {
+pub(crate) fn is_a_sentence(text: &str) {
     assert!(text.len() <= LONGEST_SENTENCE, "a refusal of {} bytes", text.len());
     assert!(!text.contains(char::is_control), "a control character in {text:?}");
 }
