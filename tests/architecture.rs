@@ -130,6 +130,19 @@ fn the_daemon_and_its_pure_part_link_no_tensor_library() {
 }
 
 #[test]
+fn the_daemon_maps_no_files() {
+    // A mapped file that is cut short ends the process. Conformance is a command of its own.
+    let conformance = root().join("host/src/conformance");
+    for path in sources(&root().join("host/src")).into_iter().filter(|path| !path.starts_with(&conformance)) {
+        for line in code(&path) {
+            for mapping in ["TensorFile", "TensorSet", ".weights("] {
+                assert!(!line.contains(mapping), "{}: `{mapping}` maps a file", path.display());
+            }
+        }
+    }
+}
+
+#[test]
 fn the_samplers_know_no_files_clocks_or_threads() {
     for path in sources(&root().join("host/diffusion/src")) {
         for line in code(&path) {

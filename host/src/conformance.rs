@@ -64,7 +64,7 @@ pub struct Check {
 /// A model to check with.
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// A directory in the diffusers layout.
+    /// A directory in the diffusers layout, or a single file.
     pub directory: PathBuf,
     /// Its family, as [`alice_plugin::LoadRequest::family`] has it.
     pub family: String,

@@ -94,7 +94,8 @@ impl SingleFile {
         }
         let scheduler = scheduler::config(&listing, family, denoiser.input)?;
         networks.insert("unet", denoiser.network(family, pooled).map_err(unknown)?);
-        if listing.names().any(|name| name.starts_with(VAE)) {
+        let halves = ["encoder.", "decoder."].map(|half| format!("{VAE}{half}"));
+        if listing.names().any(|name| halves.iter().any(|half| name.starts_with(half))) {
             networks.insert("vae", vae::read(Moves::new(&listing, VAE), family)?);
         }
         Ok(Self { path: path.to_owned(), family, networks, scheduler })

@@ -3,6 +3,7 @@
 //! A running instance with a model on it, and small calls that make sense for any model.
 
 use std::cell::Cell;
+use std::path::Path;
 
 use alice_plugin::load::PluginBackend;
 use alice_plugin::{
@@ -88,12 +89,18 @@ pub fn request(subject: &Subject<'_>, description: &Description) -> Verdict<Load
         return Err(Stop::Skipped(format!("it does not load models of the family {}", model.family)));
     }
     Ok(LoadRequest {
-        files: ModelFiles::Diffusers { path: model.directory.clone() },
+        files: files(&model.directory),
         family: model.family.clone(),
         vae: None,
         dtype: "auto".into(),
         device: device.index,
     })
+}
+
+/// The model at `path`: one file, or a directory in the diffusers layout.
+pub fn files(path: &Path) -> ModelFiles {
+    let path = path.to_owned();
+    if path.is_file() { ModelFiles::SingleFile { path } } else { ModelFiles::Diffusers { path } }
 }
 
 impl Bench {

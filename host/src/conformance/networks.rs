@@ -12,13 +12,13 @@ use std::path::Path;
 use alice_checkpoint::Checkpoint;
 use alice_plugin::load::{Plugin, PluginBackend};
 use alice_plugin::{
-    Backend, ConditioningHandle, DecodeOptions, DenoiseRow, ErrorKind, LatentShape, LoadRequest, ModelFiles,
-    ModelHandle, ModelInfo, TextChunk, TextPart, TextRequest, Uncontrolled,
+    Backend, ConditioningHandle, DecodeOptions, DenoiseRow, ErrorKind, LatentShape, LoadRequest, ModelHandle,
+    ModelInfo, TextChunk, TextPart, TextRequest, Uncontrolled,
 };
 use anyhow::Context;
 use serde_json::Value;
 
-use super::bench::Input;
+use super::bench::{self, Input};
 use super::reference::{self, Batch, Denoise, Reference, Row, Text};
 use super::{Check, Level, Outcome};
 
@@ -98,7 +98,7 @@ struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// Loads the model and encodes every prompt.
     fn load(mut backend: PluginBackend, family: &str, reference: &'a Reference) -> anyhow::Result<Self> {
-        let files = ModelFiles::Diffusers { path: reference.model.clone() };
+        let files = bench::files(&reference.model);
         let request = LoadRequest { files, family: family.into(), vae: None, dtype: "f32".into(), device: 0 };
         let (model, info) = backend.load(&request, &Uncontrolled)?;
         let mut texts = BTreeMap::new();

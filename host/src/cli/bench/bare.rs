@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use alice_diffusion::{LatentShape as SamplerShape, Noise};
 use alice_plugin::load::{Plugin, PluginBackend};
 use alice_plugin::{
-    Backend, ConditioningHandle, DecodeOptions, DenoiseRow, LatentShape, LoadRequest, ModelFiles,
-    ModelHandle, ModelInfo, NamedTensor, TextChunk, TextRequest, Uncontrolled,
+    Backend, ConditioningHandle, DecodeOptions, DenoiseRow, LatentShape, LoadRequest, ModelHandle, ModelInfo,
+    NamedTensor, TextChunk, TextRequest, Uncontrolled,
 };
 use anyhow::Context;
 use serde_json::Value;
 
 use super::report::Times;
 use crate::draft::Request;
+use crate::generate;
 
 /// An instance of the backend with the model on it.
 pub(super) struct Bare {
@@ -44,13 +45,7 @@ impl Bare {
         dtype: &str,
     ) -> anyhow::Result<Self> {
         let model = &request.model;
-        let load = LoadRequest {
-            files: ModelFiles::Diffusers { path: model.path.clone() },
-            family: model.family.as_str().to_owned(),
-            vae: None,
-            dtype: dtype.to_owned(),
-            device: 0,
-        };
+        let load = LoadRequest { dtype: dtype.to_owned(), ..generate::load_request(model) };
         let mut backend = plugin.start(options)?;
         let began = Instant::now();
         let (handle, info) = backend
