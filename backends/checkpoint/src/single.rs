@@ -33,6 +33,8 @@ mod unet;
 pub(crate) mod vae;
 
 const UNET: &str = "model.diffusion_model.";
+/// What every denoiser of Stable Diffusion begins with, and those of later models do not.
+const UNET_BLOCKS: &str = "model.diffusion_model.input_blocks.0.";
 const VAE: &str = "first_stage_model.";
 
 /// Parts of training that some files keep: averaged weights, losses, noise levels, and a placeholder for words.
@@ -159,8 +161,11 @@ fn encoders(family: Family) -> Vec<TextEncoder> {
 /// Passes for a file that holds a denoiser and nothing that would be left out without a word; the networks
 /// themselves are looked at later.
 fn check_whole(listing: &Listing) -> Result<(), String> {
-    if !listing.names().any(|name| name.starts_with(UNET)) {
+    let Some(denoiser) = listing.names().find(|name| name.starts_with(UNET)) else {
         return Err(what_instead(listing));
+    };
+    if !listing.names().any(|name| name.starts_with(UNET_BLOCKS)) {
+        return Err(format!("its denoiser is of another build than Stable Diffusion's, with {denoiser:?}"));
     }
     if let Some(mark) = EDM.iter().find(|mark| listing.contains(mark)) {
         return Err(format!("it is trained on another kind of noise, as its tensor {mark:?} says"));

@@ -7,7 +7,7 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use alice_checkpoint::TensorFile;
+use alice_checkpoint::{Checkpoint, TensorFile, TensorSet};
 
 /// The largest header accepted by the library.
 const HEADER_BYTES: usize = 16 << 20;
@@ -49,6 +49,10 @@ fn the_worst_headers_cost_a_bounded_amount_of_memory() {
     assert!(TensorFile::open(&path).unwrap_err().to_string().contains("more than"));
     write_filled(&path, "{", r#""__metadata__":0}"#, |i| entry(&format!("{i:0300}")));
     TensorFile::open(&path).unwrap();
+    let names = TensorSet::of_file(&path).unwrap().names().count();
+    assert!(names > 30_000, "{names}");
+    write_filled(&path, "{", r#""__metadata__":0}"#, |i| entry(&format!("model.diffusion_model.{i:0300}")));
+    assert!(Checkpoint::open(&path).unwrap_err().to_string().contains("another build"));
 
     // The files themselves are mapped and counted, and the test has held each of them in memory twice.
     let peak = peak_mib();

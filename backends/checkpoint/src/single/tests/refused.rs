@@ -57,6 +57,8 @@ fn what_lies_among_models_and_is_none_is_called_by_its_name() {
         (&["emb_params"], "embedding"),
         (&["clip_g", "clip_l"], "embedding"),
         (&["decoder.conv_in.weight", "encoder.conv_in.weight"], "autoencoder"),
+        (&["model.diffusion_model.joint_blocks.0.x_block.mlp.fc1.weight"], "another build"),
+        (&["model.diffusion_model.double_blocks.0.img_attn.qkv.weight"], "another build"),
         (&["something"], "no denoiser"),
         (&[], "no denoiser"),
     ] {
