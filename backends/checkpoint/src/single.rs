@@ -171,7 +171,7 @@ fn check_whole(listing: &Listing) -> Result<(), String> {
         return Err(format!("it is trained on another kind of noise, as its tensor {mark:?} says"));
     }
     let known = |name: &str| {
-        let parts = [UNET, VAE, text::PLAIN, text::XL];
+        let parts = [UNET, VAE, text::PLAIN, text::XL_FIRST, text::XL_SECOND];
         // What has no module around it is a number or a table of training.
         !name.contains('.') || parts.iter().chain(&IGNORED).any(|part| name.starts_with(part))
     };

@@ -13,15 +13,23 @@ use crate::{Error, Listing};
 
 /// Where the one text encoder of Stable Diffusion 1 and 2 is.
 pub(super) const PLAIN: &str = "cond_stage_model.";
-/// Where all text encoders of SDXL are.
-pub(super) const XL: &str = "conditioner.embedders.";
-/// The first of them, or its refiner's only one.
+/// Where SDXL has its first text encoder, or the refiner its only one.
 pub(super) const XL_FIRST: &str = "conditioner.embedders.0.";
 /// The second.
 pub(super) const XL_SECOND: &str = "conditioner.embedders.1.";
 
 /// Width of a head in every text encoder in use.
 const HEAD_WIDTH: usize = 64;
+
+/// The lists of layers in every spelling.
+const LAYERS: [&str; 3] =
+    ["model.transformer.resblocks.", "transformer.text_model.encoder.layers.", "transformer.encoder.layers."];
+/// What is kept beside an encoder and not used: tables, the scale of its training, the projection of one whose vector
+/// for the whole prompt nobody hears.
+const UNUSED_ENDS: [&str; 5] =
+    ["position_ids", "logit_scale", "attn_mask", "text_projection", "text_projection.weight"];
+/// The half of CLIP that looks at pictures.
+const UNUSED_PARTS: [&str; 3] = ["visual.", "vision_model.", "visual_projection."];
 
 /// What a text encoder is like beyond what its tensors show.
 #[derive(Clone, Copy, Debug)]
@@ -65,15 +73,14 @@ impl Conditioner {
     /// # Errors
     /// [`Error::MissingTensor`], [`Error::UnknownFamily`] for parts that are not known here.
     pub(super) fn read(self, listing: &Listing) -> Result<Network, Error> {
-        let spelt_by = |part: &str, last: &str| listing.contains(&format!("{}{part}{last}", self.slot));
-        let bare = "final_layer_norm.weight";
-        // The first is the usual one, and the one of which the sentence speaks when there is none.
-        let (moves, sizes) = if spelt_by("model.", "ln_final.weight") {
-            self.openclip(Moves::new(listing, format!("{}model.", self.slot)))?
-        } else if spelt_by("transformer.", bare) {
-            self.transformers(Moves::new(listing, format!("{}transformer.", self.slot)), "")?
+        // Everything of the slot, so that what is beside the encoder in it is noticed too.
+        let moves = Moves::new(listing, self.slot);
+        let (moves, sizes) = if moves.count("model.transformer.resblocks.") > 0 {
+            self.openclip(moves)?
+        } else if moves.has("transformer.final_layer_norm.weight") {
+            self.transformers(moves, "transformer.")?
         } else {
-            self.transformers(Moves::new(listing, format!("{}transformer.", self.slot)), "text_model.")?
+            self.transformers(moves, "transformer.text_model.")?
         };
         let mut config = json!({
             "hidden_size": sizes.width,
@@ -90,14 +97,11 @@ impl Conditioner {
             config["projection_dim"] = projection.into();
         }
         let unused = move |name: &str| {
-            let layer = ["transformer.resblocks.", "text_model.encoder.layers.", "encoder.layers."]
+            let layer = LAYERS
                 .iter()
-                .find_map(|stack| name.strip_prefix(stack)?.split('.').next()?.parse::<usize>().ok());
-            name.ends_with("position_ids")
-                || matches!(name, "logit_scale" | "attn_mask" | "text_projection" | "text_projection.weight")
-                || ["visual.", "vision_model.", "visual_projection."]
-                    .iter()
-                    .any(|part| name.starts_with(part))
+                .find_map(|list| name.strip_prefix(list)?.split('.').next()?.parse::<usize>().ok());
+            UNUSED_ENDS.iter().any(|end| name.ends_with(end))
+                || UNUSED_PARTS.iter().any(|part| name.contains(part))
                 || layer.is_some_and(|layer| layer >= sizes.layers)
         };
         Ok(Network { config, catalog: moves.finish(unused)? })
@@ -129,8 +133,8 @@ impl Conditioner {
         moves.layer(&format!("{within}final_layer_norm"), "text_model.final_layer_norm")?;
         let projection = match self.kind.pools {
             true => {
-                moves.weight("text_projection", "text_projection")?;
-                Some(moves.side("text_projection.weight", 0)?)
+                moves.weight("transformer.text_projection", "text_projection")?;
+                Some(moves.side("transformer.text_projection.weight", 0)?)
             }
             false => None,
         };
@@ -143,12 +147,14 @@ impl Conditioner {
     /// In the spelling of OpenCLIP.
     fn openclip<'a>(&self, mut moves: Moves<'a>) -> Result<(Moves<'a>, Sizes), Error> {
         let embeddings = "text_model.embeddings";
-        moves.weight("token_embedding", &format!("{embeddings}.token_embedding"))?;
-        moves.tensor("positional_embedding", format!("{embeddings}.position_embedding.weight"))?;
-        let layers = self.layers(moves.count("transformer.resblocks."));
+        moves.weight("model.token_embedding", &format!("{embeddings}.token_embedding"))?;
+        moves.tensor("model.positional_embedding", format!("{embeddings}.position_embedding.weight"))?;
+        let layers = self.layers(moves.count("model.transformer.resblocks."));
         for layer in 0..layers {
-            let (from, to) =
-                (format!("transformer.resblocks.{layer}"), format!("text_model.encoder.layers.{layer}"));
+            let (from, to) = (
+                format!("model.transformer.resblocks.{layer}"),
+                format!("text_model.encoder.layers.{layer}"),
+            );
             for (original, ours) in [
                 ("ln_1", "layer_norm1"),
                 ("attn.out_proj", "self_attn.out_proj"),
@@ -164,22 +170,22 @@ impl Conditioner {
                 moves.split(&format!("{from}.attn.in_proj_{kind}"), parts)?;
             }
         }
-        moves.layer("ln_final", "text_model.final_layer_norm")?;
-        let projection = match (self.kind.pools, moves.has("text_projection.weight")) {
+        moves.layer("model.ln_final", "text_model.final_layer_norm")?;
+        let projection = match (self.kind.pools, moves.has("model.text_projection.weight")) {
             (false, _) => None,
             // Some files keep it as a layer, rows first.
             (true, true) => {
-                moves.weight("text_projection", "text_projection")?;
-                Some(moves.side("text_projection.weight", 0)?)
+                moves.weight("model.text_projection", "text_projection")?;
+                Some(moves.side("model.text_projection.weight", 0)?)
             }
             (true, false) => {
-                moves.transposed("text_projection", "text_projection.weight".to_owned())?;
-                Some(moves.side("text_projection", 1)?)
+                moves.transposed("model.text_projection", "text_projection.weight".to_owned())?;
+                Some(moves.side("model.text_projection", 1)?)
             }
         };
-        let [vocabulary, width] = moves.sides("token_embedding.weight")?;
-        let length = moves.side("positional_embedding", 0)?;
-        let inner = moves.side("transformer.resblocks.0.mlp.c_fc.weight", 0)?;
+        let [vocabulary, width] = moves.sides("model.token_embedding.weight")?;
+        let length = moves.side("model.positional_embedding", 0)?;
+        let inner = moves.side("model.transformer.resblocks.0.mlp.c_fc.weight", 0)?;
         Ok((moves, Sizes { layers, width, inner, vocabulary, length, projection }))
     }
 

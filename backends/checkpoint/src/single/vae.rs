@@ -11,7 +11,7 @@ use super::{Network, moves::Moves};
 use crate::{Error, Family};
 
 /// Parts of its training.
-const IGNORED: [&str; 3] = ["loss.", "model_ema.", "position_ids"];
+const IGNORED: [&str; 2] = ["loss.", "model_ema."];
 /// The projections of the attention in the middle, as the original calls them.
 const PROJECTIONS: [&str; 4] = ["q", "k", "v", "proj_out"];
 /// As diffusers does.

@@ -22,6 +22,9 @@ fn parts_that_would_be_left_out_are_named() {
         "control_model.input_blocks.0.0.weight",
         "first_stage_model.quantize.embedding.weight",
         "cond_stage_model.transformer.adapter.weight",
+        "cond_stage_model.proj.weight",
+        "cond_stage_model.model.ln_final.weight",
+        "conditioner.embedders.2.model.weight",
         "depth_model.model.pretrained.weight",
     ] {
         let message = refusal(&and(SD1.tensors(), part, &[1]));
@@ -92,6 +95,8 @@ fn shapes_that_cannot_be_are_named() {
         let message = refusal(&reshaped(SD1.tensors(), name, shape));
         assert!(message.contains(name), "{message}");
     }
+    let gone = "conditioner.embedders.1.model.ln_final.weight";
+    assert!(refusal(&without(SDXL.tensors(), gone)).contains(gone));
     let packed = "conditioner.embedders.1.model.transformer.resblocks.3.attn.in_proj_weight";
     for shape in [&[3841, 1280][..], &[]] {
         assert!(refusal(&reshaped(SDXL.tensors(), packed, shape)).contains(packed));
