@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use alice::config::{MaxRows, file};
 use alice::denoiser::{Denoiser, Prompts, contract_shape};
-use alice::engine::{Engine, Settings};
+use alice::engine::{Engine, Instance, Settings};
 use alice::metrics::Metrics;
 use alice::models::{Model, Registry};
 use alice::prompts::Encoder;
 use alice_diffusion::guidance::Guidance;
 use alice_diffusion::{LatentShape, Noise, Schedule};
 use alice_plugin::load::Plugin;
-use alice_plugin::{Backend, LoadRequest, ModelFiles};
+use alice_plugin::{LoadRequest, ModelFiles};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ use crate::harness::{plugin, source};
 /// An engine over a plugin that was built for these tests.
 fn engine(name: &str, options: Value, settings: Settings) -> Engine {
     let plugin = Plugin::open(&plugin(name)).unwrap();
-    let start = move || Ok(Box::new(plugin.start(&options)?) as Box<dyn Backend>);
+    let start = move || Ok(Box::new(plugin.start(&options)?) as Box<dyn Instance>);
     Engine::start(Box::new(start), settings, Arc::new(Metrics::default())).unwrap()
 }
 

@@ -3,6 +3,7 @@
 //! Models in memory: brought there on request, by configuration and by jobs, and out of it again.
 
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -50,6 +51,20 @@ async fn act(server: &Server, path: &str) -> (StatusCode, Value) {
 async fn paint(server: &Server, model: &str) -> StatusCode {
     let body = json!({"prompt": "x", "steps": 1, "model": model});
     server.post("/v1/images/generations", &body).await.status()
+}
+
+#[tokio::test]
+async fn a_pinned_model_comes_back_by_itself_when_the_worker_has_died() {
+    let server = server("load_ms: 1", "pinned: [one]", "");
+    for _ in 0..2 {
+        wait_until(&server, "one", "loaded").await;
+        let of_server = server.process_id().to_string();
+        let worker = Command::new("pkill").args(["-KILL", "-P", &of_server]).status().unwrap();
+        assert!(worker.success());
+        server.wait_for_log("while it had nothing to do");
+        server.wait_for_log("`one` is in memory and stays there");
+    }
+    wait_until(&server, "one", "loaded").await;
 }
 
 #[tokio::test]

@@ -10,12 +10,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use alice_plugin::load::{self, Plugin};
+use alice_plugin::load::{self, Plugin, PluginBackend};
 use alice_plugin::{Backend, Description, Error, Result};
 use serde_json::{Value, json};
 
 use crate::config::{Config, Generation, Isolation};
-use crate::engine::Start;
+use crate::engine::{Instance, Start};
 use crate::worker::{self, Patience, Worker};
 
 /// A library that looks like a backend, and what became of it.
@@ -32,7 +32,7 @@ pub struct Answer {
     pub description: Description,
     /// Major and minor version of the contract that it speaks.
     pub contract: (u16, u16),
-    backend: Box<dyn Backend>,
+    backend: Box<dyn Instance>,
     library: Library,
 }
 
@@ -145,6 +145,14 @@ fn ask(paths: Vec<PathBuf>, config: &Config) -> Vec<Found> {
     })
 }
 
+impl Instance for Worker {
+    fn obituary(&mut self) -> Option<Error> {
+        Self::obituary(self)
+    }
+}
+
+impl Instance for PluginBackend {}
+
 /// A library and all that it takes to start it.
 struct Library {
     path: PathBuf,
@@ -179,7 +187,7 @@ impl Library {
         }
     }
 
-    fn start(&self) -> Result<Box<dyn Backend>> {
+    fn start(&self) -> Result<Box<dyn Instance>> {
         match self.isolation {
             Isolation::Process => Ok(Box::new(self.worker()?)),
             Isolation::None => Ok(Box::new(Plugin::open(&self.path)?.start(&self.options)?)),

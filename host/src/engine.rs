@@ -15,7 +15,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use alice_plugin::{Backend, Error, ErrorKind, LatentShape, LoadRequest, ModelInfo, Result};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub use self::engines::Engines;
 use self::mailbox::Message;
@@ -41,8 +41,16 @@ mod tests;
 mod weights;
 mod work;
 
+/// A backend in one of its lives.
+pub trait Instance: Backend {
+    /// Why it is no more, if it has died since its last call. One that lives in this process cannot.
+    fn obituary(&mut self) -> Option<Error> {
+        None
+    }
+}
+
 /// Makes a new instance of the backend: once at the start, and again whenever one has died.
-pub type Start = Box<dyn Fn() -> Result<Box<dyn Backend>> + Send>;
+pub type Start = Box<dyn Fn() -> Result<Box<dyn Instance>> + Send>;
 
 /// Under which name the operator's own calls take part in the turns.
 const OPERATOR: u64 = u64::MAX;
@@ -124,6 +132,11 @@ impl Engine {
     pub fn seat(&self, caller: u64, order: u64) -> Seat {
         let number = self.seats.fetch_add(1, Ordering::Relaxed);
         Seat::new(self.mailbox.clone(), self.board.clone(), number, caller, order, self.device)
+    }
+
+    /// Changes whenever the backend has died, and with it everything that was on the device.
+    pub fn deaths(&self) -> watch::Receiver<u64> {
+        self.board.deaths()
     }
 
     /// The models that are on the device or on their way, as they were a moment ago.

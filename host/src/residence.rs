@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use tracing::{error, info};
 
 use crate::app::App;
@@ -52,18 +53,46 @@ pub async fn unload(app: &App, id: &str) -> Result<Arc<Model>> {
 /// Loads the pinned models and, if one is configured, the default one. A failure is told in the log: the
 /// daemon serves with what there is.
 pub async fn warm_up(app: &App) {
-    let pinned = app.config.models.pinned.iter().map(|name| (name, true));
-    let default = app.config.models.default_model.iter().map(|name| (name, false));
-    for (name, pin) in pinned.chain(default) {
-        let brought = match app.models.find(Some(name)) {
-            Ok(model) => bring(app, &model, pin).await,
-            Err(error) => Err(error),
-        };
-        match brought {
-            Ok(()) => info!("`{name}` is in memory{}", if pin { " and stays there" } else { "" }),
-            Err(cause) => error!("`{name}` cannot be brought into memory: {}", cause.cause()),
-        }
+    pin(app).await;
+    if let Some(name) = &app.config.models.default_model {
+        warm(app, name, false).await;
     }
+}
+
+/// Loads the pinned models; `false` if one of them failed.
+async fn pin(app: &App) -> bool {
+    let mut all = true;
+    for name in &app.config.models.pinned {
+        all &= warm(app, name, true).await;
+    }
+    all
+}
+
+async fn warm(app: &App, name: &str, pin: bool) -> bool {
+    let brought = match app.models.find(Some(name)) {
+        Ok(model) => bring(app, &model, pin).await,
+        Err(error) => Err(error),
+    };
+    match &brought {
+        Ok(()) => info!("`{name}` is in memory{}", if pin { " and stays there" } else { "" }),
+        Err(cause) => error!("`{name}` cannot be brought into memory: {}", cause.cause()),
+    }
+    brought.is_ok()
+}
+
+/// Brings the pinned models back whenever a backend has died and taken them along. Never ends.
+pub async fn keep(app: &App) {
+    let watches = app.engines.all().iter().map(|engine| async {
+        let mut deaths = engine.deaths();
+        while deaths.changed().await.is_ok() {
+            let brought = pin(app).await;
+            if !brought {
+                // A model that a backend dies of would be loaded for ever.
+                deaths.mark_unchanged();
+            }
+        }
+    });
+    join_all(watches).await;
 }
 
 async fn bring(app: &App, model: &Model, pinned: bool) -> Result<()> {

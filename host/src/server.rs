@@ -45,13 +45,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     info!("Ready at http://{address}");
     setup::announce(&app, address).await?;
-    let warm_up = tokio::spawn({
+    let residence = tokio::spawn({
         let app = app.clone();
-        async move { residence::warm_up(&app).await }
+        async move {
+            residence::warm_up(&app).await;
+            residence::keep(&app).await;
+        }
     });
     let housekeeping = tokio::spawn(housekeeping::run(app.clone()));
     serve(listener, app.clone(), ordered_to_end()?).await;
-    warm_up.abort();
+    residence.abort();
     housekeeping.abort();
     housekeeping::tidy(&app).await?;
     app.database.write(jobs::store::none_runs).await?;

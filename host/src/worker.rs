@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use alice_plugin::load::backend_name;
 use alice_plugin::{
-    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, LatentShape,
-    LoadRequest, Memory, ModelHandle, ModelInfo, NamedTensor, Result, TextPart, TextRequest, Uncontrolled,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error,
+    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, NamedTensor, Result, TextPart, TextRequest,
+    Uncontrolled,
 };
 use bytemuck::{cast_slice, cast_slice_mut};
 use serde_json::Value;
@@ -115,6 +116,11 @@ impl Worker {
     /// The number by which the system knows the process; `None` when it has ended.
     pub fn process_id(&self) -> Option<u32> {
         self.channel.process_id()
+    }
+
+    /// Why the process is no more, if it has ended since its last call.
+    pub fn obituary(&mut self) -> Option<Error> {
+        self.channel.obituary()
     }
 
     fn call(&mut self, call: Call, layout: &Layout<'_>, control: &dyn Control) -> Result<Answer> {

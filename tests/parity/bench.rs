@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use alice::config::MaxRows;
 use alice::conformance::reference::{Reference, Run};
 use alice::denoiser::{Denoiser, Prompts, contract_shape};
-use alice::engine::{self, Engine, LoadedModel};
+use alice::engine::{self, Engine, Instance, LoadedModel};
 use alice::models::{parse_scheduler, read_tokenizers};
 use alice::prompts::Encoder;
 use alice_checkpoint::Checkpoint;
@@ -18,7 +18,7 @@ use alice_checkpoint::diffusers::Settings;
 use alice_diffusion::guidance::Guidance;
 use alice_diffusion::{ClipTokenizer, LatentShape, Noise, Sampler, Schedule};
 use alice_plugin::load::Plugin;
-use alice_plugin::{Backend, LoadRequest, ModelFiles};
+use alice_plugin::{LoadRequest, ModelFiles};
 use serde_json::{Value, json};
 
 use super::company::{MostTimesteps, Observed};
@@ -56,7 +56,7 @@ impl Bench {
         let start = move || {
             // A second thread costs these small networks more than it brings.
             let (inner, most_timesteps) = (library.start(&json!({"threads": 1}))?, observer.clone());
-            Ok(Box::new(Observed { inner, most_timesteps }) as Box<dyn Backend>)
+            Ok(Box::new(Observed { inner, most_timesteps }) as Box<dyn Instance>)
         };
         let max_rows = MaxRows::Rows(max_rows);
         let settings = engine::Settings { max_rows, ..Default::default() };

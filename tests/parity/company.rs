@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use alice::engine::Instance;
 use alice_plugin::{
     Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, LatentShape,
     LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextRequest,
@@ -19,6 +20,8 @@ pub(crate) struct Observed<B> {
     pub(crate) inner: B,
     pub(crate) most_timesteps: MostTimesteps,
 }
+
+impl<B: Backend> Instance for Observed<B> {}
 
 impl<B: Backend> Backend for Observed<B> {
     fn describe(&mut self) -> Result<Description> {

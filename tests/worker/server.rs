@@ -56,12 +56,20 @@ async fn a_server_survives_every_end_of_its_worker_and_keeps_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_killed_while_nothing_runs_costs_one_request_at_most() {
+async fn a_worker_that_is_killed_while_nothing_runs_is_waited_for_and_costs_no_request() {
     let server = Server::paint().await;
-    assert_eq!(generate(&server).await, 200);
-    signal("-KILL", children(server.process_id())[0].0);
-    generate(&server).await;
-    assert_eq!(generate(&server).await, 200);
+    for _ in 0..2 {
+        assert_eq!(generate(&server).await, 200);
+        signal("-KILL", children(server.process_id())[0].0);
+        let told = server.wait_for_log("while it had nothing to do");
+        assert!(told.contains("was killed (signal 9)"), "{told}");
+        assert!(children(server.process_id()).is_empty(), "no dead one stays");
+    }
+    for _ in 0..3 {
+        assert_eq!(generate(&server).await, 200);
+        signal("-KILL", children(server.process_id())[0].0);
+        assert_eq!(generate(&server).await, 200, "also before anybody has noticed");
+    }
 }
 
 #[tokio::test]

@@ -162,6 +162,7 @@ impl Desk {
 
     /// What comes next, after everything has been done that needs no turn.
     pub(super) fn next(&mut self) -> Choice {
+        self.device.look();
         self.notice_death();
         self.forget_unwanted();
         self.unload_overdue();
@@ -187,6 +188,8 @@ impl Desk {
             self.deaths = self.device.deaths();
             self.residents.lost();
             self.publish();
+            // Whoever hears of it finds the models gone.
+            self.board.note_deaths(self.deaths);
         }
     }
 

@@ -14,8 +14,8 @@ use alice_plugin::{
 };
 use tracing::{error, info, warn};
 
-use super::Start;
 use super::seat::{Extra, LoadedModel, Row, Text};
+use super::{Instance, Start};
 use crate::metrics::{Metrics, Stage};
 
 /// Pauses before each attempt to start a backend that has died: a driver may need a moment to come back.
@@ -28,7 +28,7 @@ const SILENT_PASSES: u32 = 10;
 
 pub(super) struct Device {
     start: Start,
-    backend: Option<Box<dyn Backend>>,
+    backend: Option<Box<dyn Instance>>,
     /// Counts the deaths: what was loaded before the last one is gone.
     deaths: u64,
     models: HashMap<usize, ModelHandle>,
@@ -226,12 +226,24 @@ impl Device {
             && is_death(error)
         {
             error!(%error, "The backend has died and is started anew");
-            self.backend = None;
-            self.deaths += 1;
-            self.models.clear();
-            self.texts.clear();
+            self.bury();
         }
         result
+    }
+
+    /// Sees whether the backend has died while nobody asked it for anything, so that no call is blamed for it.
+    pub(super) fn look(&mut self) {
+        if let Some(error) = self.backend.as_mut().and_then(|backend| backend.obituary()) {
+            error!(%error, "The backend has died and is started anew when it is needed");
+            self.bury();
+        }
+    }
+
+    fn bury(&mut self) {
+        self.backend = None;
+        self.deaths += 1;
+        self.models.clear();
+        self.texts.clear();
     }
 
     /// The backend, started anew if it has died.
@@ -243,7 +255,7 @@ impl Device {
         Ok(self.backend.as_mut().expect("it has just been started").as_mut())
     }
 
-    fn revive(&self) -> Result<Box<dyn Backend>> {
+    fn revive(&self) -> Result<Box<dyn Instance>> {
         let mut last = None;
         for pause in PAUSES {
             std::thread::sleep(pause);

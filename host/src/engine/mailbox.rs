@@ -3,6 +3,7 @@
 //! What the engine's thread is told, and the thread's loop: read the mail, decide, act.
 
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use alice_plugin::{LatentShape, LoadRequest, Result};
 use tokio::sync::oneshot;
@@ -10,6 +11,9 @@ use tokio::sync::oneshot;
 use super::choice::Choice;
 use super::desk::Desk;
 use super::{LoadedModel, Row, Text, Unload};
+
+/// How often it is looked whether the backend is still there when nobody asks it for anything.
+pub(super) const GLANCE: Duration = Duration::from_secs(1);
 
 /// Where an answer goes. It is closed when nobody waits for it any more.
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
@@ -101,22 +105,22 @@ impl Task {
 pub(super) fn serve(mut desk: Desk, inbox: &mpsc::Receiver<Message>) {
     loop {
         // What arrives during the decision stays in the mailbox, so that neither of the waits below misses it.
-        inbox.try_iter().for_each(|message| desk.take(message));
-        let message = match desk.next() {
+        while let Ok(message) = inbox.try_recv() {
+            desk.take(message);
+        }
+        let patience = match desk.next() {
             Choice::Start(calls) => {
                 desk.run(&calls);
                 desk.board.note_finished();
                 continue;
             }
-            Choice::WaitUntil(moment) => match inbox.recv_timeout(moment.saturating_sub(desk.now())) {
-                Err(mpsc::RecvTimeoutError::Timeout) => continue,
-                other => other.ok(),
-            },
-            Choice::Sleep => inbox.recv().ok(),
+            Choice::WaitUntil(moment) => moment.saturating_sub(desk.now()).min(GLANCE),
+            Choice::Sleep => GLANCE,
         };
-        match message {
-            Some(message) => desk.take(message),
-            None => return,
+        match inbox.recv_timeout(patience) {
+            Ok(message) => desk.take(message),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
         }
     }
 }

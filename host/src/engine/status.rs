@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use alice_plugin::{LatentShape, LoadRequest};
+use tokio::sync::watch;
 
 /// Measurements that are shown. Somebody who goes through all sizes must not fill the memory.
 const MANY: usize = 1024;
@@ -60,6 +61,7 @@ pub(super) struct Board {
     measurements: Mutex<Vec<Measurement>>,
     seats: AtomicUsize,
     finished: AtomicU64,
+    deaths: watch::Sender<u64>,
 }
 
 /// A model's status with the moment from which on it has been idle.
@@ -109,6 +111,15 @@ impl Board {
     /// The device has finished a call.
     pub(super) fn note_finished(&self) {
         self.finished.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often the backend has died.
+    pub(super) fn deaths(&self) -> watch::Receiver<u64> {
+        self.deaths.subscribe()
+    }
+
+    pub(super) fn note_deaths(&self, deaths: u64) {
+        self.deaths.send_replace(deaths);
     }
 
     /// Replaces the list of models.

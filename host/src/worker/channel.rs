@@ -73,6 +73,21 @@ impl Channel {
         Err(self.end(lost))
     }
 
+    /// Why there is no worker any more, if it has ended since its last call. What it was is waited for.
+    pub(super) fn obituary(&mut self) -> Option<Error> {
+        let line = match &mut self.line {
+            Ok(line) => line,
+            Err(error) => return Some(error.clone()),
+        };
+        if !line.process.has_ended() {
+            return None;
+        }
+        let end = End::Broken(Broken::Ended);
+        let sentence = sentence(&end, line.obituary(&end), "had nothing to do");
+        let message = format!("the compute worker of `{}` {sentence}", self.name);
+        Some(self.end(Error::new(ErrorKind::DeviceLost, message)))
+    }
+
     /// Reads what an answer has put into the shared memory.
     pub(super) fn read(&mut self, at: u64, into: &mut [u8]) -> Result<()> {
         let line = self.line.as_ref().map_err(|error| error.clone())?;

@@ -128,6 +128,12 @@ impl Process {
         Ok(by_itself.then_some(status))
     }
 
+    /// Whether the worker has ended, by itself or by others.
+    pub(super) fn has_ended(&self) -> bool {
+        // If the system does not say so, the next call finds out.
+        self.ends_within(Duration::ZERO).unwrap_or(false)
+    }
+
     fn pid(&self) -> Pid {
         let number = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         number.expect("a child has a number, and systems count them with 31 bits")

@@ -105,6 +105,26 @@ async fn one_death_costs_a_call_nothing_and_its_recipes_bring_everything_back() 
 }
 
 #[tokio::test]
+async fn of_a_death_while_nobody_asks_no_call_is_blamed_and_it_is_noticed_without_one() {
+    let bench = Plan { rule: fatal(13.0, death()), ..Plan::default() }.open();
+    let (seat, model) = bench.seat(0, 0, "m").await;
+    let mut deaths = bench.engine.deaths();
+    bench.die();
+    assert_eq!(seat.denoise(&model, SHAPE, vec![row(1.0)]).await.unwrap(), answer(&[1.0]));
+    assert_eq!(*deaths.borrow_and_update(), 1);
+    bench.notes();
+    let error = seat.denoise(&model, SHAPE, vec![row(13.0)]).await.unwrap_err();
+    assert!(error.message.contains("died 2 times"), "the death before was none of these: {error}");
+    // What is in use comes back with its next call only.
+    drop(model);
+    deaths.mark_unchanged();
+    bench.engine.load(request("m"), true).await.unwrap();
+    bench.die();
+    deaths.changed().await.unwrap();
+    assert!(bench.loaded().is_empty());
+}
+
+#[tokio::test]
 async fn a_load_that_always_kills_the_backend_fails_and_others_are_served() {
     let rule = |asked: &Asked| match asked {
         Asked::Load(name, _) if name == "bad" => Err(Error::new(ErrorKind::Panic, "boom")),

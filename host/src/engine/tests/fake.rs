@@ -14,7 +14,7 @@ use alice_plugin::{
 };
 use futures::FutureExt;
 
-use super::super::{Chunk, Engine, LoadedModel, Row, Seat, Settings, Text};
+use super::super::{Chunk, Engine, Instance, LoadedModel, Row, Seat, Settings, Text};
 use crate::config::MaxRows;
 use crate::metrics::Metrics;
 
@@ -46,6 +46,8 @@ struct Shared {
     begun: Mutex<mpsc::Sender<usize>>,
     kind: &'static str,
     memory: Option<u64>,
+    /// Why the present life has ended, if it has, with nobody there.
+    obituary: Mutex<Option<Error>>,
 }
 
 struct Fake {
@@ -186,6 +188,12 @@ impl Backend for Fake {
     }
 }
 
+impl Instance for Fake {
+    fn obituary(&mut self) -> Option<Error> {
+        self.shared.obituary.lock().unwrap().take()
+    }
+}
+
 /// An engine over such a backend.
 pub(super) struct Bench {
     pub(super) engine: Engine,
@@ -227,12 +235,13 @@ impl Plan {
             begun: Mutex::new(begins),
             kind: self.kind,
             memory: self.memory,
+            obituary: Mutex::default(),
         });
         let lives = shared.clone();
         let start = move || {
             let fake = Fake { shared: lives.clone(), models: Vec::new(), handles: 0 };
             fake.note(Asked::Start)?;
-            Ok(Box::new(fake) as Box<dyn Backend>)
+            Ok(Box::new(fake) as Box<dyn Instance>)
         };
         let settings = Settings { max_rows: MaxRows::Rows(self.max_rows), ..self.settings };
         let engine = Engine::start(Box::new(start), settings, Arc::new(Metrics::default())).unwrap();
@@ -244,6 +253,11 @@ impl Bench {
     /// Lets so many passes go on.
     pub(super) fn allow(&self, passes: usize) {
         (0..passes).for_each(|_| self.go.as_ref().unwrap().send(()).unwrap());
+    }
+
+    /// The backend dies while nobody asks it for anything.
+    pub(super) fn die(&self) {
+        *self.shared.obituary.lock().unwrap() = Some(death());
     }
 
     /// What the backend was asked since anyone looked.
