@@ -10,8 +10,8 @@
 //! how many (`curve.rs`), has the model room (`residents.rs`) -> the backend (`device.rs`), and when that runs out
 //! of memory, `ladder.rs`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use alice_plugin::{Backend, Error, ErrorKind, LatentShape, LoadRequest, ModelInfo, Result};
@@ -36,6 +36,7 @@ mod mailbox;
 mod residents;
 mod seat;
 mod status;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -87,7 +88,7 @@ impl Default for Settings {
 /// The way to one device. Clones lead to the same one, whose thread ends with the last of them.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    mailbox: mpsc::Sender<Message>,
+    mailbox: sync::Sender<Message>,
     board: Arc<Board>,
     seats: Arc<AtomicU64>,
     device: u32,
@@ -116,13 +117,11 @@ impl Engine {
     /// What the backend says; [`alice_plugin::ErrorKind::Invalid`] for a device that it does not have; the system's
     /// refusal of a thread.
     pub fn start(start: Start, settings: Settings, metrics: Arc<Metrics>) -> Result<Self> {
-        let (mailbox, inbox) = mpsc::channel();
+        let (mailbox, inbox) = sync::channel();
         let board = Arc::new(Board::default());
         let device = settings.device;
         let desk = desk::Desk::open(start, settings, metrics, board.clone())?;
-        std::thread::Builder::new()
-            .name("engine".into())
-            .spawn(move || mailbox::serve(desk, &inbox))
+        sync::spawn("engine", move || mailbox::serve(desk, &inbox))
             .map_err(|error| Error::internal(format!("no thread for the engine: {error}")))?;
         Ok(Self { mailbox, board, seats: Arc::default(), device })
     }

@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! What the engine's thread is told, and the thread's loop: read the mail, decide, act.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 use alice_plugin::{LatentShape, LoadRequest, Result};
@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::choice::Choice;
 use super::desk::Desk;
+use super::sync::{Receiver, RecvTimeoutError, Sender};
 use super::{LoadedModel, Row, Text, Unload};
 
 /// How often it is looked whether the backend is still there when nobody asks it for anything.
@@ -57,7 +58,7 @@ pub(super) struct Loading {
     pub(super) request: LoadRequest,
     pub(super) pinned: bool,
     /// Goes into the lease: the thread itself keeps no way to its mailbox, or it would never see it close.
-    pub(super) mailbox: mpsc::Sender<Message>,
+    pub(super) mailbox: Sender<Message>,
     pub(super) reply: Reply<Arc<LoadedModel>>,
 }
 
@@ -102,7 +103,7 @@ impl Task {
 }
 
 /// Serves calls until nobody is left who could make one.
-pub(super) fn serve(mut desk: Desk, inbox: &mpsc::Receiver<Message>) {
+pub(super) fn serve(mut desk: Desk, inbox: &Receiver<Message>) {
     loop {
         // What arrives during the decision stays in the mailbox, so that neither of the waits below misses it.
         while let Ok(message) = inbox.try_recv() {
@@ -119,8 +120,8 @@ pub(super) fn serve(mut desk: Desk, inbox: &mpsc::Receiver<Message>) {
         };
         match inbox.recv_timeout(patience) {
             Ok(message) => desk.take(message),
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }

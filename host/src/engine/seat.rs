@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! One picture's place at the device, and what it asks for there.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use alice_plugin::{LatentShape, LoadRequest, ModelInfo, Result};
 use tokio::sync::oneshot;
@@ -10,13 +10,14 @@ use tokio::sync::oneshot;
 use super::gone;
 use super::mailbox::{Call, Decoding, Encoding, Evaluation, Loading, Message, Reply, Task};
 use super::status::Board;
+use super::sync::Sender;
 
 /// One picture's place at the device, from its first call to its last. Dropping it gives everything back.
 ///
 /// From its first evaluation until it rises, other evaluations of the same kind may wait for it a moment.
 #[derive(Debug)]
 pub struct Seat {
-    mailbox: mpsc::Sender<Message>,
+    mailbox: Sender<Message>,
     board: Arc<Board>,
     number: u64,
     caller: u64,
@@ -32,16 +33,11 @@ pub struct LoadedModel {
     /// How it was asked for.
     pub request: LoadRequest,
     pub(super) id: usize,
-    mailbox: mpsc::Sender<Message>,
+    mailbox: Sender<Message>,
 }
 
 impl LoadedModel {
-    pub(super) fn new(
-        id: usize,
-        request: LoadRequest,
-        info: ModelInfo,
-        mailbox: mpsc::Sender<Message>,
-    ) -> Self {
+    pub(super) fn new(id: usize, request: LoadRequest, info: ModelInfo, mailbox: Sender<Message>) -> Self {
         Self { info, request, id, mailbox }
     }
 
@@ -111,7 +107,7 @@ pub struct Extra {
 
 impl Seat {
     pub(super) fn new(
-        mailbox: mpsc::Sender<Message>,
+        mailbox: Sender<Message>,
         board: Arc<Board>,
         number: u64,
         caller: u64,

@@ -4,6 +4,7 @@
 
 mod batches;
 mod deaths;
+pub(super) mod explored;
 mod fake;
 mod memory;
 mod schedules;
