@@ -111,10 +111,11 @@ impl Database {
         self.submit(act)?.blocking_recv().map_err(|_| gone())?
     }
 
-    /// Runs `act` as [`write`](Self::write) does, without waiting for it; a failure is only logged.
+    /// Runs `act` in its turn without waiting for it, and without waiting for the disk: after a power cut it may be
+    /// undone, but never what was written by [`write`](Self::write) after it. A failure is only logged.
     pub fn post(&self, act: impl FnOnce(&Transaction<'_>) -> Result<()> + Send + 'static) {
         let job: Job = Box::new(move |writer: &mut Writer| {
-            if let Err(cause) = writer.run(act) {
+            if let Err(cause) = writer.note(act) {
                 error!("A change of the database failed: {}", cause.cause());
             }
         });
@@ -193,6 +194,18 @@ impl Writer {
         // A panic drops the transaction, which takes it back; the writer goes on.
         catch_unwind(work)
             .unwrap_or_else(|_| Err(Error::Internal(anyhow!("a change of the database panicked"))))
+    }
+}
+
+impl Writer {
+    /// As [`run`](Self::run), but the log is synced only with the next transaction that is.
+    fn note(&mut self, act: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<()> {
+        self.connection.pragma_update(None, "synchronous", "normal")?;
+        let done = self.run(act);
+        let restored = self.connection.pragma_update(None, "synchronous", "full");
+        // What is written next is promised to be on the disk.
+        self.failed |= restored.is_err();
+        done.and(restored.map_err(Error::from))
     }
 }
 

@@ -30,6 +30,7 @@ mod curve;
 mod desk;
 mod device;
 mod engines;
+pub(crate) mod errands;
 mod kinds;
 mod ladder;
 mod mailbox;

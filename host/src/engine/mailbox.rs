@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::choice::Choice;
 use super::desk::Desk;
+use super::errands;
 use super::sync::{Receiver, RecvTimeoutError, Sender};
 use super::{LoadedModel, Row, Text, Unload};
 
@@ -111,8 +112,17 @@ pub(super) fn serve(mut desk: Desk, inbox: &Receiver<Message>) {
         }
         let patience = match desk.next() {
             Choice::Start(calls) => {
-                desk.run(&calls);
-                desk.board.note_finished();
+                let alone = desk.line.calls().count() == 1;
+                let mut serve = || {
+                    desk.run(&calls);
+                    desk.board.note_finished();
+                };
+                // Nobody has any use of the device before the one who is answered asks again.
+                if alone {
+                    errands::here(serve)
+                } else {
+                    serve()
+                }
                 continue;
             }
             Choice::WaitUntil(moment) => moment.saturating_sub(desk.now()).min(GLANCE),

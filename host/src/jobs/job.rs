@@ -43,6 +43,8 @@ pub struct Job {
     /// When it began.
     pub(super) began: OnceLock<Instant>,
     pub(super) progress: watch::Sender<Progress>,
+    /// Who waits for the end alone is not woken with every step.
+    ended: watch::Sender<bool>,
     pub(super) truncated: AtomicBool,
     /// Steps done, of all pictures together.
     steps_done: AtomicU32,
@@ -142,6 +144,7 @@ impl From<New> for Job {
             partials_wanted: new.partials_wanted,
             began: OnceLock::new(),
             progress: watch::Sender::new(Progress::Queued),
+            ended: watch::Sender::new(false),
             truncated: AtomicBool::new(false),
             steps_done: AtomicU32::new(steps_done),
             partials: Mutex::default(),
@@ -172,14 +175,19 @@ impl Job {
     /// # Errors
     /// Why it failed; [`Error::Cancelled`].
     pub async fn outcome(&self) -> Result<Arc<Outcome>> {
-        let mut watch = self.watch();
         let gone = |_| Error::Internal(anyhow::anyhow!("a job went away without an end"));
-        let end = watch.wait_for(Progress::is_end).await.map_err(gone)?.clone();
-        match end {
+        self.ended.subscribe().wait_for(|ended| *ended).await.map_err(gone)?;
+        match self.progress() {
             Progress::Done(outcome) => Ok(outcome),
             Progress::Failed(error) => Err(Error::Job(error)),
             _ => Err(Error::Cancelled),
         }
+    }
+
+    /// It is over, and so it ended.
+    pub(super) fn close(&self, end: Progress) {
+        self.progress.send_replace(end);
+        self.ended.send_replace(true);
     }
 
     /// Steps of all its pictures together.

@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::auth::{Actor, token};
 use crate::clock::Timestamp;
 use crate::draft::Request;
+use crate::engine::errands;
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
 use crate::generate::{self, Outcome};
@@ -108,7 +109,7 @@ pub fn cancel(app: &App, job: &Arc<Job>) {
 /// Begins every job that may begin.
 fn advance(app: &App) {
     while let Some(job) = app.jobs.begin() {
-        tokio::spawn(run(app.clone(), job));
+        errands::spawn(run(app.clone(), job));
     }
 }
 
@@ -140,7 +141,7 @@ fn close(app: &App, job: &Job, took: Duration, end: Progress) {
     };
     app.metrics.ended(how, took, pictures);
     app.jobs.leave(job);
-    job.progress.send_replace(end);
+    job.close(end);
 }
 
 /// Writes down how a job ended. One that is done was written down with its last picture, also if it was to end

@@ -7,8 +7,10 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use alice_plugin::{DecodeOptions, Description, LoadRequest, Memory, ModelInfo};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -237,6 +239,24 @@ impl Receiver {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// As [`receive`](Self::receive), of a frame that is expected within `patience`: until then this does not sleep.
+    pub(super) fn receive_soon<T: DeserializeOwned>(
+        &mut self,
+        patience: Duration,
+    ) -> Result<Option<T>, Broken> {
+        let began = Instant::now();
+        let there = |stream| {
+            let asked = poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&Timespec::default()));
+            // What cannot be asked is for the read to find out.
+            !matches!(asked, Ok(0))
+        };
+        while self.from == self.to && began.elapsed() < patience && !there(&self.stream) {
+            // Whoever else wants this core gets it.
+            std::thread::yield_now();
+        }
+        self.receive()
     }
 
     /// The next frame's bytes, if all of them have been read. Else there is room for more of them.

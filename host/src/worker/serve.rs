@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alice_plugin::load::{Plugin, PluginBackend, close_inherited};
 use alice_plugin::{Backend, Error, Result, abi};
@@ -23,6 +24,10 @@ use super::{confine, logs};
 /// Bytes of an error's message that are told.
 const MESSAGE_LIMIT: usize = 16 << 10;
 
+/// How long after an answer the next call is looked for. Most steps follow each other faster than a process that
+/// sleeps wakes up, and as long as no call is there nothing needs the cores for computing.
+const SOON: Duration = Duration::from_micros(100);
+
 /// Serves the daemon that has started this process, until it hangs up.
 ///
 /// # Errors
@@ -32,7 +37,8 @@ pub fn serve() -> io::Result<()> {
     let (stream, memory) = descriptors()?;
     let sender = Arc::new(Sender::new(stream.try_clone()?));
     let mut receiver = Receiver::new(stream.try_clone()?);
-    let Some(Request { number, call: Call::Open { library, options, level }, .. }) = next(&mut receiver)?
+    let Some(Request { number, call: Call::Open { library, options, level }, .. }) =
+        next(&mut receiver, Duration::ZERO)?
     else {
         return Ok(());
     };
@@ -48,7 +54,8 @@ pub fn serve() -> io::Result<()> {
         Err(error) => return sender.send(&failed(number, error)),
     };
     let mut worker = Worker::new(backend, memory, sender.clone());
-    while let Some(request) = next(&mut receiver)? {
+    let soon = soon();
+    while let Some(request) = next(&mut receiver, soon)? {
         let number = request.number;
         let message = match worker.answer(&request) {
             Ok(answer) => Message::Done { number, answer },
@@ -57,6 +64,12 @@ pub fn serve() -> io::Result<()> {
         sender.send(&message)?;
     }
     Ok(())
+}
+
+/// Where there is one core, whoever prepares the next call needs it.
+fn soon() -> Duration {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if cores > 1 { SOON } else { Duration::ZERO }
 }
 
 /// The daemon's socket and memory. Afterwards the standard streams are what libraries expect, which may print.
@@ -85,9 +98,9 @@ fn open(library: &Path, options: &Value) -> Result<(Answer, PluginBackend)> {
     Ok((Answer::Opened(major, minor, description), backend))
 }
 
-/// The next call; `None` when the daemon has hung up.
-fn next(receiver: &mut Receiver) -> io::Result<Option<Request>> {
-    match receiver.receive() {
+/// The next call, which is looked for without sleeping for as long as `soon`; `None` when the daemon has hung up.
+fn next(receiver: &mut Receiver, soon: Duration) -> io::Result<Option<Request>> {
+    match receiver.receive_soon(soon) {
         Ok(request) => Ok(request),
         Err(Broken::Ended) => Ok(None),
         Err(Broken::Garbage(what)) => Err(io::Error::new(ErrorKind::InvalidData, what)),
