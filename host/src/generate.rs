@@ -203,7 +203,9 @@ async fn make(
     };
     // On a thread of its own, which ends what it has begun: file and row come together or not at all, also
     // when nobody waits any more.
-    tokio::task::spawn_blocking(finish).await.map_err(anyhow::Error::from)?
+    tokio::task::spawn_blocking(finish).await.map_err(anyhow::Error::from)??;
+    job.add_kept(place);
+    Ok(())
 }
 
 #[expect(clippy::too_many_arguments, reason = "they are what a picture is made of")]

@@ -250,3 +250,32 @@ async fn a_client_that_hangs_up_a_stream_cancels_its_job_unless_it_is_to_go_on()
         assert_eq!(ended(&server, &id).await["status"], end);
     }
 }
+
+#[tokio::test]
+async fn of_several_pictures_each_is_told_when_it_is_finished() {
+    let server = slow(EARLY, ONE, 20, "");
+    let mut asked = body(10);
+    asked.as_object_mut().unwrap().extend([
+        ("stream".into(), json!(true)),
+        ("partial_images".into(), json!(1)),
+        ("n".into(), json!(3)),
+    ]);
+    let answer = server.post(IMAGES, &asked).await;
+    let id = id(&answer);
+    let mut events = Events::of(answer);
+    let mut seen = Vec::new();
+    while let Some((name, data)) = events.next().await {
+        let place = data["image_index"].as_u64().unwrap();
+        let completed = name == "image_generation.completed";
+        assert!(is_png(&data) && data["seed"] == 7 + place);
+        if completed && seen.iter().filter(|(completed, _)| *completed).count() == 0 {
+            assert_eq!(job(&server, &id).await["status"], "running", "the others are not there yet");
+        }
+        seen.push((completed, place));
+    }
+    for place in 0..3 {
+        let of_it: Vec<_> =
+            seen.iter().filter(|(_, of)| *of == place).map(|(completed, _)| *completed).collect();
+        assert_eq!(of_it, [false, true], "{seen:?}");
+    }
+}

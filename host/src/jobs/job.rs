@@ -49,6 +49,8 @@ pub struct Job {
     /// Steps done, of all pictures together.
     steps_done: AtomicU32,
     partials: Mutex<Vec<Partial>>,
+    /// The places of the pictures that are kept, in the order in which they came.
+    kept: Mutex<Vec<u32>>,
     preview: Mutex<Option<Arc<Preview>>>,
     /// How many look on and would like to see unfinished pictures.
     lookers: AtomicUsize,
@@ -129,6 +131,7 @@ pub(super) struct New {
 impl From<New> for Job {
     fn from(new: New) -> Self {
         let made = u32::try_from(new.made.len()).unwrap_or(u32::MAX);
+        let kept = Mutex::new(new.made.clone());
         let steps_done = made.saturating_mul(steps_of_picture(&new.request));
         Self {
             id: new.id,
@@ -148,6 +151,7 @@ impl From<New> for Job {
             truncated: AtomicBool::new(false),
             steps_done: AtomicU32::new(steps_done),
             partials: Mutex::default(),
+            kept,
             preview: Mutex::default(),
             lookers: AtomicUsize::new(0),
             cancelled: AtomicBool::new(false),
@@ -225,6 +229,16 @@ impl Job {
 
     pub(crate) fn add_partial(&self, partial: Partial) {
         lock(&self.partials).push(partial);
+        self.progress.send_modify(|_| {});
+    }
+
+    /// The places of the pictures that are kept so far, from number `from` on, in the order in which they came.
+    pub fn kept(&self, from: usize) -> Vec<u32> {
+        lock(&self.kept).get(from..).unwrap_or_default().to_vec()
+    }
+
+    pub(crate) fn add_kept(&self, place: u32) {
+        lock(&self.kept).push(place);
         self.progress.send_modify(|_| {});
     }
 

@@ -10,8 +10,7 @@ use serde::Serialize;
 use crate::api::sse::{self, Events};
 use crate::api::{JOB, files, now_s};
 use crate::app::App;
-use crate::error::{OpenAi, Result};
-use crate::generate::Outcome;
+use crate::error::{Error, OpenAi, Result};
 use crate::jobs::{Attendance, Partial};
 
 const PARTIAL: &str = "image_generation.partial_image";
@@ -71,28 +70,38 @@ pub(super) fn answer(app: App, job: Attendance) -> Response {
 
 async fn tell(app: &App, job: &Attendance, events: &mut Events) -> Result<()> {
     let mut progress = job.watch();
-    let mut told = 0;
+    let mut partials_told = 0;
+    let mut told = Vec::new();
     loop {
-        // Before the partial pictures are looked at: those of a job that has ended are all there.
+        // Before what there is is looked at: of a job that has ended everything is there.
         let over = progress.borrow_and_update().is_end();
-        for partial in job.partials(told) {
+        // Before the partial pictures: those of a finished picture are all there.
+        let kept = job.kept(told.len());
+        for partial in job.partials(partials_told) {
             events.tell(PARTIAL, partial_event(job, &partial)).await?;
-            told += 1;
+            partials_told += 1;
+        }
+        for place in kept {
+            events.tell(COMPLETED, completed_event(app, job, place).await?).await?;
+            told.push(place);
         }
         if over {
-            return complete(app, job, &*job.outcome().await?, events).await;
+            let outcome = job.outcome().await?;
+            // One may have been kept just when the job was to end.
+            let places = (0_u32..).zip(&outcome.pictures).map(|(place, _)| place);
+            for place in places.filter(|place| !told.contains(place)) {
+                events.tell(COMPLETED, completed_event(app, job, place).await?).await?;
+            }
+            return Ok(());
         }
         drop(progress.changed().await);
     }
 }
 
-async fn complete(app: &App, job: &Attendance, outcome: &Outcome, events: &mut Events) -> Result<()> {
-    for (place, picture) in (0..).zip(&outcome.pictures) {
-        let png = files::read(app, &picture.kept).await?;
-        let completed = State::Completed { usage: Usage::default() };
-        events.tell(COMPLETED, event(job, COMPLETED, place, &png, completed)).await?;
-    }
-    Ok(())
+async fn completed_event(app: &App, job: &Attendance, place: u32) -> Result<ImageEvent> {
+    let kept = job.planned.get(place as usize).ok_or(Error::NotFound)?;
+    let png = files::read(app, kept).await?;
+    Ok(event(job, COMPLETED, place, &png, State::Completed { usage: Usage::default() }))
 }
 
 fn partial_event(job: &Attendance, partial: &Partial) -> ImageEvent {
