@@ -30,6 +30,7 @@ const READERS: usize = 4;
 const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("database/migrations/0001_accounts.sql")),
     M::up(include_str!("database/migrations/0002_jobs.sql")),
+    M::up(include_str!("database/migrations/0003_repetitions.sql")),
 ];
 
 /// The database. Cloning shares it.

@@ -6,7 +6,7 @@
 //! Here are those that run, wait, or ended a short while ago; older ones are in the database only
 //! (`jobs/store.rs`). `jobs/run.rs` moves them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,8 @@ struct Inner {
     line: Line,
     jobs: HashMap<i64, Arc<Job>>,
     numbers: HashMap<String, i64>,
+    /// The ids of jobs that are being written down: they may be found on the disk before they are in line.
+    coming: HashSet<String>,
     repeatable: HashMap<Fingerprint, i64>,
     ended: Vec<(Instant, i64)>,
     pace: Pace,
@@ -83,6 +85,7 @@ impl Jobs {
             line: Line::new(bounds),
             jobs: HashMap::new(),
             numbers: HashMap::new(),
+            coming: HashSet::new(),
             repeatable: HashMap::new(),
             ended: Vec::new(),
             pace: Pace::default(),
@@ -117,6 +120,27 @@ impl Jobs {
     pub fn get(&self, id: &str) -> Option<Arc<Job>> {
         let inner = self.lock();
         inner.numbers.get(id).and_then(|number| inner.jobs.get(number)).cloned()
+    }
+
+    /// The job `id`, if it is in memory; waits for one that is just being written down.
+    pub async fn arrived(&self, id: &str) -> Option<Arc<Job>> {
+        let mut moves = self.moves();
+        while self.lock().coming.contains(id) {
+            // The sender lives as long as `self`.
+            drop(moves.changed().await);
+        }
+        self.get(id)
+    }
+
+    /// A job of this id is being written down.
+    fn announce(&self, id: &str) {
+        self.lock().coming.insert(id.to_owned());
+    }
+
+    /// It could not be written down.
+    fn renounce(&self, id: &str) {
+        self.lock().coming.remove(id);
+        self.moved.send_replace(());
     }
 
     /// Those that wait or run, the oldest first.
@@ -205,14 +229,17 @@ impl Jobs {
         if job.apart {
             inner.line.set_apart(job.number);
         }
-        inner.numbers.insert(job.id.clone(), job.number);
-        inner.jobs.insert(job.number, Arc::clone(&job));
-        if let Some(fingerprint) = fingerprint {
-            inner.repeatable.insert(fingerprint, job.number);
-        }
+        inner.know(&job, fingerprint);
         drop(inner);
         self.moved.send_replace(());
         job
+    }
+
+    /// Knows of a job that was done in the daemon's earlier life, so that a repetition of its request finds it.
+    fn remember(&self, job: Job, fingerprint: Option<Fingerprint>) {
+        let mut inner = self.lock();
+        inner.ended.push((Instant::now(), job.number));
+        inner.know(&Arc::new(job), fingerprint);
     }
 
     /// The job that begins now, if one may.
@@ -280,6 +307,16 @@ impl Jobs {
 }
 
 impl Inner {
+    /// From here on the job may be found.
+    fn know(&mut self, job: &Arc<Job>, fingerprint: Option<Fingerprint>) {
+        self.coming.remove(&job.id);
+        self.numbers.insert(job.id.clone(), job.number);
+        self.jobs.insert(job.number, Arc::clone(job));
+        if let Some(fingerprint) = fingerprint {
+            self.repeatable.insert(fingerprint, job.number);
+        }
+    }
+
     /// Seconds until one more job (of `caller`, or of anyone) should find a place: the average of what is
     /// left to do, as one place is free when one of these is done.
     fn retry_after_s(&self, caller: Option<&Caller>) -> u64 {
@@ -307,4 +344,25 @@ pub fn permit(actor: &Actor, account: Option<i64>) -> Result<()> {
 /// The work that is left of a job.
 fn work_left(job: &Job) -> f64 {
     f64::from(job.steps().saturating_sub(job.steps_done())) * step_work(&job.request)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_asks_for_a_job_that_is_being_written_down_waits_until_it_is_in_line() {
+        let jobs = Jobs::new(&Config::default());
+        jobs.announce("a");
+        assert!(jobs.arrived("b").now_or_never().unwrap().is_none(), "others are not there");
+        let mut found = std::pin::pin!(jobs.arrived("a"));
+        assert!(found.as_mut().now_or_never().is_none());
+        jobs.announce("c");
+        jobs.renounce("c");
+        assert!(found.as_mut().now_or_never().is_none());
+        jobs.renounce("a");
+        assert!(found.await.is_none(), "it could not be written down");
+    }
 }

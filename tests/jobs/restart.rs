@@ -100,3 +100,28 @@ async fn a_job_over_which_alone_the_daemon_dies_three_times_is_given_up() {
     begun(&server, &beside).await;
     assert_eq!(job(&server, &beside).await["status"], "running", "whoever stood beside it is not to blame");
 }
+
+#[tokio::test]
+async fn a_repetition_after_a_kill_joins_the_job_that_it_repeats_also_one_that_is_done() {
+    let server = slow(EARLY, ONE, 20, "");
+    let ask = async |server: &Server, steps, tries| {
+        let request = request(server, IMAGES, &body(steps)).header("x-stainless-retry-count", tries);
+        let answer = request.send().await.unwrap();
+        (id(&answer), answer)
+    };
+    let (done, answer) = ask(&server, 2, "0").await;
+    let first = answer.json::<Value>().await.unwrap();
+    let (running, _answer) = ask(&server, 15, "0").await;
+    while job(&server, &running).await["step"].as_u64().unwrap_or(0) < 3 {
+        tokio::task::yield_now().await;
+    }
+    let server = Server::start(server.kill(), &[]);
+    let (same, answer) = ask(&server, 15, "1").await;
+    assert_eq!(same, running);
+    assert!(answer.json::<Value>().await.unwrap()["data"][0]["b64_json"].is_string());
+    let (same, answer) = ask(&server, 2, "1").await;
+    assert_eq!(same, done);
+    assert_eq!(answer.json::<Value>().await.unwrap()["data"], first["data"]);
+    assert_eq!(jobs(&server).await.len(), 2, "of which there are no more");
+    assert_ne!(ask(&server, 2, "0").await.0, done, "what is no repetition is a job of its own");
+}

@@ -96,7 +96,7 @@ pub async fn cancel(
     Id(id): Id,
 ) -> std::result::Result<Json<JobObject>, OpenAi> {
     find(&app, &actor, &id).await?;
-    if let Some(job) = app.jobs.get(&id)
+    if let Some(job) = app.jobs.arrived(&id).await
         && !job.progress().is_end()
     {
         jobs::cancel(&app, &job);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use futures::FutureExt;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::job::New;
 use super::store::{self, Record, State, Stored};
@@ -54,9 +54,11 @@ async fn accept(
     wish: Wish,
 ) -> Result<Attendance> {
     let now = app.clock.now();
-    let written = write_down(&app, &caller, account, &request, now).await;
+    let id = HEXLOWER.encode(&token::random::<16>()?);
+    app.jobs.announce(&id);
+    let written = write_down(&app, &caller, account, &request, &wish, &id, now).await;
     app.jobs.release(&caller);
-    let (id, number, planned) = written?;
+    let (number, planned) = written.inspect_err(|_| app.jobs.renounce(&id))?;
     let job = Job::from(New {
         id,
         number,
@@ -81,17 +83,22 @@ async fn write_down(
     caller: &Caller,
     account: Option<i64>,
     request: &Request,
+    wish: &Wish,
+    id: &str,
     now: Timestamp,
-) -> Result<(String, i64, Vec<Kept>)> {
-    let id = HEXLOWER.encode(&token::random::<16>()?);
+) -> Result<(i64, Vec<Kept>)> {
     let planned = (0..request.count).map(|_| Kept::random()).collect::<Result<Vec<_>>>()?;
-    let stored = Stored::of(request);
-    let (caller, plan, key) = (caller.clone(), planned.clone(), id.clone());
-    let number = app
-        .database
-        .write(move |transaction| store::insert(transaction, &key, account, &caller, &stored, &plan, now))
-        .await?;
-    Ok((id, number, planned))
+    let new = store::New {
+        id: id.to_owned(),
+        account,
+        caller: caller.clone(),
+        request: Stored::of(request),
+        planned: planned.clone(),
+        fingerprint: wish.fingerprint,
+        now,
+    };
+    let number = app.database.write(move |transaction| store::insert(transaction, &new)).await?;
+    Ok((number, planned))
 }
 
 /// Ends a job that is not over: at once if it waits, else between two steps.
@@ -201,23 +208,19 @@ async fn end(app: &App, job: &Job, result: Result<Outcome>) -> Progress {
 /// # Errors
 /// When database or disk fail.
 pub async fn recover(app: &App) -> Result<()> {
-    let (jobs, left_over) = app
+    let keep = i64::from(app.config.limits.retry_keep_seconds);
+    let since = app.clock.now().saturating_sub(keep);
+    let (done, jobs) = app
         .database
-        .read(|connection| {
-            Ok((store::unfinished(connection)?, store::left_over(connection, Timestamp::MAX)?))
-        })
+        .read(move |connection| Ok((store::repeatable(connection, since)?, store::unfinished(connection)?)))
         .await?;
-    let gallery = app.gallery.clone();
-    let removed = tokio::task::spawn_blocking(move || gallery.remove_remains(&left_over)).await;
-    removed.map_err(anyhow::Error::from)??;
     let begun: Vec<_> = jobs.iter().filter(|job| job.begun).map(|job| job.number).collect();
     // Whoever ran alone when the daemon died is suspect of it; of several nobody knows, so they run apart now.
     let alone = if let [alone] = begun[..] { Some(alone) } else { None };
     app.database
         .write(move |transaction| {
             alone.map_or(Ok(()), |alone| store::strike(transaction, alone))?;
-            store::none_runs(transaction)?;
-            store::forget_left_over(transaction, Timestamp::MAX)
+            store::none_runs(transaction)
         })
         .await?;
     let count = jobs.len();
@@ -225,6 +228,18 @@ pub async fn recover(app: &App) -> Result<()> {
         record.strikes += u32::from(alone == Some(record.number));
         if let Err(cause) = take_up(app, record).await {
             error!("A job of the daemon's earlier life could not be taken up: {}", cause.cause());
+        }
+    }
+    // Also of those that could not be taken up.
+    let left_over = app.database.read(|connection| store::left_over(connection, Timestamp::MAX)).await?;
+    let gallery = app.gallery.clone();
+    let removed = tokio::task::spawn_blocking(move || gallery.remove_remains(&left_over)).await;
+    removed.map_err(anyhow::Error::from)??;
+    app.database.write(|transaction| store::forget_left_over(transaction, Timestamp::MAX)).await?;
+    for record in done {
+        // One that cannot be understood any more is made anew if it is asked for again.
+        if let Err(cause) = remember(app, record).await {
+            debug!("A finished job cannot be found by its request: {}", cause.cause());
         }
     }
     if count > 0 {
@@ -237,9 +252,10 @@ pub async fn recover(app: &App) -> Result<()> {
 /// Puts one job into the line again, or fails it with the reason why not.
 async fn take_up(app: &App, record: Record) -> Result<()> {
     let (number, id) = (record.number, record.id.clone());
+    let fingerprint = record.fingerprint;
     match again(app, record).await {
         Ok(job) => {
-            app.jobs.enter(job, None);
+            app.jobs.enter(job, fingerprint);
             Ok(())
         }
         // What is wrong with the daemon or its disk may be well after the next start.
@@ -254,6 +270,16 @@ async fn take_up(app: &App, record: Record) -> Result<()> {
                 .await
         }
     }
+}
+
+/// Lets a client that asks again for a job which was done find it.
+async fn remember(app: &App, record: Record) -> Result<()> {
+    let (fingerprint, truncated) = (record.fingerprint, record.truncated);
+    let took_s = record.took_ms.unwrap_or(0) as f64 / 1000.0;
+    let job = again(app, record).await?;
+    job.close(Progress::Done(Arc::new(Outcome::new(&job.request, &job.planned, truncated, took_s))));
+    app.jobs.remember(job, fingerprint);
+    Ok(())
 }
 
 async fn again(app: &App, record: Record) -> Result<Job> {

@@ -5,7 +5,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
-use super::Caller;
+use super::{Caller, Fingerprint};
 use crate::clock::Timestamp;
 use crate::draft::{Parameters, Request};
 use crate::error::{Error, Result};
@@ -98,10 +98,12 @@ pub struct Record {
     pub truncated: bool,
     /// Why it failed: a word and a sentence.
     pub error: Option<(String, String)>,
+    /// What marks a repetition of its request.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 const COLUMNS: &str = "number, id, account, caller, state, request, accepted_at, begun, strikes, ended_at, \
-                       took_ms, truncated, error_code, error";
+                       took_ms, truncated, error_code, error, fingerprint";
 
 impl Record {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -120,26 +122,41 @@ impl Record {
             took_ms: row.get(10)?,
             truncated: row.get(11)?,
             error: code.zip(error),
+            fingerprint: row.get(14)?,
         })
     }
+}
+
+/// A job that is accepted.
+#[derive(Debug)]
+pub struct New {
+    /// Its id.
+    pub id: String,
+    /// The account that asks.
+    pub account: Option<i64>,
+    /// As whom the account, or somebody without one, stands in line.
+    pub caller: Caller,
+    /// The request.
+    pub request: Stored,
+    /// The pictures it is going to have, by their places.
+    pub planned: Vec<Kept>,
+    /// What marks a repetition of its request.
+    pub fingerprint: Option<Fingerprint>,
+    /// When.
+    pub now: Timestamp,
 }
 
 /// Writes an accepted job down, with the pictures it is going to have, and gives its number.
 ///
 /// # Errors
 /// When the database fails.
-pub fn insert(
-    transaction: &Transaction<'_>,
-    id: &str,
-    account: Option<i64>,
-    caller: &Caller,
-    request: &Stored,
-    planned: &[Kept],
-    now: Timestamp,
-) -> Result<i64> {
+pub fn insert(transaction: &Transaction<'_>, new: &New) -> Result<i64> {
+    let New { id, account, caller, request, planned, fingerprint, now } = new;
     let request = serde_json::to_string(request).map_err(anyhow::Error::from)?;
-    let sql = "INSERT INTO jobs (id, account, caller, request, accepted_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-    transaction.prepare_cached(sql)?.execute(params![id, account, caller.to_string(), request, now])?;
+    let sql = "INSERT INTO jobs (id, account, caller, request, accepted_at, fingerprint) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let values = params![id, account, caller.to_string(), request, now, fingerprint];
+    transaction.prepare_cached(sql)?.execute(values)?;
     let number = transaction.last_insert_rowid();
     let mut plan =
         transaction.prepare_cached("INSERT INTO planned_pictures (id, job, place) VALUES (?1, ?2, ?3)")?;
@@ -282,6 +299,20 @@ pub fn unfinished(connection: &Connection) -> Result<Vec<Record>> {
     Ok(records.collect::<rusqlite::Result<_>>()?)
 }
 
+/// The jobs that were done after `moment` and whose requests may be repeated, the oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub fn repeatable(connection: &Connection, moment: Timestamp) -> Result<Vec<Record>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM jobs WHERE state <> 'accepted' AND ended_at > ?1 AND state = 'done' \
+         AND fingerprint IS NOT NULL ORDER BY number"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let records = statement.query_map([moment], Record::read)?;
+    Ok(records.collect::<rusqlite::Result<_>>()?)
+}
+
 /// The kept pictures of a job with their places.
 ///
 /// # Errors
@@ -376,10 +407,16 @@ mod tests {
     async fn accept(database: &Database, id: &'static str) -> (i64, [Kept; 2]) {
         let stored = Stored { model: "sd/m".into(), parameters: parameters(), count: 2 };
         let planned = [Kept::random().unwrap(), Kept::random().unwrap()];
-        let plan = planned.clone();
-        let write = database.write(move |transaction| {
-            insert(transaction, id, Some(3), &Caller::Account(3), &stored, &plan, 1)
-        });
+        let new = New {
+            id: id.to_owned(),
+            account: Some(3),
+            caller: Caller::Account(3),
+            request: stored,
+            planned: planned.to_vec(),
+            fingerprint: (id == "a").then_some([7; 32]),
+            now: 1,
+        };
+        let write = database.write(move |transaction| insert(transaction, &new));
         (write.await.unwrap(), planned)
     }
 
@@ -409,6 +446,12 @@ mod tests {
         let all = database.read(move |connection| pictures(connection, number)).await.unwrap();
         assert_eq!(all, [(0, planned[0].clone()), (1, planned[1].clone())]);
         assert!(database.read(unfinished).await.unwrap().is_empty());
+        let after = async |moment| {
+            let found = database.read(move |connection| repeatable(connection, moment)).await.unwrap();
+            found.into_iter().map(|job| (job.id, job.fingerprint)).collect::<Vec<_>>()
+        };
+        assert_eq!(after(8).await, [("a".to_owned(), Some([7; 32]))]);
+        assert_eq!(after(9).await, []);
     }
 
     #[tokio::test]

@@ -111,7 +111,7 @@ fn chosen(address: Address) -> Chosen {
 /// The job, or [`Error::NotFound`]: also when it is there and the visitor may not see it.
 async fn find(visit: &Visit, id: &str) -> Result<Seen> {
     let app = &visit.app;
-    if let Some(job) = app.jobs.get(id).filter(|job| !job.progress().is_end()) {
+    if let Some(job) = app.jobs.arrived(id).await.filter(|job| !job.progress().is_end()) {
         jobs::permit(&visit.actor, job.account)?;
         return Ok(Seen::Present(job));
     }

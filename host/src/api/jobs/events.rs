@@ -76,7 +76,7 @@ pub async fn follow(
     let place = admit(&app, &actor)?;
     Ok(sse::answer(|mut events| async move {
         let _place = place;
-        let told = match app.jobs.get(&id) {
+        let told = match app.jobs.arrived(&id).await {
             Some(job) => watch(&app, &job, query.previews, &mut events).await,
             None => Ok(()),
         };
