@@ -25,9 +25,7 @@ pub enum Error {
     },
     /// The file's format can carry a program that runs when the file is loaded.
     #[error(
-        "`{}` is {format}, which can run a program when it is loaded, so it is refused; load it once with \
-         diffusers on a machine where you trust it (a checkpoint of one file with `from_single_file`), write it \
-         again with `save_pretrained(directory, safe_serialization=True)`, and use that directory",
+        "`{}` is {format}, which can run a program when it is loaded, so it is refused; {convert}",
         path.display()
     )]
     UnsafeFormat {
@@ -35,6 +33,8 @@ pub enum Error {
         path: PathBuf,
         /// What it is, with its article: "a pickle".
         format: &'static str,
+        /// How to make a file of it that is accepted.
+        convert: &'static str,
     },
     /// The file is not what its name says, or is incomplete.
     #[error("`{}` is damaged or not a safetensors file: {reason}; fetch it again", path.display())]
@@ -108,6 +108,22 @@ pub enum Error {
         /// The model's file.
         path: PathBuf,
     },
+    /// A file that is sound and no LoRA that can be applied.
+    #[error("`{}` cannot be used as a LoRA: {reason}", path.display())]
+    Lora {
+        /// The file.
+        path: PathBuf,
+        /// The first thing found wrong.
+        reason: String,
+    },
+    /// A file that is sound and no textual inversion embedding that can be read.
+    #[error("`{}` cannot be used as a textual inversion embedding: {reason}", path.display())]
+    Embedding {
+        /// The file.
+        path: PathBuf,
+        /// The first thing found wrong.
+        reason: String,
+    },
     /// The files are sound, but of no family that is known here.
     #[error("`{}` is of no known model family: {seen}", path.display())]
     UnknownFamily {
@@ -116,6 +132,21 @@ pub enum Error {
         /// What was found that decided it.
         seen: String,
     },
+}
+
+/// How a model's pickles become files that are accepted.
+pub(crate) const CONVERT_MODEL: &str = "load it once with diffusers on a machine where you trust it (a checkpoint of \
+     one file with `from_single_file`), write it again with `save_pretrained(directory, safe_serialization=True)`, and \
+     use that directory";
+
+impl Error {
+    /// The same error; where it refuses a pickle, with this way out instead of that for models.
+    pub(crate) fn converted_by(self, convert: &'static str) -> Self {
+        match self {
+            Self::UnsafeFormat { path, format, .. } => Self::UnsafeFormat { path, format, convert },
+            other => other,
+        }
+    }
 }
 
 /// What a parser says about a stranger's file, fit for a line of a log: it repeats the file's own words, which

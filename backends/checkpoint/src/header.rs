@@ -18,7 +18,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use self::notes::Notes;
 use crate::error::sentence;
 
-mod notes;
+pub(crate) mod notes;
 
 /// The largest header accepted. `MAX_TENSORS` entries of 200 bytes need 13 MiB; the longest headers seen
 /// are a few MiB of training notes. Parsing needs at most some ten times as much memory.

@@ -13,6 +13,7 @@ use safetensors::Dtype;
 
 use crate::{
     Error, Tensor,
+    error::CONVERT_MODEL,
     header::{self, Header, Refusal},
 };
 
@@ -79,17 +80,33 @@ impl Listing {
     /// # Errors
     /// [`Error::Io`], also when the file has become shorter.
     pub fn small(&self, name: &str, most: usize) -> Result<Option<Vec<f32>>, Error> {
-        let Some(info) = self.header.tensors.get(name) else { return Ok(None) };
-        let (start, end) = info.data_offsets;
-        if end - start > most {
-            return Ok(None);
+        let bytes = |(start, end): (usize, usize)| end - start;
+        match self.header.tensors.get(name) {
+            Some(info) if bytes(info.data_offsets) <= most => {
+                Ok(self.read(&[name])?.first().and_then(|tensor| tensor.to_f32().ok()))
+            }
+            _ => Ok(None),
         }
+    }
+
+    /// The tensors of these names with their values. Whoever asks has seen to it that they are few.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], and [`Error::Io`], also when the file has become shorter.
+    pub(crate) fn read(&self, names: &[&str]) -> Result<Vec<Tensor<'static>>, Error> {
         let io = |source| Error::Io { path: self.path.clone(), source };
-        let (mut file, mut bytes) = (File::open(&self.path).map_err(io)?, vec![0; end - start]);
-        let place = (self.header.data_start + start) as u64;
-        file.seek(SeekFrom::Start(place)).and_then(|_| file.read_exact(&mut bytes)).map_err(io)?;
-        let (name, shape) = (name.to_owned(), info.shape.clone());
-        Ok(Tensor { name, dtype: info.dtype, shape, bytes: bytes.into() }.to_f32().ok())
+        let mut file = File::open(&self.path).map_err(io)?;
+        let tensor = |name: &&str| {
+            let missing = || Error::MissingTensor { path: self.path.clone(), name: (*name).to_owned() };
+            let info = self.header.tensors.get(*name).ok_or_else(missing)?;
+            let (start, end) = info.data_offsets;
+            let mut bytes = vec![0; end - start];
+            let place = SeekFrom::Start((self.header.data_start + start) as u64);
+            file.seek(place).and_then(|_| file.read_exact(&mut bytes)).map_err(io)?;
+            let (dtype, shape) = (info.dtype, info.shape.clone());
+            Ok(Tensor { name: (*name).to_owned(), dtype, shape, bytes: bytes.into() })
+        };
+        names.iter().map(tensor).collect()
     }
 }
 
@@ -110,7 +127,9 @@ pub(crate) fn regular_file(path: &Path) -> Result<(File, u64), Error> {
 /// A refusal of the file at `path`.
 pub(crate) fn refused(path: &Path, refusal: Refusal) -> Error {
     match refusal {
-        Refusal::Unsafe(format) => Error::UnsafeFormat { path: path.to_owned(), format },
+        Refusal::Unsafe(format) => {
+            Error::UnsafeFormat { path: path.to_owned(), format, convert: CONVERT_MODEL }
+        }
         Refusal::Damaged(reason) => Error::Damaged { path: path.to_owned(), reason },
     }
 }

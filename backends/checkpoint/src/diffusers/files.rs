@@ -17,6 +17,7 @@ use super::read_if_there;
 use crate::{
     Error, Listing,
     catalog::{Catalog, Entry},
+    error::CONVERT_MODEL,
 };
 
 /// What the files of a network are called, those of diffusers first.
@@ -53,7 +54,9 @@ pub(super) fn catalog(directory: &Path) -> Result<Catalog, Error> {
         }
     }
     match pickle_in(directory) {
-        Some(path) => Err(Error::UnsafeFormat { path, format: "a file of pickled tensors" }),
+        Some(path) => {
+            Err(Error::UnsafeFormat { path, format: "a file of pickled tensors", convert: CONVERT_MODEL })
+        }
         None => {
             let what = format!("`{}`", STEMS.map(|stem| file_name(stem, "")).join("` or `"));
             Err(Error::Missing { path: directory.to_owned(), what })

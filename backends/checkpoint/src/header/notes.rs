@@ -8,13 +8,15 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 /// The most notes that are kept; training programs write some hundred.
 const MAX_NOTES: usize = 1024;
-/// The longest note that is kept. What is asked for are single words.
+/// The longest note that is kept. What is asked for are single words, but for one.
 const MAX_NOTE_BYTES: usize = 1024;
+/// The note that is kept whole: the settings of an adapter, which change what its tensors mean.
+pub(crate) const SETTINGS: &str = "lora_adapter_metadata";
 
 /// The short notes by their names.
 pub(super) struct Notes(pub(super) BTreeMap<String, String>);
 
-/// A value of any kind: its text if it is a short one.
+/// A value of any kind: its text if it is one.
 struct Note(Option<String>);
 
 impl<'de> Deserialize<'de> for Notes {
@@ -62,7 +64,11 @@ impl<'de> Visitor<'de> for NotesVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut notes = BTreeMap::new();
         while let Some((name, Note(text))) = map.next_entry::<String, Note>()? {
-            if let Some(text) = text.filter(|_| name.len() <= MAX_NOTE_BYTES && notes.len() < MAX_NOTES) {
+            let kept = |text: &String| {
+                let short = name.len().max(text.len()) <= MAX_NOTE_BYTES && notes.len() < MAX_NOTES;
+                short || name == SETTINGS
+            };
+            if let Some(text) = text.filter(kept) {
                 notes.insert(name, text);
             }
         }
@@ -80,7 +86,7 @@ impl<'de> Visitor<'de> for NoteVisitor {
     nothing!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok((text.len() <= MAX_NOTE_BYTES).then(|| text.to_owned()))
+        Ok(Some(text.to_owned()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
