@@ -13,10 +13,12 @@
 //! Sources: kohya's sd-scripts `networks/lora.py`; LyCORIS `modules/locon.py`; PEFT `tuners/lora/layer.py`;
 //! diffusers `loaders/lora_conversion_utils.py` and `utils/state_dict_utils.py`.
 
+mod file;
 mod keys;
 mod ldm;
 mod names;
 mod pairs;
+mod product;
 mod settings;
 
 use std::{
@@ -24,6 +26,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use self::file::LoraFile;
 pub(crate) use self::pairs::REAL;
 use self::{keys::Keys, names::Names, pairs::Pair};
 use crate::{Error, Family, Layer, Listing};
@@ -134,3 +137,6 @@ impl Lora {
         fit
     }
 }
+
+#[cfg(test)]
+mod tests;

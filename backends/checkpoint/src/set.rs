@@ -65,6 +65,11 @@ impl TensorSet {
         self.catalog.entries.contains_key(name)
     }
 
+    /// The files that the tensors are in.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(TensorFile::path)
+    }
+
     /// The file that a sentence about the tensor `name` speaks of: the one that it is in, or the first.
     fn path_of(&self, name: &str) -> &Path {
         let file = self.catalog.entries.get(name).map_or(0, |entry| entry.file);
@@ -112,6 +117,11 @@ impl<'a> Scope<'a> {
     /// The module called `part` (a name or a number) within this one.
     pub fn at(&self, part: impl Display) -> Scope<'a> {
         Scope { set: self.set, prefix: format!("{}{part}.", self.prefix) }
+    }
+
+    /// This module's path in the network, with dots; empty for the whole of it.
+    pub fn module(&self) -> &str {
+        self.prefix.strip_suffix('.').unwrap_or(&self.prefix)
     }
 
     /// This module's tensor `name`, which must have exactly the shape `shape`.

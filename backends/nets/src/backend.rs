@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The whole contract of a backend, for everyone who implements [`Ops`].
 
+mod adapters;
 mod arguments;
 mod model;
 mod run;
@@ -95,12 +96,8 @@ impl<O: Ops> Backend for NetBackend<O> {
         Ok((ModelHandle(self.models.insert(model)), info))
     }
 
-    fn adapt(&mut self, model: ModelHandle, adapters: &[Adapter], _control: &dyn Control) -> Result<()> {
-        self.models.get(model.0)?;
-        match adapters {
-            [] => Ok(()),
-            _ => Err(Error::unsupported("this backend does not apply LoRA adapters yet")),
-        }
+    fn adapt(&mut self, model: ModelHandle, adapters: &[Adapter], control: &dyn Control) -> Result<()> {
+        self.models.get_mut(model.0)?.adapt(adapters, control)
     }
 
     fn encode_text(

@@ -17,6 +17,7 @@ pub(crate) use self::{
 use crate::{
     ops::{Activation, Ops},
     progress::Progress,
+    slot::Linear,
     weights::Weights,
 };
 
@@ -26,8 +27,17 @@ pub(crate) struct Clip<O: Ops> {
     positions: O::Embedding,
     layers: Vec<Layer<O>>,
     final_norm: O::LayerNorm,
-    projection: Option<O::Linear>,
+    projection: Option<Linear<O>>,
     pub(crate) plan: ClipPlan,
+}
+
+/// One chunk of a prompt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words<'a> {
+    /// At most `context_length` token ids.
+    pub(crate) ids: &'a [u32],
+    /// The rows of `width` values that the ids behind the vocabulary stand for; one for each such id.
+    pub(crate) extra: &'a [f32],
 }
 
 /// What becomes of one chunk of tokens.
@@ -41,13 +51,13 @@ pub(crate) struct Encoded<T> {
 /// One layer of the transformer: attention, then a small network for each token.
 struct Layer<O: Ops> {
     norm1: O::LayerNorm,
-    query: O::Linear,
-    key: O::Linear,
-    value: O::Linear,
-    out: O::Linear,
+    query: Linear<O>,
+    key: Linear<O>,
+    value: Linear<O>,
+    out: Linear<O>,
     norm2: O::LayerNorm,
-    up: O::Linear,
-    down: O::Linear,
+    up: Linear<O>,
+    down: Linear<O>,
     heads: usize,
     activation: Activation,
 }
@@ -76,26 +86,26 @@ impl<O: Ops> Clip<O> {
         })
     }
 
-    /// Encodes one chunk of at most `context_length` known token ids. Of the layers that the denoiser hears
+    /// Encodes one chunk. Of the layers that the denoiser hears
     /// the last `skip` (at most [`ClipPlan::most_skipped`]) are left out. With `pool` the pooled vector is
     /// made too, if there is a projection; it never misses a layer.
     pub(crate) fn forward(
         &self,
         ops: &O,
-        ids: &[u32],
+        words: Words<'_>,
         skip: usize,
         pool: bool,
         progress: &Progress<'_>,
     ) -> Result<Encoded<O::Tensor>> {
-        let positions: Vec<u32> = (0u32..).take(ids.len()).collect();
-        let (tokens, positions) = (ops.embed(&self.tokens, ids)?, ops.embed(&self.positions, &positions)?);
+        let positions: Vec<u32> = (0u32..).take(words.ids.len()).collect();
+        let (tokens, positions) = (self.embed(ops, words)?, ops.embed(&self.positions, &positions)?);
         let hidden = ops.add(&tokens, &positions, Activation::None)?;
         let (heard, rest) = self.layers.split_at(self.plan.layers_heard(skip));
         let hidden = run(ops, heard, hidden, progress)?;
         let pooled = match &self.projection {
             Some(projection) if pool => {
                 let last = run(ops, rest, hidden.clone(), progress)?;
-                Some(self.pool(ops, projection, &last, ids)?)
+                Some(self.pool(ops, projection, &last, words.ids)?)
             }
             _ => None,
         };
@@ -106,14 +116,32 @@ impl<O: Ops> Clip<O> {
         Ok(Encoded { tokens, pooled })
     }
 
+    /// The vectors of a chunk's tokens.
+    fn embed(&self, ops: &O, Words { ids, extra }: Words<'_>) -> Result<O::Tensor> {
+        let (vocabulary, width) = (self.plan.vocabulary, self.plan.width);
+        if ids.iter().all(|&id| (id as usize) < vocabulary) {
+            return ops.embed(&self.tokens, ids);
+        }
+        // Words that were learned later are rare and one chunk is small, so no backend need know of them.
+        let known: Vec<u32> = ids.iter().map(|&id| if (id as usize) < vocabulary { id } else { 0 }).collect();
+        let mut vectors = vec![0.0; ids.len() * width];
+        ops.download(&ops.embed(&self.tokens, &known)?, &mut vectors)?;
+        for (&id, vector) in ids.iter().zip(vectors.chunks_exact_mut(width)) {
+            if let Some(row) = (id as usize).checked_sub(vocabulary) {
+                vector.copy_from_slice(&extra[row * width..][..width]);
+            }
+        }
+        ops.tokens([1, ids.len(), width], &vectors)
+    }
+
     /// The projection of the end token, of what the last layer says of all `ids`.
-    fn pool(&self, ops: &O, projection: &O::Linear, last: &O::Tensor, ids: &[u32]) -> Result<O::Tensor> {
+    fn pool(&self, ops: &O, projection: &Linear<O>, last: &O::Tensor, ids: &[u32]) -> Result<O::Tensor> {
         // One token of one prompt is not worth an operation that every backend would have to offer.
         let width = self.plan.width;
         let mut states = vec![0.0; ids.len() * width];
         ops.download(&ops.apply_layer_norm(&self.final_norm, last)?, &mut states)?;
         let end = &states[self.plan.end_of(ids) * width..][..width];
-        ops.apply_linear(projection, &ops.tokens([1, 1, width], end)?, Activation::None, None)
+        ops.apply_linear(&projection.get(), &ops.tokens([1, 1, width], end)?, Activation::None, None)
     }
 }
 
@@ -152,12 +180,15 @@ impl<O: Ops> Layer<O> {
     fn forward(&self, ops: &O, hidden: &O::Tensor) -> Result<O::Tensor> {
         let plain = |layer, tokens| ops.apply_linear(layer, tokens, Activation::None, None);
         let normed = ops.apply_layer_norm(&self.norm1, hidden)?;
-        let (query, key, value) =
-            (plain(&self.query, &normed)?, plain(&self.key, &normed)?, plain(&self.value, &normed)?);
+        let (query, key, value) = (
+            plain(&self.query.get(), &normed)?,
+            plain(&self.key.get(), &normed)?,
+            plain(&self.value.get(), &normed)?,
+        );
         let attended = ops.attention(&query, &key, &value, self.heads, true)?;
-        let hidden = ops.apply_linear(&self.out, &attended, Activation::None, Some(hidden))?;
+        let hidden = ops.apply_linear(&self.out.get(), &attended, Activation::None, Some(hidden))?;
         let normed = ops.apply_layer_norm(&self.norm2, &hidden)?;
-        let inner = ops.apply_linear(&self.up, &normed, self.activation, None)?;
-        ops.apply_linear(&self.down, &inner, Activation::None, Some(&hidden))
+        let inner = ops.apply_linear(&self.up.get(), &normed, self.activation, None)?;
+        ops.apply_linear(&self.down.get(), &inner, Activation::None, Some(&hidden))
     }
 }

@@ -13,11 +13,13 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+mod changeable;
 mod clip;
 mod config;
 pub mod ops;
 mod progress;
 mod resnet;
+mod slot;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod unet;

@@ -8,19 +8,20 @@ use alice_plugin::Result;
 
 use crate::{
     ops::{Activation, ConvAdd, Ops},
+    slot::{Conv, Linear},
     weights::{Pointwise, Weights},
 };
 
 /// Normalise, activate, convolve, twice; the timestep joins in between and the input at the end.
 pub(crate) struct Resnet<O: Ops> {
     norm1: O::GroupNorm,
-    conv1: O::Conv,
+    conv1: Conv<O>,
     /// Projects the time embedding to one value per channel; the autoencoder knows no time.
-    time: Option<O::Linear>,
+    time: Option<Linear<O>>,
     norm2: O::GroupNorm,
-    conv2: O::Conv,
+    conv2: Conv<O>,
     /// Brings the input to the output's channels where they differ.
-    shortcut: Option<O::Conv>,
+    shortcut: Option<Conv<O>>,
 }
 
 /// What a block's sizes are.
@@ -61,17 +62,19 @@ impl<O: Ops> Resnet<O> {
     /// `[rows, 1, width]`; it is there exactly if the block was built for one.
     pub(crate) fn forward(&self, ops: &O, image: &O::Tensor, time: Option<&O::Tensor>) -> Result<O::Tensor> {
         let time = match (&self.time, time) {
-            (Some(project), Some(time)) => Some(ops.apply_linear(project, time, Activation::None, None)?),
+            (Some(project), Some(time)) => {
+                Some(ops.apply_linear(&project.get(), time, Activation::None, None)?)
+            }
             _ => None,
         };
         let hidden = ops.apply_group_norm(&self.norm1, image, Activation::Silu)?;
         let add = ConvAdd { per_channel: time.as_ref(), ..ConvAdd::default() };
-        let hidden = ops.apply_conv(&self.conv1, &hidden, add)?;
+        let hidden = ops.apply_conv(&self.conv1.get(), &hidden, add)?;
         let hidden = ops.apply_group_norm(&self.norm2, &hidden, Activation::Silu)?;
         let shortcut = match &self.shortcut {
-            Some(shortcut) => &ops.apply_conv(shortcut, image, ConvAdd::default())?,
+            Some(shortcut) => &ops.apply_conv(&shortcut.get(), image, ConvAdd::default())?,
             None => image,
         };
-        ops.apply_conv(&self.conv2, &hidden, ConvAdd { residual: Some(shortcut), ..ConvAdd::default() })
+        ops.apply_conv(&self.conv2.get(), &hidden, ConvAdd { residual: Some(shortcut), ..ConvAdd::default() })
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     ops::{Activation, ConvAdd, Ops, Padding},
     progress::Progress,
     resnet::{Resnet, ResnetShape},
+    slot::{Conv, Linear},
     weights::Weights,
 };
 
@@ -27,21 +28,21 @@ pub(crate) struct Unet<O: Ops> {
     time: Embedding<O>,
     /// For the pooled vector and the sizes, in SDXL.
     added: Option<Embedding<O>>,
-    conv_in: O::Conv,
+    conv_in: Conv<O>,
     /// From the full resolution to the smallest.
     down: Vec<DownLevel<O>>,
     mid: [Stage<O>; 2],
     /// From the smallest resolution to the full one.
     up: Vec<UpLevel<O>>,
     norm_out: O::GroupNorm,
-    conv_out: O::Conv,
+    conv_out: Conv<O>,
     pub(crate) plan: UnetPlan,
 }
 
 /// Two layers that make a vector of the time embedding's width.
 struct Embedding<O: Ops> {
-    first: O::Linear,
-    second: O::Linear,
+    first: Linear<O>,
+    second: Linear<O>,
 }
 
 /// What joins the time embedding of one row, in SDXL.
@@ -62,13 +63,13 @@ struct Stage<O: Ops> {
 struct DownLevel<O: Ops> {
     stages: Vec<Stage<O>>,
     /// Halves the image; the smallest level has none.
-    halve: Option<O::Conv>,
+    halve: Option<Conv<O>>,
 }
 
 struct UpLevel<O: Ops> {
     stages: Vec<Stage<O>>,
     /// Enlarges the image; the full resolution has none.
-    enlarge: Option<O::Conv>,
+    enlarge: Option<Conv<O>>,
 }
 
 /// What every stage of one evaluation hears.
@@ -115,7 +116,7 @@ impl<O: Ops> Unet<O> {
     ) -> Result<O::Tensor> {
         let time = self.embed_time(ops, timesteps, added)?;
         let hears = Hears { time: &time, prompt, progress };
-        let mut image = ops.apply_conv(&self.conv_in, latents, ConvAdd::default())?;
+        let mut image = ops.apply_conv(&self.conv_in.get(), latents, ConvAdd::default())?;
         let mut kept = vec![image.clone()];
         for level in &self.down {
             image = level.forward(ops, image, &mut kept, &hears)?;
@@ -127,7 +128,7 @@ impl<O: Ops> Unet<O> {
             image = level.forward(ops, image, &mut kept, &hears)?;
         }
         image = ops.apply_group_norm(&self.norm_out, &image, Activation::Silu)?;
-        ops.apply_conv(&self.conv_out, &image, ConvAdd::default())
+        ops.apply_conv(&self.conv_out.get(), &image, ConvAdd::default())
     }
 
     /// Every residual block begins its use of the time embedding with the same activation, so that is part
@@ -156,8 +157,8 @@ impl<O: Ops> Embedding<O> {
     /// The layers' result on one vector for each of `rows`, tokens `[rows, 1, output]`, activated.
     fn forward(&self, ops: &O, rows: usize, vectors: &[f32], activation: Activation) -> Result<O::Tensor> {
         let vectors = ops.tokens([rows, 1, vectors.len() / rows], vectors)?;
-        let hidden = ops.apply_linear(&self.first, &vectors, Activation::Silu, None)?;
-        ops.apply_linear(&self.second, &hidden, activation, None)
+        let hidden = ops.apply_linear(&self.first.get(), &vectors, Activation::Silu, None)?;
+        ops.apply_linear(&self.second.get(), &hidden, activation, None)
     }
 }
 
@@ -198,7 +199,7 @@ impl<O: Ops> DownLevel<O> {
             kept.push(image.clone());
         }
         if let Some(halve) = &self.halve {
-            image = ops.apply_conv(halve, &image, ConvAdd::default())?;
+            image = ops.apply_conv(&halve.get(), &image, ConvAdd::default())?;
             kept.push(image.clone());
         }
         Ok(image)
@@ -241,7 +242,7 @@ impl<O: Ops> UpLevel<O> {
         }
         if let (Some(enlarge), Some(next)) = (&self.enlarge, kept.last()) {
             let [_, _, height, width] = ops.image_shape(next);
-            image = ops.upsample_conv(enlarge, &image, height, width)?;
+            image = ops.upsample_conv(&enlarge.get(), &image, height, width)?;
         }
         Ok(image)
     }

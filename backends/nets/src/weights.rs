@@ -5,28 +5,44 @@
 //! Every shape is stated by the network that asks and checked against the file before a layer is built, so
 //! a backend never sees weights that do not fit.
 
-use std::{cell::Cell, fmt::Display};
+use std::{
+    cell::{Cell, RefCell},
+    fmt::Display,
+};
 
-use alice_checkpoint::{Scope, Tensor, TensorSet};
+use alice_checkpoint::{Layer, Scope, Tensor, TensorSet};
 use alice_plugin::{Error, Result};
 
 use crate::{
+    changeable::{Changeable, Place},
     ops::{ConvSpec, Ops, Padding},
     progress::Progress,
+    slot::{Conv, Linear, Slot},
 };
 
 /// One part of a network in a file, with the backend that is to hold it.
 pub(crate) struct Weights<'a, O: Ops> {
     ops: &'a O,
+    /// The network's name in the model.
+    component: &'static str,
     scope: Scope<'a>,
-    loading: &'a Loading<'a>,
+    loading: &'a Loading<'a, O>,
 }
 
-/// One load of a model: how far it is, and how much it has loaded.
-pub(crate) struct Loading<'a> {
+/// One load of a model: how far it is, and what it has loaded.
+pub(crate) struct Loading<'a, O: Ops> {
     pub(crate) progress: Progress<'a>,
     /// Number of weights that layers were built of.
     pub(crate) values: Cell<u64>,
+    /// The layers that adapters can change.
+    pub(crate) layers: RefCell<Vec<Changeable<O>>>,
+}
+
+impl<'a, O: Ops> Loading<'a, O> {
+    /// A load that begins now.
+    pub(crate) fn new(progress: Progress<'a>) -> Self {
+        Self { progress, values: Cell::new(0), layers: RefCell::default() }
+    }
 }
 
 /// How a layer that acts on each pixel alone is kept in the file.
@@ -48,14 +64,19 @@ impl Pointwise {
 }
 
 impl<'a, O: Ops> Weights<'a, O> {
-    /// All of a network's `tensors`.
-    pub(crate) fn new(ops: &'a O, tensors: &'a TensorSet, loading: &'a Loading<'a>) -> Self {
-        Self { ops, scope: Scope::root(tensors), loading }
+    /// All of the `tensors` of the network called `component`.
+    pub(crate) fn new(
+        ops: &'a O,
+        component: &'static str,
+        tensors: &'a TensorSet,
+        loading: &'a Loading<'a, O>,
+    ) -> Self {
+        Self { ops, component, scope: Scope::root(tensors), loading }
     }
 
     /// The part called `name` (or numbered so) within this one; dots go further down.
     pub(crate) fn at(&self, name: impl Display) -> Self {
-        Self { ops: self.ops, scope: self.scope.at(name), loading: self.loading }
+        Self { scope: self.scope.at(name), ..*self }
     }
 
     /// Whether the file has the tensor `name` here.
@@ -70,52 +91,73 @@ impl<'a, O: Ops> Weights<'a, O> {
     }
 
     /// A 3x3 convolution with bias that keeps the image's size.
-    pub(crate) fn conv3x3(&self, input: usize, output: usize) -> Result<O::Conv> {
+    pub(crate) fn conv3x3(&self, input: usize, output: usize) -> Result<Conv<O>> {
         self.conv(same_size(input, output), true)
     }
 
     /// The same without bias.
-    pub(crate) fn conv3x3_without_bias(&self, input: usize, output: usize) -> Result<O::Conv> {
+    pub(crate) fn conv3x3_without_bias(&self, input: usize, output: usize) -> Result<Conv<O>> {
         self.conv(same_size(input, output), false)
     }
 
     /// A 3x3 convolution with bias that halves the image's sides.
-    pub(crate) fn halving(&self, channels: usize, padding: Padding) -> Result<O::Conv> {
+    pub(crate) fn halving(&self, channels: usize, padding: Padding) -> Result<Conv<O>> {
         self.conv(half_size(channels, padding), true)
     }
 
     /// The same without bias, with zeros on all sides.
-    pub(crate) fn halving_without_bias(&self, channels: usize) -> Result<O::Conv> {
+    pub(crate) fn halving_without_bias(&self, channels: usize) -> Result<Conv<O>> {
         self.conv(half_size(channels, Padding::Around(1)), false)
     }
 
-    fn conv(&self, spec: ConvSpec, bias: bool) -> Result<O::Conv> {
-        let weight = self.tensor("weight", &[spec.output, spec.input, spec.kernel, spec.kernel])?;
-        let bias = if bias { Some(self.tensor("bias", &[spec.output])?) } else { None };
-        self.ops.conv(spec, &weight, bias.as_ref())
+    fn conv(&self, spec: ConvSpec, bias: bool) -> Result<Conv<O>> {
+        self.conv_of(spec, &[spec.output, spec.input, spec.kernel, spec.kernel], bias)
     }
 
     /// A 1x1 convolution with bias.
-    pub(crate) fn conv1x1(&self, input: usize, output: usize, kept: Pointwise) -> Result<O::Conv> {
+    pub(crate) fn conv1x1(&self, input: usize, output: usize, kept: Pointwise) -> Result<Conv<O>> {
         let spec = ConvSpec { input, output, kernel: 1, stride: 1, padding: Padding::Around(0) };
-        let weight = self.tensor("weight", &kept.shape(input, output))?;
-        self.ops.conv(spec, &weight, Some(&self.tensor("bias", &[output])?))
+        self.conv_of(spec, &kept.shape(input, output), true)
+    }
+
+    /// A convolution whose weight has this shape in the file.
+    fn conv_of(&self, spec: ConvSpec, shape: &[usize], bias: bool) -> Result<Conv<O>> {
+        let (weight, bias) = (self.tensor("weight", shape)?, self.bias(bias, spec.output)?);
+        let slot = Slot::new(self.ops.conv(spec, &weight, bias.as_ref())?);
+        self.register(Place::Conv(spec, slot.clone()), shape, bias.is_some());
+        Ok(slot)
     }
 
     /// A linear layer with bias.
-    pub(crate) fn linear(&self, input: usize, output: usize) -> Result<O::Linear> {
+    pub(crate) fn linear(&self, input: usize, output: usize) -> Result<Linear<O>> {
         self.pointwise(input, output, Pointwise::Matrix)
     }
 
     /// A linear layer with bias that the file may keep as a convolution.
-    pub(crate) fn pointwise(&self, input: usize, output: usize, kept: Pointwise) -> Result<O::Linear> {
-        let weight = self.tensor("weight", &kept.shape(input, output))?;
-        self.ops.linear(&weight, Some(&self.tensor("bias", &[output])?))
+    pub(crate) fn pointwise(&self, input: usize, output: usize, kept: Pointwise) -> Result<Linear<O>> {
+        self.linear_of(&kept.shape(input, output), true)
     }
 
     /// A linear layer without bias.
-    pub(crate) fn linear_without_bias(&self, input: usize, output: usize) -> Result<O::Linear> {
-        self.ops.linear(&self.tensor("weight", &[output, input])?, None)
+    pub(crate) fn linear_without_bias(&self, input: usize, output: usize) -> Result<Linear<O>> {
+        self.linear_of(&[output, input], false)
+    }
+
+    /// A linear layer whose weight has this shape in the file.
+    fn linear_of(&self, shape: &[usize], bias: bool) -> Result<Linear<O>> {
+        let (weight, bias) = (self.tensor("weight", shape)?, self.bias(bias, shape[0])?);
+        let slot = Slot::new(self.ops.linear(&weight, bias.as_ref())?);
+        self.register(Place::Linear(slot.clone()), shape, bias.is_some());
+        Ok(slot)
+    }
+
+    /// Notes a layer for the adapters, which act on denoisers and text encoders.
+    fn register(&self, place: Place<O>, shape: &[usize], bias: bool) {
+        if self.component != "vae" {
+            let (component, module) = (self.component, self.scope.module().to_owned());
+            let layer = Layer { component, module, shape: shape.to_vec() };
+            self.loading.layers.borrow_mut().push(Changeable { layer, place, bias });
+        }
     }
 
     /// A group normalisation of `channels` channels; `groups` divides them.
@@ -133,6 +175,10 @@ impl<'a, O: Ops> Weights<'a, O> {
     /// A table of `entries` vectors.
     pub(crate) fn embedding(&self, entries: usize, width: usize) -> Result<O::Embedding> {
         self.ops.embedding(&self.tensor("weight", &[entries, width])?)
+    }
+
+    fn bias(&self, there: bool, length: usize) -> Result<Option<Tensor<'a>>> {
+        there.then(|| self.tensor("bias", &[length])).transpose()
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'a>> {

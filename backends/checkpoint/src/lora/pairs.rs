@@ -124,7 +124,7 @@ fn pair(
 }
 
 /// The four sizes of a matrix or a convolution.
-fn sides(shape: &[usize]) -> Option<[usize; 4]> {
+pub(super) fn sides(shape: &[usize]) -> Option<[usize; 4]> {
     match *shape {
         [output, input] => Some([output, input, 1, 1]),
         [output, input, height, width] => Some([output, input, height, width]),

@@ -49,9 +49,6 @@ pub(super) fn check_text<'a>(
     info: &ModelInfo,
     encoders: impl Iterator<Item = &'a ClipPlan>,
 ) -> Result<()> {
-    if !request.extra_rows.is_empty() {
-        return Err(Error::unsupported("this backend does not read textual inversion embeddings yet"));
-    }
     if !(1..=MAX_CHUNKS).contains(&request.chunks.len()) {
         let message = format!("a prompt has 1 to {MAX_CHUNKS} chunks, not {}", request.chunks.len());
         return Err(Error::invalid(message));
@@ -60,6 +57,9 @@ pub(super) fn check_text<'a>(
     let chunks = request.chunks;
     if chunks.iter().flat_map(|chunk| chunk.weights).any(|weight| !weight.is_finite()) {
         return Err(Error::invalid("a token's weight is not a finite number"));
+    }
+    if request.extra_rows.iter().flat_map(|rows| rows.data).any(|value| !value.is_finite()) {
+        return Err(Error::invalid("an extra embedding row holds a value that is not finite"));
     }
     let of_encoder = |encoder: u32| chunks.iter().filter(|chunk| chunk.encoder == encoder).count();
     for (encoder, plan) in (0u32..).zip(encoders) {

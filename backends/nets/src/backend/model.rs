@@ -2,12 +2,10 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! From a model directory to networks on a device.
 
-use std::cell::Cell;
-
 use alice_checkpoint::{Checkpoint, Family, diffusers::TextEncoder};
-use alice_plugin::{Control, Error, InputInfo, LoadRequest, ModelInfo, Result, TextEncoderInfo};
+use alice_plugin::{Adapter, Control, Error, InputInfo, LoadRequest, ModelInfo, Result, TextEncoderInfo};
 
-use super::{CONCAT, TIME_IDS};
+use super::{CONCAT, TIME_IDS, adapters::Adapters};
 use crate::{
     clip::{Clip, ClipConfig, ClipPlan, Heard},
     config::ConfigFile,
@@ -28,6 +26,7 @@ pub(super) struct Model<O: Ops> {
     pub(super) encoders: Vec<Clip<O>>,
     pub(super) unet: Unet<O>,
     pub(super) vae: Vae<O>,
+    pub(super) adapters: Adapters<O>,
     pub(super) info: ModelInfo,
 }
 
@@ -61,14 +60,15 @@ impl<O: Ops> Model<O> {
             return Err(Error::bad_model(message));
         }
         let plans = Plans::read(&checkpoint)?;
-        let loading = Loading { progress: Progress::begin(control, plans.blocks())?, values: Cell::new(0) };
+        let loading = Loading::new(Progress::begin(control, plans.blocks())?);
         let ops = open(request.device, &dtype)?;
         let file = |component| checkpoint.weights(component).map_err(bad_model);
         let Plans { encoders, unet, vae, inputs } = plans;
-        let encoder = |(component, plan)| Clip::load(&Weights::new(&ops, &file(component)?, &loading), plan);
+        let encoder =
+            |(component, plan)| Clip::load(&Weights::new(&ops, component, &file(component)?, &loading), plan);
         let encoders = encoders.into_iter().map(encoder).collect::<Result<Vec<_>>>()?;
-        let unet = Unet::load(&Weights::new(&ops, &file("unet")?, &loading), unet)?;
-        let vae = Vae::load(&Weights::new(&ops, &file("vae")?, &loading), vae)?;
+        let unet = Unet::load(&Weights::new(&ops, "unet", &file("unet")?, &loading), unet)?;
+        let vae = Vae::load(&Weights::new(&ops, "vae", &file("vae")?, &loading), vae)?;
         let info = ModelInfo {
             latent_channels: vae.plan.latent() as u32,
             output_channels: unet.plan.output as u32,
@@ -78,7 +78,13 @@ impl<O: Ops> Model<O> {
             memory_bytes: loading.values.get() * bytes_per_value(&dtype),
             dtype,
         };
-        Ok(Self { ops, encoders, unet, vae, info })
+        let adapters = Adapters::none(checkpoint, loading.layers.into_inner())?;
+        Ok(Self { ops, encoders, unet, vae, adapters, info })
+    }
+
+    /// Makes the model behave as with exactly these adapters.
+    pub(super) fn adapt(&mut self, adapters: &[Adapter], control: &dyn Control) -> Result<()> {
+        self.adapters.adapt(&self.ops, adapters, control)
     }
 
     /// Bytes that `values` numbers take on the device.

@@ -22,6 +22,7 @@ impl<O: Ops> Model<O> {
         out: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
+        self.adapters.check()?;
         check_denoise(shape, rows, out, &self.info)?;
         let progress = Progress::begin(control, self.unet.plan.blocks())?;
         // Channels are the outer dimension of a row, so that those behind the latent's follow it.

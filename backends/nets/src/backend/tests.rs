@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The contract, kept by a microscopic model on the plain operations.
 
+mod adapters;
 mod fixtures;
 mod inputs;
 mod micro;
@@ -65,17 +66,21 @@ struct Loaded {
     backend: NetBackend<Plain>,
     model: ModelHandle,
     info: ModelInfo,
+    /// The model's files, where nobody else has them.
+    _files: Option<Micro>,
 }
 
 impl Loaded {
     fn new() -> Self {
-        Self::of(&Micro::new())
+        let micro = Micro::new();
+        let loaded = Self::of(&micro);
+        Self { _files: Some(micro), ..loaded }
     }
 
     fn of(micro: &Micro) -> Self {
         let mut backend = backend();
         let (model, info) = backend.load(&request(micro.path()), &Uncontrolled).unwrap();
-        Self { backend, model, info }
+        Self { backend, model, info, _files: None }
     }
 
     /// Encodes chunks of the first encoder.
@@ -146,7 +151,7 @@ fn the_networks_answer_as_diffusers_does() {
 
 #[test]
 fn the_daemon_hears_what_the_model_looks_like() {
-    let Loaded { mut backend, model, info } = Loaded::new();
+    let Loaded { mut backend, model, info, .. } = Loaded::new();
     let encoder = TextEncoderInfo { context_length: 5, vocab_size: 11, hidden_size: 6 };
     let weights = info.memory_bytes;
     let expected = ModelInfo {

@@ -3,6 +3,8 @@
 //! The call that encodes a prompt: the chunks of all encoders become one row of tokens, and a pooled vector
 //! where the denoiser hears one.
 
+use std::sync::Arc;
+
 use alice_plugin::{Control, Result, TextChunk, TextRequest};
 
 use super::{
@@ -10,7 +12,7 @@ use super::{
     model::Model,
 };
 use crate::{
-    clip::{Clip, emphasise},
+    clip::{Clip, Words, emphasise},
     ops::Ops,
     progress::Progress,
 };
@@ -29,6 +31,8 @@ pub(super) struct Prompt<O: Ops> {
 struct Part<'a, O: Ops> {
     clip: &'a Clip<O>,
     chunk: &'a TextChunk<'a>,
+    /// What the ids behind the encoder's vocabulary stand for, one row after the other.
+    extra: Arc<[f32]>,
     /// Its number among the chunks of its encoder.
     place: usize,
     /// Width of the encoders before this one.
@@ -38,6 +42,7 @@ struct Part<'a, O: Ops> {
 impl<O: Ops> Model<O> {
     /// Encodes the prompt.
     pub(super) fn encode_text(&self, request: &TextRequest<'_>, control: &dyn Control) -> Result<Prompt<O>> {
+        self.adapters.check()?;
         check_text(request, &self.info, self.encoders.iter().map(|clip| &clip.plan))?;
         let (parts, skip) = (self.parts(request), request.clip_skip as usize);
         let progress = Progress::begin(control, parts.iter().map(|part| part.blocks(skip)).sum())?;
@@ -46,7 +51,7 @@ impl<O: Ops> Model<O> {
         if let [part] = &parts[..]
             && unweighted(part.chunk)
         {
-            let encoded = part.clip.forward(&self.ops, part.chunk.ids, skip, true, &progress)?;
+            let encoded = part.clip.forward(&self.ops, part.words(), skip, true, &progress)?;
             let pooled = encoded.pooled.map(|pooled| self.pooled(part.clip, &pooled)).transpose()?;
             return Ok(Prompt { tokens: encoded.tokens, length, pooled });
         }
@@ -69,7 +74,11 @@ impl<O: Ops> Model<O> {
         let (mut parts, mut before) = (Vec::new(), 0);
         for (encoder, clip) in (0u32..).zip(&self.encoders) {
             let chunks = request.chunks.iter().filter(|chunk| chunk.encoder == encoder);
-            parts.extend(chunks.enumerate().map(|(place, chunk)| Part { clip, chunk, place, before }));
+            let name = format!("rows.{encoder}");
+            let rows = request.extra_rows.iter().filter(|rows| rows.name == name);
+            let extra: Arc<[f32]> = rows.flat_map(|rows| rows.data).copied().collect();
+            let part = |(place, chunk)| Part { clip, chunk, extra: Arc::clone(&extra), place, before };
+            parts.extend(chunks.enumerate().map(part));
             before += clip.plan.width;
         }
         parts
@@ -82,13 +91,13 @@ impl<O: Ops> Model<O> {
         skip: usize,
         progress: &Progress<'_>,
     ) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
-        let Part { clip, chunk, .. } = part;
+        let &Part { clip, chunk, .. } = part;
         let mut tokens = vec![0.0; clip.plan.context_length * clip.plan.width];
         if stands_for_zeros(chunk) {
             let pooled = clip.plan.projection.filter(|_| part.pools());
             return Ok((tokens, pooled.map(|length| vec![0.0; length])));
         }
-        let encoded = clip.forward(&self.ops, chunk.ids, skip, part.pools(), progress)?;
+        let encoded = clip.forward(&self.ops, part.words(), skip, part.pools(), progress)?;
         self.ops.download(&encoded.tokens, &mut tokens)?;
         if !unweighted(chunk) {
             emphasise(&mut tokens, chunk.weights);
@@ -113,6 +122,10 @@ impl<O: Ops> Model<O> {
 }
 
 impl<O: Ops> Part<'_, O> {
+    fn words(&self) -> Words<'_> {
+        Words { ids: self.chunk.ids, extra: &self.extra }
+    }
+
     /// Whether the pooled vector is this chunk's: the first stands for the prompt.
     fn pools(&self) -> bool {
         self.clip.plan.projection.is_some() && self.place == 0

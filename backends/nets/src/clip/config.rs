@@ -105,10 +105,14 @@ impl ClipPlan {
     /// The place of the token that ends the prompt in one chunk, whose vector stands for the whole.
     ///
     /// Source: transformers `CLIPTextModel.forward`. The first end token; the first place where there is
-    /// none. Files from before that rule say 2 whatever the vocabulary, and mean the highest id.
+    /// none. Files from before that rule say 2 whatever the vocabulary, and mean its highest id; words that were
+    /// learned later have higher ones and end nothing.
     pub(crate) fn end_of(&self, ids: &[u32]) -> usize {
         let end = match self.end {
-            WRONG_END => ids.iter().copied().max().unwrap_or_default(),
+            WRONG_END => {
+                let known = ids.iter().copied().filter(|id| (*id as usize) < self.vocabulary);
+                known.max().unwrap_or_default()
+            }
             end => end,
         };
         ids.iter().position(|id| *id == end).unwrap_or(0)

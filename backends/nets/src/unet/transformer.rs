@@ -9,6 +9,7 @@ use alice_plugin::Result;
 
 use crate::{
     ops::{Activation, ConvAdd, Ops},
+    slot::{Conv, Linear},
     unet::config::{LevelPlan, UnetPlan},
     weights::Weights,
 };
@@ -23,9 +24,9 @@ pub(crate) struct Transformer<O: Ops> {
     norm: O::GroupNorm,
     // Into the blocks goes a matrix on tokens, out of them a 1x1 convolution on pixels: the same sums
     // whichever way the file keeps them, and only a convolution takes the residual image along.
-    enter: O::Linear,
+    enter: Linear<O>,
     blocks: Vec<Block<O>>,
-    leave: O::Conv,
+    leave: Conv<O>,
 }
 
 /// Self-attention, attention to the prompt, and a network for each token.
@@ -35,16 +36,16 @@ struct Block<O: Ops> {
     norm2: O::LayerNorm,
     to_prompt: Attention<O>,
     norm3: O::LayerNorm,
-    gate: O::Linear,
-    out: O::Linear,
+    gate: Linear<O>,
+    out: Linear<O>,
 }
 
 /// Attention with its projections.
 struct Attention<O: Ops> {
-    query: O::Linear,
-    key: O::Linear,
-    value: O::Linear,
-    out: O::Linear,
+    query: Linear<O>,
+    key: Linear<O>,
+    value: Linear<O>,
+    out: Linear<O>,
     heads: usize,
 }
 
@@ -71,12 +72,12 @@ impl<O: Ops> Transformer<O> {
         let [_, _, height, width] = ops.image_shape(image);
         let normed = ops.apply_group_norm(&self.norm, image, Activation::None)?;
         let tokens = ops.image_to_tokens(&normed)?;
-        let mut tokens = ops.apply_linear(&self.enter, &tokens, Activation::None, None)?;
+        let mut tokens = ops.apply_linear(&self.enter.get(), &tokens, Activation::None, None)?;
         for block in &self.blocks {
             tokens = block.forward(ops, &tokens, prompt)?;
         }
         let hidden = ops.tokens_to_image(&tokens, height, width)?;
-        ops.apply_conv(&self.leave, &hidden, ConvAdd { residual: Some(image), ..ConvAdd::default() })
+        ops.apply_conv(&self.leave.get(), &hidden, ConvAdd { residual: Some(image), ..ConvAdd::default() })
     }
 }
 
@@ -103,8 +104,8 @@ impl<O: Ops> Block<O> {
         let normed = ops.apply_layer_norm(&self.norm2, &tokens)?;
         let tokens = self.to_prompt.forward(ops, &normed, prompt, &tokens)?;
         let normed = ops.apply_layer_norm(&self.norm3, &tokens)?;
-        let gated = ops.apply_geglu(&self.gate, &normed)?;
-        ops.apply_linear(&self.out, &gated, Activation::None, Some(&tokens))
+        let gated = ops.apply_geglu(&self.gate.get(), &normed)?;
+        ops.apply_linear(&self.out.get(), &gated, Activation::None, Some(&tokens))
     }
 }
 
@@ -130,10 +131,10 @@ impl<O: Ops> Attention<O> {
         context: &O::Tensor,
         residual: &O::Tensor,
     ) -> Result<O::Tensor> {
-        let query = ops.apply_linear(&self.query, tokens, Activation::None, None)?;
-        let key = ops.apply_linear(&self.key, context, Activation::None, None)?;
-        let value = ops.apply_linear(&self.value, context, Activation::None, None)?;
+        let query = ops.apply_linear(&self.query.get(), tokens, Activation::None, None)?;
+        let key = ops.apply_linear(&self.key.get(), context, Activation::None, None)?;
+        let value = ops.apply_linear(&self.value.get(), context, Activation::None, None)?;
         let attended = ops.attention(&query, &key, &value, self.heads, false)?;
-        ops.apply_linear(&self.out, &attended, Activation::None, Some(residual))
+        ops.apply_linear(&self.out.get(), &attended, Activation::None, Some(residual))
     }
 }

@@ -10,25 +10,26 @@ use crate::{
     ops::{Activation, ConvAdd, Ops},
     progress::Progress,
     resnet::{Resnet, ResnetShape},
+    slot::Conv,
     vae::{EPSILON, config::KlPlan, mid::Mid},
     weights::{Pointwise, Weights},
 };
 
 /// The decoder, ready to run.
 pub(crate) struct Decoder<O: Ops> {
-    post_quant: Option<O::Conv>,
-    conv_in: O::Conv,
+    post_quant: Option<Conv<O>>,
+    conv_in: Conv<O>,
     mid: Mid<O>,
     /// From the latent's size to the picture's.
     levels: Vec<Level<O>>,
     norm_out: O::GroupNorm,
-    conv_out: O::Conv,
+    conv_out: Conv<O>,
 }
 
 struct Level<O: Ops> {
     resnets: Vec<Resnet<O>>,
     /// Doubles the image; the picture's size has none.
-    double: Option<O::Conv>,
+    double: Option<Conv<O>>,
 }
 
 impl<O: Ops> Decoder<O> {
@@ -53,10 +54,10 @@ impl<O: Ops> Decoder<O> {
     /// The picture, about -1 ..= 1, of `latents` in the autoencoder's own numbers.
     pub(crate) fn forward(&self, ops: &O, latents: &O::Tensor, progress: &Progress<'_>) -> Result<O::Tensor> {
         let latents = match &self.post_quant {
-            Some(conv) => &ops.apply_conv(conv, latents, ConvAdd::default())?,
+            Some(conv) => &ops.apply_conv(&conv.get(), latents, ConvAdd::default())?,
             None => latents,
         };
-        let mut image = ops.apply_conv(&self.conv_in, latents, ConvAdd::default())?;
+        let mut image = ops.apply_conv(&self.conv_in.get(), latents, ConvAdd::default())?;
         image = self.mid.forward(ops, &image, progress)?;
         for level in &self.levels {
             for resnet in &level.resnets {
@@ -65,11 +66,11 @@ impl<O: Ops> Decoder<O> {
             }
             if let Some(double) = &level.double {
                 let [_, _, height, width] = ops.image_shape(&image);
-                image = ops.upsample_conv(double, &image, 2 * height, 2 * width)?;
+                image = ops.upsample_conv(&double.get(), &image, 2 * height, 2 * width)?;
             }
         }
         image = ops.apply_group_norm(&self.norm_out, &image, Activation::Silu)?;
-        ops.apply_conv(&self.conv_out, &image, ConvAdd::default())
+        ops.apply_conv(&self.conv_out.get(), &image, ConvAdd::default())
     }
 }
 

@@ -10,25 +10,26 @@ use crate::{
     ops::{Activation, ConvAdd, Ops, Padding},
     progress::Progress,
     resnet::{Resnet, ResnetShape},
+    slot::Conv,
     vae::{EPSILON, config::KlPlan, mid::Mid},
     weights::{Pointwise, Weights},
 };
 
 /// The encoder, ready to run.
 pub(crate) struct Encoder<O: Ops> {
-    conv_in: O::Conv,
+    conv_in: Conv<O>,
     /// From the picture's size to the latent's.
     levels: Vec<Level<O>>,
     mid: Mid<O>,
     norm_out: O::GroupNorm,
-    conv_out: O::Conv,
-    quant: Option<O::Conv>,
+    conv_out: Conv<O>,
+    quant: Option<Conv<O>>,
 }
 
 struct Level<O: Ops> {
     resnets: Vec<Resnet<O>>,
     /// Halves the image; the latent's size has none.
-    halve: Option<O::Conv>,
+    halve: Option<Conv<O>>,
 }
 
 impl<O: Ops> Encoder<O> {
@@ -55,21 +56,21 @@ impl<O: Ops> Encoder<O> {
     /// The posterior of `image` (-1 ..= 1) in the autoencoder's own numbers: the means' channels, then the
     /// channels of the variances' logarithms.
     pub(crate) fn forward(&self, ops: &O, image: &O::Tensor, progress: &Progress<'_>) -> Result<O::Tensor> {
-        let mut image = ops.apply_conv(&self.conv_in, image, ConvAdd::default())?;
+        let mut image = ops.apply_conv(&self.conv_in.get(), image, ConvAdd::default())?;
         for level in &self.levels {
             for resnet in &level.resnets {
                 image = resnet.forward(ops, &image, None)?;
                 progress.step()?;
             }
             if let Some(halve) = &level.halve {
-                image = ops.apply_conv(halve, &image, ConvAdd::default())?;
+                image = ops.apply_conv(&halve.get(), &image, ConvAdd::default())?;
             }
         }
         image = self.mid.forward(ops, &image, progress)?;
         image = ops.apply_group_norm(&self.norm_out, &image, Activation::Silu)?;
-        image = ops.apply_conv(&self.conv_out, &image, ConvAdd::default())?;
+        image = ops.apply_conv(&self.conv_out.get(), &image, ConvAdd::default())?;
         match &self.quant {
-            Some(conv) => ops.apply_conv(conv, &image, ConvAdd::default()),
+            Some(conv) => ops.apply_conv(&conv.get(), &image, ConvAdd::default()),
             None => Ok(image),
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     ops::{Activation, ConvAdd, Ops},
     progress::Progress,
     resnet::{Resnet, ResnetShape},
+    slot::{Conv, Linear},
     vae::{EPSILON, config::KlPlan},
     weights::{Pointwise, Weights},
 };
@@ -25,11 +26,11 @@ pub(crate) struct Mid<O: Ops> {
 /// Attention of one head, with its normalisation and projections.
 struct Attention<O: Ops> {
     norm: O::GroupNorm,
-    query: O::Linear,
-    key: O::Linear,
-    value: O::Linear,
+    query: Linear<O>,
+    key: Linear<O>,
+    value: Linear<O>,
     // A matrix in the file; as a 1x1 convolution it takes the residual image along.
-    out: O::Conv,
+    out: Conv<O>,
 }
 
 /// What the projections of query, key, value and result are called in files of today.
@@ -87,11 +88,11 @@ impl<O: Ops> Attention<O> {
         let [_, _, height, width] = ops.image_shape(image);
         let normed = ops.apply_group_norm(&self.norm, image, Activation::None)?;
         let tokens = ops.image_to_tokens(&normed)?;
-        let query = ops.apply_linear(&self.query, &tokens, Activation::None, None)?;
-        let key = ops.apply_linear(&self.key, &tokens, Activation::None, None)?;
-        let value = ops.apply_linear(&self.value, &tokens, Activation::None, None)?;
+        let query = ops.apply_linear(&self.query.get(), &tokens, Activation::None, None)?;
+        let key = ops.apply_linear(&self.key.get(), &tokens, Activation::None, None)?;
+        let value = ops.apply_linear(&self.value.get(), &tokens, Activation::None, None)?;
         let attended = ops.attention(&query, &key, &value, 1, false)?;
         let hidden = ops.tokens_to_image(&attended, height, width)?;
-        ops.apply_conv(&self.out, &hidden, ConvAdd { residual: Some(image), ..ConvAdd::default() })
+        ops.apply_conv(&self.out.get(), &hidden, ConvAdd { residual: Some(image), ..ConvAdd::default() })
     }
 }

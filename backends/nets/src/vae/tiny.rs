@@ -15,6 +15,7 @@ pub(super) use self::config::{TinyConfig, TinyPlan};
 use crate::{
     ops::{Activation, ConvAdd, Ops},
     progress::Progress,
+    slot::Conv,
     weights::Weights,
 };
 
@@ -24,20 +25,20 @@ const LARGEST: f32 = 3.0;
 /// The half that makes latents of pictures.
 pub(super) struct TinyEncoder<O: Ops> {
     /// From the picture's size to the latent's: the first convolution keeps the size, the others halve it.
-    stages: Vec<(O::Conv, Vec<Block<O>>)>,
-    conv_out: O::Conv,
+    stages: Vec<(Conv<O>, Vec<Block<O>>)>,
+    conv_out: Conv<O>,
 }
 
 /// The half that makes pictures of latents.
 pub(super) struct TinyDecoder<O: Ops> {
-    conv_in: O::Conv,
+    conv_in: Conv<O>,
     /// From the latent's size to the picture's: the last convolution keeps the size, the others double it.
-    stages: Vec<(Vec<Block<O>>, O::Conv)>,
+    stages: Vec<(Vec<Block<O>>, Conv<O>)>,
 }
 
 /// Three convolutions around which the input goes too.
 struct Block<O: Ops> {
-    convs: [O::Conv; 3],
+    convs: [Conv<O>; 3],
 }
 
 impl<O: Ops> TinyEncoder<O> {
@@ -61,10 +62,10 @@ impl<O: Ops> TinyEncoder<O> {
     pub(super) fn forward(&self, ops: &O, image: &O::Tensor, progress: &Progress<'_>) -> Result<O::Tensor> {
         let mut image = image.clone();
         for (conv, blocks) in &self.stages {
-            image = ops.apply_conv(conv, &image, ConvAdd::default())?;
+            image = ops.apply_conv(&conv.get(), &image, ConvAdd::default())?;
             image = run(ops, blocks, image, progress)?;
         }
-        ops.apply_conv(&self.conv_out, &image, ConvAdd::default())
+        ops.apply_conv(&self.conv_out.get(), &image, ConvAdd::default())
     }
 }
 
@@ -93,14 +94,14 @@ impl<O: Ops> TinyDecoder<O> {
 
     /// The picture, about 0 ..= 1, of `latents`, which are [bent](bend).
     pub(super) fn forward(&self, ops: &O, latents: &O::Tensor, progress: &Progress<'_>) -> Result<O::Tensor> {
-        let mut image = ops.apply_conv(&self.conv_in, latents, relu())?;
+        let mut image = ops.apply_conv(&self.conv_in.get(), latents, relu())?;
         for (stage, (blocks, conv)) in self.stages.iter().enumerate() {
             image = run(ops, blocks, image, progress)?;
             image = if stage + 1 == self.stages.len() {
-                ops.apply_conv(conv, &image, ConvAdd::default())?
+                ops.apply_conv(&conv.get(), &image, ConvAdd::default())?
             } else {
                 let [_, _, height, width] = ops.image_shape(&image);
-                ops.upsample_conv(conv, &image, 2 * height, 2 * width)?
+                ops.upsample_conv(&conv.get(), &image, 2 * height, 2 * width)?
             };
         }
         Ok(image)
@@ -116,9 +117,9 @@ impl<O: Ops> Block<O> {
 
     fn forward(&self, ops: &O, image: &O::Tensor) -> Result<O::Tensor> {
         let [first, second, third] = &self.convs;
-        let hidden = ops.apply_conv(first, image, relu())?;
-        let hidden = ops.apply_conv(second, &hidden, relu())?;
-        ops.apply_conv(third, &hidden, ConvAdd { residual: Some(image), ..relu() })
+        let hidden = ops.apply_conv(&first.get(), image, relu())?;
+        let hidden = ops.apply_conv(&second.get(), &hidden, relu())?;
+        ops.apply_conv(&third.get(), &hidden, ConvAdd { residual: Some(image), ..relu() })
     }
 }
 

@@ -32,7 +32,7 @@ impl Fixture {
         let references = Self::directory(name).with_extension("safetensors");
         let cases = std::fs::read(references.with_extension("json")).unwrap();
         Self {
-            loaded: Loaded { backend, model, info },
+            loaded: Loaded { backend, model, info, _files: None },
             cases: serde_json::from_slice(&cases).unwrap(),
             references: TensorFile::open(&references).unwrap(),
         }

@@ -159,7 +159,7 @@ fn encoders_that_do_not_fit_each_other_or_the_denoiser_are_refused() {
 
 #[test]
 fn a_tiny_autoencoder_answers_with_no_deviation() {
-    let Loaded { mut backend, model, info } = Fixture::new("sd1-pix2pix").loaded;
+    let Loaded { mut backend, model, info, .. } = Fixture::new("sd1-pix2pix").loaded;
     assert_eq!(info.latent_scale, 4);
     let (mut mean, mut deviation) = ([7.0; 60], [7.0; 60]);
     backend.encode_image(model, SIDES, &[9; 12 * 20 * 3], &mut mean, &mut deviation, &Uncontrolled).unwrap();
@@ -189,7 +189,7 @@ fn every_block_of_two_encoders_and_of_a_tiny_autoencoder_is_a_sign_of_life() {
 
 #[test]
 fn tiles_as_large_as_the_latent_change_nothing_and_smaller_ones_give_a_picture_as_large() {
-    let Loaded { mut backend, model, info } = Loaded::new();
+    let Loaded { mut backend, model, info, .. } = Loaded::new();
     let latents: Vec<f32> = (0..2 * SHAPE.len()).map(|value| (value as f32).sin()).collect();
     let pixels = 2 * 3 * 5 * info.latent_scale.pow(2) as usize;
     let mut decode = |tile| {

@@ -90,13 +90,7 @@ impl Micro {
 
     /// This model with tensors changed, added or taken away.
     pub(super) fn with_tensors(self, component: &str, change: impl FnOnce(Tensors) -> Tensors) -> Self {
-        let reference = reference();
-        let tensors = match component {
-            "unet" => reference.unet.tensors,
-            "vae" => reference.vae.tensors,
-            _ => reference.text_encoder.tensors,
-        };
-        self.write_tensors(component, &change(filled(tensors)));
+        self.write_tensors(component, &change(tensors(component)));
         self
     }
 
@@ -106,17 +100,32 @@ impl Micro {
     }
 
     fn write_tensors(&self, component: &str, tensors: &Tensors) {
-        let (mut header, mut data) = (Map::new(), Vec::new());
-        for (name, (shape, values)) in tensors {
-            let start = data.len();
-            data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-            let offsets = [start, data.len()];
-            header.insert(name.clone(), json!({ "dtype": "F32", "shape": shape, "data_offsets": offsets }));
-        }
-        let header = serde_json::to_vec(&header).unwrap();
-        let file = [&(header.len() as u64).to_le_bytes(), &header[..], &data].concat();
-        fs::write(self.path().join(component).join("model.safetensors"), file).unwrap();
+        write(&self.path().join(component).join("model.safetensors"), tensors);
     }
+}
+
+/// Writes a safetensors file.
+pub(super) fn write(path: &Path, tensors: &Tensors) {
+    let (mut header, mut data) = (Map::new(), Vec::new());
+    for (name, (shape, values)) in tensors {
+        let start = data.len();
+        data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        let offsets = [start, data.len()];
+        header.insert(name.clone(), json!({ "dtype": "F32", "shape": shape, "data_offsets": offsets }));
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    let file = [&(header.len() as u64).to_le_bytes(), &header[..], &data].concat();
+    fs::write(path, file).unwrap();
+}
+
+/// The tensors of a network.
+pub(super) fn tensors(component: &str) -> Tensors {
+    let reference = reference();
+    filled(match component {
+        "unet" => reference.unet.tensors,
+        "vae" => reference.vae.tensors,
+        _ => reference.text_encoder.tensors,
+    })
 }
 
 /// The weights that `micro.py` gives the tensors of these shapes.

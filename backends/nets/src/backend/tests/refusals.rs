@@ -101,16 +101,19 @@ fn prompts_that_the_text_encoder_cannot_read_are_invalid() {
 
     let chunk = TextChunk { encoder: 1, ids: &FIRST, weights: &EVEN };
     let row = NamedTensor { name: "rows.0", shape: &[1, 6], data: &[0.0; 6] };
-    let mut encode = |chunk, extra_rows| {
+    let mut encode = |chunk: TextChunk<'_>, extra_rows: &[NamedTensor<'_>]| {
         let request = TextRequest { chunks: &[chunk], extra_rows, clip_skip: 0 };
         loaded.backend.encode_text(loaded.model, &request, &Uncontrolled)
     };
     assert_kind(encode(chunk, &[]), ErrorKind::Invalid, "text encoder 1");
-    assert_kind(
-        encode(TextChunk { encoder: 0, ..chunk }, &[row]),
-        ErrorKind::Unsupported,
-        "textual inversion",
-    );
+    let chunk = TextChunk { encoder: 0, ..chunk };
+    encode(chunk, &[row]).unwrap();
+    let further = TextChunk { ids: &[9, 12, 10, 10, 10], ..chunk };
+    assert_kind(encode(further, &[row]), ErrorKind::Invalid, "token 12");
+    assert_kind(encode(chunk, &[NamedTensor { name: "rows.1", ..row }]), ErrorKind::Invalid, "rows.1");
+    assert_kind(encode(chunk, &[NamedTensor { shape: &[1, 5], ..row }]), ErrorKind::Invalid, "shape");
+    let endless = NamedTensor { data: &[0.0, 0.0, f32::INFINITY, 0.0, 0.0, 0.0], ..row };
+    assert_kind(encode(chunk, &[endless]), ErrorKind::Invalid, "finite");
 }
 
 #[test]
@@ -182,11 +185,24 @@ fn pictures_that_do_not_fit_the_model_are_invalid() {
 }
 
 #[test]
-fn adapters_are_refused_and_none_is_accepted() {
+fn adapters_that_cannot_act_are_refused_by_what_is_wrong() {
     let Loaded { mut backend, model, .. } = Loaded::new();
-    backend.adapt(model, &[], &Uncontrolled).unwrap();
-    let adapter = Adapter { path: "style.safetensors".into(), scale: 1.0 };
-    assert_kind(backend.adapt(model, &[adapter], &Uncontrolled), ErrorKind::Unsupported, "LoRA");
+    let directory = tempfile::tempdir().unwrap();
+    let style = directory.path().join("style.safetensors");
+    let mut adapt = |adapter: Adapter, count| backend.adapt(model, &vec![adapter; count], &Uncontrolled);
+    let adapter = |scale| Adapter { path: style.clone(), scale };
+    assert_kind(adapt(adapter(1.0), 1), ErrorKind::BadModel, "style.safetensors");
+    let pair = |module: &str| {
+        let down = (format!("{module}.lora_A.weight"), (vec![1, 3], vec![1.0; 3]));
+        [down, (format!("{module}.lora_B.weight"), (vec![3, 1], vec![1.0; 3]))]
+    };
+    micro::write(&style, &pair("transformer.single_blocks.0.attn.to_q").into());
+    assert_kind(adapt(adapter(1.0), 1), ErrorKind::BadModel, "another kind of model");
+    assert_kind(adapt(adapter(0.0), 1), ErrorKind::BadModel, "another kind of model");
+    assert_kind(adapt(adapter(f32::NAN), 1), ErrorKind::Invalid, "scale");
+    assert_kind(adapt(adapter(1.0), 65), ErrorKind::Invalid, "65");
+    std::fs::write(&style, b"PK\x03\x04 and so on").unwrap();
+    assert_kind(adapt(adapter(1.0), 1), ErrorKind::BadModel, "refused");
     let unknown = ModelHandle(model.0 + 1);
     assert_kind(backend.adapt(unknown, &[], &Uncontrolled), ErrorKind::StaleHandle, "model");
 }

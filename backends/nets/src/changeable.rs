@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! The layers that adapters can change: each with its place in a network and in the model's files, so that it can be
+//! built again.
+
+use alice_checkpoint::{Dtype, Layer, Scope, Tensor, TensorSet};
+use alice_plugin::Result;
+
+use crate::{
+    ops::{ConvSpec, Ops},
+    slot::{Conv, Linear},
+    weights::bad_model,
+};
+
+/// A convolution or a linear layer of a loaded model.
+pub(crate) struct Changeable<O: Ops> {
+    /// What it is called, and its weight's shape in the files.
+    pub(crate) layer: Layer,
+    pub(crate) place: Place<O>,
+    /// Whether it has a bias, which no adapter changes.
+    pub(crate) bias: bool,
+}
+
+/// Where the network has the layer.
+pub(crate) enum Place<O: Ops> {
+    Linear(Linear<O>),
+    Conv(ConvSpec, Conv<O>),
+}
+
+impl<O: Ops> Changeable<O> {
+    /// Builds the layer anew from its network's `tensors`. Where there is a `change`, it is made to the files' weight in
+    /// f32 before; without, the layer is the very one that loading has built.
+    pub(crate) fn rebuild(
+        &self,
+        ops: &O,
+        tensors: &TensorSet,
+        change: Option<impl FnOnce(&mut [f32]) -> Result<()>>,
+    ) -> Result<()> {
+        let scope = Scope::root(tensors).at(&self.layer.module);
+        let mut weight = scope.tensor("weight", &self.layer.shape).map_err(bad_model)?;
+        if let Some(change) = change {
+            let mut values = weight.to_f32().map_err(bad_model)?;
+            change(&mut values)?;
+            weight = Tensor { dtype: Dtype::F32, bytes: bytes_of(&values).into(), ..weight };
+        }
+        let bias = match self.bias {
+            true => Some(scope.tensor("bias", &self.layer.shape[..1]).map_err(bad_model)?),
+            false => None,
+        };
+        match &self.place {
+            Place::Linear(slot) => slot.set(ops.linear(&weight, bias.as_ref())?),
+            Place::Conv(spec, slot) => slot.set(ops.conv(*spec, &weight, bias.as_ref())?),
+        }
+        Ok(())
+    }
+}
+
+fn bytes_of(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
