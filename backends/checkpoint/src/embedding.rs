@@ -162,3 +162,6 @@ fn matrix(file: &Listing, name: &str) -> Result<Matrix, Error> {
         false => Err(wrong(format!("{name:?} holds values that are not finite"))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ pub(crate) struct Vae<O: Ops> {
 }
 
 enum Halves<O: Ops> {
-    Kl(Encoder<O>, Decoder<O>),
+    Kl(Box<Encoder<O>>, Box<Decoder<O>>),
     Tiny(TinyEncoder<O>, TinyDecoder<O>),
 }
 
@@ -43,7 +43,9 @@ impl<O: Ops> Vae<O> {
     /// Builds the network that `plan` describes from its file.
     pub(crate) fn load(weights: &Weights<'_, O>, plan: VaePlan) -> Result<Self> {
         let halves = match &plan {
-            VaePlan::Kl(plan) => Halves::Kl(Encoder::load(weights, plan)?, Decoder::load(weights, plan)?),
+            VaePlan::Kl(plan) => {
+                Halves::Kl(Box::new(Encoder::load(weights, plan)?), Box::new(Decoder::load(weights, plan)?))
+            }
             VaePlan::Tiny(plan) => {
                 Halves::Tiny(TinyEncoder::load(weights, plan)?, TinyDecoder::load(weights, plan)?)
             }

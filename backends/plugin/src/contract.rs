@@ -332,7 +332,8 @@ pub trait Backend: Send {
     /// Makes the model behave as with exactly these adapters; none restores the file's own weights.
     ///
     /// # Errors
-    /// `BadModel` for an unusable adapter (the model is then as before), `Unsupported`, `StaleHandle`.
+    /// `BadModel` for an unusable adapter, `Invalid` for a scale that is not finite, `Cancelled`, `OutOfMemory`; the
+    /// model is as before after each of them. `Unsupported`, `StaleHandle`.
     fn adapt(&mut self, model: ModelHandle, adapters: &[Adapter], control: &dyn Control) -> Result<()>;
 
     /// Encodes a prompt; the result stays on the device.
