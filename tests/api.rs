@@ -336,7 +336,7 @@ async fn bad_parameters_are_named_in_openais_words_and_the_server_goes_on() {
         (json!({"prompt": "x", "guidance_rescale": 1.1}), 400, "guidance_rescale"),
         (json!({"prompt": "x", "guidance_interval": [0.8, 0.2]}), 400, "guidance_interval"),
         (json!({"prompt": "x", "guidance_interval": [0.2, 2]}), 400, "guidance_interval"),
-        (json!({"prompt": "x", "guidance_interval": [0.2]}), 400, ""),
+        (json!({"prompt": "x", "guidance_interval": [0.2]}), 400, "guidance_interval"),
         (json!({"prompt": "x", "size": "0x0"}), 400, "size"),
         (json!({"prompt": "x", "size": "100000x100000"}), 400, "size"),
         (json!({"prompt": "x", "size": "512"}), 400, "size"),

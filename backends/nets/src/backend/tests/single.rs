@@ -109,7 +109,7 @@ fn write_directory(path: &Path, checkpoint: &Checkpoint) {
 fn answers(request: &LoadRequest) -> (ModelInfo, Vec<f32>, Vec<f32>, Vec<u8>) {
     let mut backend = backend();
     let (model, info) = backend.load(request, &Uncontrolled).unwrap();
-    let mut loaded = Loaded { backend, model, info };
+    let mut loaded = Loaded { backend, model, info, _files: None };
     let chunks: Vec<_> = (0..loaded.info.text_encoders.len() as u32)
         .map(|encoder| TextChunk { encoder, ids: &[6, 1, 3, 7, 7], weights: &EVEN })
         .collect();
