@@ -153,7 +153,7 @@ impl Draft {
         if model.needs_picture {
             return Err(Error::invalid("model", NEEDS_PICTURE));
         }
-        let (generation, defaults) = (&config.generation, &model.sidecar.defaults);
+        let (generation, defaults) = (&config.generation, &model.defaults);
         let sampler = match self.scheduler.as_deref().filter(|name| !name.is_empty()) {
             Some(name) => name.parse().map_err(unusable_scheduler)?,
             None => default_sampler(&model, generation.default_scheduler.as_deref()),
@@ -209,7 +209,7 @@ fn text(param: &str, text: String, config: &Config) -> Result<String> {
 /// The operator's, else the model's own, else the daemon's: the first that can sample the model. Names were
 /// checked where they were read.
 fn default_sampler(model: &Model, configured: Option<&str>) -> Sampler {
-    let named = [configured, model.sidecar.defaults.scheduler.as_deref()];
+    let named = [configured, model.defaults.scheduler.as_deref()];
     let named = named.into_iter().flatten().filter_map(|name| name.parse().ok());
     let mut wishes = named.chain(model.scheduler.sampler()).chain([DEFAULT_SAMPLER]);
     wishes.find(|sampler| sampler.fits(&model.scheduler)).unwrap_or(Method::FlowMatchEuler.into())

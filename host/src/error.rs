@@ -57,6 +57,42 @@ pub enum Error {
         /// The ids there are.
         available: String,
     },
+    /// A file of that name is there, and cannot be offered.
+    #[error("the {param} `{asked}` is not offered: {problem}")]
+    Refused {
+        /// What the client named with it: `model` or `lora`.
+        param: &'static str,
+        /// The name that was asked for.
+        asked: String,
+        /// What is wrong with the file.
+        problem: String,
+        /// Its format can carry a program.
+        is_unsafe: bool,
+    },
+    /// No LoRA of that name, or several.
+    #[error("the LoRA `{asked}` {problem}")]
+    Lora {
+        /// The name that was asked for.
+        asked: String,
+        /// Why it is not clear which one that is.
+        problem: String,
+    },
+    /// A LoRA whose file cannot be used with the model.
+    #[error("the LoRA `{id}` cannot be used: {problem}")]
+    LoraUnusable {
+        /// Its id.
+        id: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A textual inversion that a job needs.
+    #[error("the embedding `{name}` {problem}")]
+    Embedding {
+        /// Its name.
+        name: String,
+        /// What has become of it.
+        problem: String,
+    },
     /// A model whose files cannot be used.
     #[error("the model `{id}` cannot be used: {problem}")]
     Model {
@@ -181,11 +217,16 @@ impl Error {
     pub(crate) fn status(&self) -> StatusCode {
         use alice_plugin::ErrorKind;
         match self {
-            Self::Invalid { .. } | Self::OutOfRange { .. } | Self::Malformed(_) | Self::Unreadable { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Invalid { .. }
+            | Self::OutOfRange { .. }
+            | Self::Malformed(_)
+            | Self::Unreadable { .. }
+            | Self::Lora { .. }
+            | Self::LoraUnusable { .. }
+            | Self::Embedding { .. }
+            | Self::Refused { param: "lora", .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoModel { .. } | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NoModel { .. } | Self::Refused { .. } | Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::CrossSite | Self::NotSetUp | Self::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -213,6 +254,12 @@ impl Error {
             Self::Malformed(_) | Self::Unreadable { .. } => "invalid_json",
             Self::TooLarge { .. } => "request_too_large",
             Self::NoModel { .. } => "model_not_found",
+            Self::Refused { is_unsafe: true, .. } => "unsafe_format",
+            Self::Refused { param: "lora", .. } => "lora_unusable",
+            Self::Refused { .. } => "model_unusable",
+            Self::Lora { .. } => "lora_not_found",
+            Self::LoraUnusable { .. } => "lora_unusable",
+            Self::Embedding { .. } => "embedding_unusable",
             Self::Model { .. } => "model_unusable",
             Self::NotFound => "not_found",
             Self::Method => "method_not_allowed",
@@ -243,6 +290,8 @@ impl Error {
                 Some(param)
             }
             Self::NoModel { .. } => Some("model"),
+            Self::Refused { param, .. } => Some(param),
+            Self::Lora { .. } | Self::LoraUnusable { .. } => Some("lora"),
             Self::Job(cause) => cause.param(),
             _ => None,
         }

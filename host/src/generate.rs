@@ -6,9 +6,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use alice_checkpoint::Layout;
 use alice_diffusion::{Latent, LatentShape, Noise};
-use alice_plugin::{ErrorKind, LoadRequest, ModelFiles};
+use alice_plugin::{ErrorKind, LoadRequest};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::app::App;
@@ -20,7 +19,7 @@ use crate::gallery::Kept;
 use crate::jobs::{Job, store};
 use crate::metrics::Stage;
 use crate::models::Model;
-use crate::prompts::Encoder;
+use crate::prompts::{Encoder, Words};
 use crate::{infotext, picture, sketch};
 
 /// Pictures of one job that are sampled side by side: as many as fill the forward passes of any device. The
@@ -41,20 +40,20 @@ pub struct Picture {
 pub struct Outcome {
     /// The pictures, by rising seed.
     pub pictures: Vec<Picture>,
-    /// The prompt was longer than the model's context, and its end was not seen.
-    pub truncated: bool,
+    /// What the client should know of its request.
+    pub warnings: Vec<String>,
     /// Seconds from the job's beginning to its last picture.
     pub took_s: f64,
 }
 
 impl Outcome {
     /// The pictures `kept` of a request.
-    pub fn new(request: &Request, kept: &[Kept], truncated: bool, took_s: f64) -> Self {
+    pub fn new(request: &Request, kept: &[Kept], took_s: f64) -> Self {
         let pictures = (0_u32..).zip(kept);
         let pictures = pictures
             .map(|(place, kept)| Picture { parameters: of_place(request, place), kept: kept.clone() })
             .collect();
-        Self { pictures, truncated, took_s }
+        Self { pictures, warnings: request.warnings.clone(), took_s }
     }
 }
 
@@ -76,28 +75,20 @@ pub(crate) async fn run(app: &App, job: &Job) -> Result<Outcome> {
     let engine = app.engines.pick(&wanted);
     let seat = engine.seat(job.caller.key(), order(job, 0));
     let model = load(app, &seat, &request.model, wanted).await?;
-    let (prompts, truncated) = encode(app, &seat, &model, request).await?;
+    let prompts = encode(app, &seat, &model, request).await?;
     drop(seat);
-    if truncated {
-        job.note_truncated();
-    }
     let missing = (0..request.count).filter(|place| !job.made.contains(place));
     let pictures = missing.map(|place| make(app, job, engine, &model, &prompts, place));
     stream::iter(pictures).buffered(TOGETHER).try_collect::<()>().await?;
-    Ok(Outcome::new(request, &job.planned, truncated, began.elapsed().as_secs_f64()))
+    Ok(Outcome::new(request, &job.planned, began.elapsed().as_secs_f64()))
 }
 
 /// How the engine is asked for `model`.
 pub(crate) fn load_request(model: &Model) -> LoadRequest {
-    let path = model.path.clone();
-    let files = match model.layout {
-        Layout::Directory => ModelFiles::Diffusers { path },
-        Layout::SingleFile => ModelFiles::SingleFile { path },
-    };
     LoadRequest {
-        files,
+        files: model.files.clone(),
         family: model.family.as_str().to_owned(),
-        vae: None,
+        vae: model.vae.clone(),
         dtype: "auto".into(),
         device: 0,
     }
@@ -123,31 +114,25 @@ pub(crate) fn unusable(model: &Model, error: Error) -> Error {
     }
 }
 
-/// The encoded prompts, and whether the prompt was cut.
-async fn encode(
-    app: &App,
-    seat: &Seat,
-    model: &Arc<LoadedModel>,
-    request: &Request,
-) -> Result<(Prompts, bool)> {
+/// The encoded prompts.
+async fn encode(app: &App, seat: &Seat, model: &Arc<LoadedModel>, request: &Request) -> Result<Prompts> {
     let parameters = &request.parameters;
     let shape = contract_shape(latent_shape(model, parameters))?;
     let encoder = Encoder {
         seat,
         model,
         tokenizers: request.model.tokenizers(&model.info.text_encoders)?,
+        adapters: request.files.adapters(parameters),
+        words: &Words::read(&request.files.embeddings).await?,
         settings: request.model.settings,
         size: (shape.height * model.info.latent_scale, shape.width * model.info.latent_scale),
+        most_chunks: app.config.limits.prompt_chunks,
         limit_s: app.config.generation.request_timeout,
     };
-    let (conditional, truncated) = encoder.prompt(&parameters.prompt, parameters.clip_skip).await?;
     // Without guidance the negative prompt has no say, and its half of the work is saved.
-    let unconditional = if parameters.guidance().is_used(request.schedule.points().len()) {
-        Some(encoder.negative(parameters.negative_prompt.as_deref()).await?)
-    } else {
-        None
-    };
-    Ok((Prompts { conditional, unconditional }, truncated))
+    let guided = parameters.guidance().is_used(request.schedule.points().len());
+    let negative = guided.then_some(parameters.negative_prompt.as_deref());
+    encoder.prompts(&parameters.prompt, negative, parameters.clip_skip).await
 }
 
 /// The latent of a picture of the size at which the model renders.

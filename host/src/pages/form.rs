@@ -149,10 +149,10 @@ impl Ask {
 
     /// The form beside what came of it.
     pub(super) fn again(app: &App, fields: Fields) -> Self {
-        let models = app.models.all().iter();
+        let models = app.models.all();
         let counts = (1..=MAX_COUNT).map(|count| count.to_string());
         Self {
-            models: models.map(|model| choice(&model.id, model.name.clone(), &fields.model)).collect(),
+            models: models.iter().map(|model| choice(&model.id, model.name.clone(), &fields.model)).collect(),
             schedulers: schedulers(app, &fields.scheduler),
             sizes: sizes(app, &fields.size),
             counts: counts.map(|count| choice(&count, count.clone(), &fields.count)).collect(),
@@ -168,8 +168,8 @@ fn choice(value: &str, label: String, chosen: &str) -> Choice {
 }
 
 fn schedulers(app: &App, chosen: &str) -> Vec<Choice> {
-    let fits_a_model =
-        |sampler: &Sampler| app.models.all().iter().any(|model| sampler.fits(&model.scheduler));
+    let models = app.models.all();
+    let fits_a_model = |sampler: &Sampler| models.iter().any(|model| sampler.fits(&model.scheduler));
     let named = Sampler::listed().filter(fits_a_model).map(|sampler| {
         let label = match sampler.schedule_label() {
             "Automatic" => sampler.label().to_owned(),
@@ -184,7 +184,7 @@ fn schedulers(app: &App, chosen: &str) -> Vec<Choice> {
 /// chosen before, wherever that came from.
 fn sizes(app: &App, chosen: &str) -> Vec<Choice> {
     let model = app.models.default_model();
-    let native = model.map_or(512, |model| model.native_size);
+    let native = model.as_ref().map_or(512, |model| model.native_size);
     let fixed = model.is_some_and(|model| model.sidecar.fixed_size);
     let mut sizes = if fixed {
         let large = native * ENLARGEMENT;
