@@ -4,6 +4,7 @@
 //!
 //! Key names and meanings are those of the Python ALICE where it had the key. [`mod@file`] reads them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -140,13 +141,18 @@ impl Default for Server {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Models {
-    /// Directory with one diffusers directory per model. The built-in model is found beside the program too.
+    /// The directory of the models, at any depth in it: safetensors files, and directories in the layout of
+    /// diffusers. LoRAs lie in its `loras`, embeddings in its `embeddings`. The built-in model is found beside the
+    /// program too.
     pub directory: PathBuf,
     /// Id or name of the model that `gpt-image-1` and an absent `model` mean. Unset: the first one found.
     /// Set, it is loaded when the daemon starts.
     pub default_model: Option<String>,
     /// Ids or names of models that are loaded when the daemon starts and stay in memory.
     pub pinned: Vec<String>,
+    /// The autoencoders to use instead of models' own, by the models' ids or names: safetensors files, or
+    /// directories with a `config.json`. A path that is not absolute begins beside the model, or in `directory`.
+    pub vae: BTreeMap<String, PathBuf>,
     /// Seconds after which a model that nobody uses is unloaded; 0 keeps it until another one needs the room.
     pub auto_unload_timeout: u32,
 }
@@ -157,6 +163,7 @@ impl Default for Models {
             directory: PathBuf::from("models"),
             default_model: None,
             pinned: Vec::new(),
+            vae: BTreeMap::new(),
             auto_unload_timeout: 300,
         }
     }
@@ -462,6 +469,9 @@ impl Config {
         ] {
             check(key, value >= 1, "must be at least 1");
         }
+        let named =
+            |(name, path): (&String, &PathBuf)| !name.trim().is_empty() && !path.as_os_str().is_empty();
+        check("models.vae", self.models.vae.iter().all(named), "must have a path for the name of each model");
         let server = &self.server;
         check(
             "server.session_timeout_seconds",

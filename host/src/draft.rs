@@ -29,7 +29,7 @@ const DEFAULT_STEPS: u32 = 25;
 /// Guidance scale when nobody says anything.
 const DEFAULT_GUIDANCE_SCALE: f32 = 7.5;
 /// Sampler when nobody says anything.
-const DEFAULT_SAMPLER: Sampler = Sampler::DPMPP_SDE_KARRAS;
+pub(crate) const DEFAULT_SAMPLER: Sampler = Sampler::DPMPP_SDE_KARRAS;
 /// Sides are a multiple of this many pixels: one latent cell.
 const CELL: u32 = 8;
 
@@ -162,7 +162,8 @@ impl Draft {
         let guidance_scale =
             within("guidance_scale", self.guidance_scale.map(|scale| scale as f32), GUIDANCE)?;
         let guidance_rescale = within("guidance_rescale", self.guidance_rescale, 0.0..=1.0)?.unwrap_or(0.0);
-        let clip_skip = whole("clip_skip", self.clip_skip, 0..=model.most_clip_skip)?.unwrap_or(0);
+        let clip_skip = whole("clip_skip", self.clip_skip, 0..=model.most_clip_skip)?;
+        let clip_skip = clip_skip.or(defaults.clip_skip).unwrap_or(0);
         let width = whole("width", self.width, SIDES)?.or(generation.default_width).or(defaults.width);
         let height = whole("height", self.height, SIDES)?.or(generation.default_height).or(defaults.height);
         let (width, height) = (width.unwrap_or(model.native_size), height.unwrap_or(model.native_size));
@@ -208,7 +209,7 @@ fn text(param: &str, text: String, config: &Config) -> Result<String> {
 
 /// The operator's, else the model's own, else the daemon's: the first that can sample the model. Names were
 /// checked where they were read.
-fn default_sampler(model: &Model, configured: Option<&str>) -> Sampler {
+pub(crate) fn default_sampler(model: &Model, configured: Option<&str>) -> Sampler {
     let named = [configured, model.defaults.scheduler.as_deref()];
     let named = named.into_iter().flatten().filter_map(|name| name.parse().ok());
     let mut wishes = named.chain(model.scheduler.sampler()).chain([DEFAULT_SAMPLER]);

@@ -37,8 +37,17 @@ pub async fn load(app: &App, id: &str) -> Result<Arc<Model>> {
 /// [`Error::NoModel`]; [`Error::Conflict`] while pictures are being made with it.
 pub async fn unload(app: &App, id: &str) -> Result<Arc<Model>> {
     let model = app.models.find(Some(id))?;
+    unload_model(app, &model).await?;
+    Ok(model)
+}
+
+/// Unloads `model` from every device.
+///
+/// # Errors
+/// [`Error::Conflict`] while pictures are being made with it.
+pub(crate) async fn unload_model(app: &App, model: &Model) -> Result<()> {
     for engine in app.engines.all() {
-        match engine.unload(load_request(&model)).await? {
+        match engine.unload(load_request(model)).await? {
             Unload::Done | Unload::NotLoaded => {}
             Unload::InUse => {
                 let message =
@@ -47,7 +56,7 @@ pub async fn unload(app: &App, id: &str) -> Result<Arc<Model>> {
             }
         }
     }
-    Ok(model)
+    Ok(())
 }
 
 /// Loads the pinned models and, if one is configured, the default one. A failure is told in the log: the

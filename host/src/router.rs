@@ -10,7 +10,7 @@ use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use crate::api::{auth, chat, files, health, images, jobs, metrics, models};
+use crate::api::{auth, chat, embeddings, files, health, images, jobs, loras, metrics, models};
 use crate::app::App;
 use crate::error::{self, Error};
 use crate::{guard, pages};
@@ -110,6 +110,7 @@ pub fn routes() -> Vec<Route> {
         route(GET,     "/api/health",                      Public,  None,     Free,         Alice,  health::health),
         route(GET,     "/metrics",                         Public,  None,     Free,         Alice,  metrics::show),
         route(GET,     "/metrics/prometheus",              Public,  None,     Free,         Alice,  metrics::prometheus),
+        route(GET,     "/v1/generation/defaults",          Public,  None,     Free,         Alice,  models::defaults),
 
         // Pictures. Clients whose base address lacks the version call the same routes at the root.
         route(POST,    "/v1/images/generations",           User,    Pictures, Request,      OpenAi, images::create),
@@ -121,8 +122,15 @@ pub fn routes() -> Vec<Route> {
         route(POST,    "/chat/completions",                User,    Pictures, Request,      Alice,  chat::create),
         route(GET,     "/v1/models",                       User,    None,     Request,      OpenAi, models::list),
         route(GET,     "/models",                          User,    None,     Request,      OpenAi, models::list),
-        // Ids hold slashes: /v1/models/{id}/load and /v1/models/{id}/unload.
-        route(POST,    "/v1/models/{*act}",                User,    None,     Request,      Alice,  models::act),
+        route(POST,    "/v1/models/refresh",               User,    None,     Request,      Alice,  models::refresh),
+        route(GET,     "/v1/models/loras",                 User,    None,     Request,      Alice,  loras::list),
+        // Ids hold slashes: /v1/models/{id}, /v1/models/{id}/info, /v1/models/{id}/load and /v1/models/{id}/unload.
+        route(GET,     "/v1/models/{*id}",                 User,    None,     Request,      Alice,  models::show),
+        route(POST,    "/v1/models/{*id}",                 User,    None,     Request,      Alice,  models::act),
+        route(DELETE,  "/v1/models/{*id}",                 Admin,   None,     Request,      Alice,  models::delete),
+        route(GET,     "/v1/loras",                        User,    None,     Request,      Alice,  loras::list),
+        route(DELETE,  "/v1/loras/{*id}",                  Admin,   None,     Request,      Alice,  loras::delete),
+        route(GET,     "/v1/embeddings",                   User,    None,     Request,      Alice,  embeddings::list),
         // The handlers themselves decide by the job's owner.
         route(GET,     "/v1/jobs",                         User,    None,     Request,      OpenAi, jobs::list),
         route(GET,     "/v1/jobs/{id}",                    User,    None,     Request,      OpenAi, jobs::show),

@@ -190,6 +190,22 @@ impl SchedulerConfig {
         Self { tuned_levels: &TUNED_FOR_SDXL, ..self }
     }
 
+    /// The same settings for a network that predicts something else than its file says.
+    #[must_use]
+    pub fn with_prediction(self, prediction: Prediction) -> Self {
+        Self { prediction, ..self }
+    }
+
+    /// The same settings for a network that was trained, or was not, down to a last timestep without any signal.
+    /// Such a network must begin there: where its file does not space the steps from their end, they are spaced so.
+    ///
+    /// Source: Lin et al. 2024, arXiv:2305.08891, sections 3.1 and 3.3.
+    #[must_use]
+    pub fn with_zero_terminal_snr(self, zero_terminal_snr: bool) -> Self {
+        let spacing = if zero_terminal_snr { Some(Spacing::Trailing) } else { self.spacing };
+        Self { spacing, betas: Betas { zero_terminal_snr, ..self.betas }, ..self }
+    }
+
     /// How the model was trained, in words.
     pub(crate) fn kind(&self) -> &'static str {
         if self.flow_shift.is_some() { "flow matching" } else { "diffusion" }

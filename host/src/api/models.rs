@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! `/v1/models`: the models in OpenAI's list, with the spellings of both OpenAI's and ALICE's clients, and the two
-//! acts that bring one into memory and out of it.
+//! `/v1/models`: the models in OpenAI's list, with the spellings of both OpenAI's and ALICE's clients, what is to be
+//! known about one, and the acts that bring one into memory, out of it, and off the disk.
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::Id;
 use crate::app::App;
 use crate::engine::{ModelState, ModelStatus};
 use crate::error::{Alice, Error};
-use crate::models::Model;
+use crate::models::{Counts, LeftOpen, Model, left_open, removal};
 use crate::residence;
+
+mod info;
+
+use info::Info;
+pub(super) use info::model_type;
 
 /// The list.
 #[derive(Debug, Serialize)]
@@ -55,17 +61,65 @@ struct Residence {
     pinned: bool,
 }
 
+/// What there is after another look.
+#[derive(Debug, Serialize)]
+pub struct Refreshed {
+    status: &'static str,
+    models_found: usize,
+    loras_found: usize,
+    embeddings_found: usize,
+}
+
+/// What was deleted.
+#[derive(Debug, Serialize)]
+pub struct Deleted {
+    status: &'static str,
+    model_id: String,
+}
+
 /// All models, the default one first found.
 pub async fn list(State(app): State<App>) -> Json<ModelList> {
     let entry = |model: &Model| ModelEntry::new(&app, model);
     Json(ModelList { object: "list", data: app.models.all().iter().map(|model| entry(model)).collect() })
 }
 
+/// `POST /v1/models/refresh`: looks at the files again, and answers with how many of each there are.
+pub async fn refresh(State(app): State<App>) -> Result<Json<Refreshed>, Alice> {
+    let Counts { models, loras, embeddings } = app.models.refresh().await?;
+    Ok(Json(Refreshed {
+        status: "ok",
+        models_found: models,
+        loras_found: loras,
+        embeddings_found: embeddings,
+    }))
+}
+
+/// `GET /v1/models/{id}/info`: what is to be known about a model; without `/info` its entry in the list. Ids hold
+/// slashes.
+pub async fn show(State(app): State<App>, Id(path): Id) -> Result<Response, Alice> {
+    if let Some(id) = path.strip_suffix("/info") {
+        return Ok(Json(Info::new(&*app.models.find(Some(id))?)).into_response());
+    }
+    Ok(Json(ModelEntry::new(&app, &*app.models.find(Some(&path))?)).into_response())
+}
+
+/// `DELETE /v1/models/{id}`: the model's files go for good. Only an id or a whole name will do. 404 for an unknown
+/// one, 403 for the built-in one, 409 for one that jobs or the configuration need.
+pub async fn delete(State(app): State<App>, Id(id): Id) -> Result<Json<Deleted>, Alice> {
+    let model_id = removal::delete_model(&app, &id).await?;
+    Ok(Json(Deleted { status: "deleted", model_id }))
+}
+
+/// `GET /v1/generation/defaults`: what a request gets that names no model and leaves everything open.
+pub async fn defaults(State(app): State<App>) -> Json<LeftOpen> {
+    Json(left_open(app.models.default_model().as_deref(), &app.config.generation))
+}
+
 /// `POST /v1/models/{id}/load` and `/unload`; ids hold slashes.
 ///
 /// Loading answers when the model is in memory: 404 for an unknown one, 503 for one that does not fit, saying
 /// what it needs and what is free. Unloading answers 409 while pictures are being made with it.
-pub async fn act(State(app): State<App>, Id(path): Id) -> std::result::Result<Json<ModelEntry>, Alice> {
+pub async fn act(State(app): State<App>, Id(path): Id) -> Result<Json<ModelEntry>, Alice> {
     let (id, act) = path.rsplit_once('/').ok_or(Error::NotFound)?;
     let model = match act {
         "load" => residence::load(&app, id).await?,
@@ -73,6 +127,11 @@ pub async fn act(State(app): State<App>, Id(path): Id) -> std::result::Result<Js
         _ => return Err(Alice(Error::NotFound)),
     };
     Ok(Json(ModelEntry::new(&app, &model)))
+}
+
+/// Bytes in MiB, to a tenth.
+pub(super) fn mebibytes(bytes: u64) -> f64 {
+    (bytes as f64 / f64::from(1 << 20) * 10.0).round() / 10.0
 }
 
 impl ModelEntry {

@@ -138,7 +138,7 @@ fn mebibytes(bytes: u64) -> f64 {
 /// The picture to measure with, checked like everybody's: one row in each pass, one pass in each step.
 fn request(config: &mut Config, arguments: &Arguments, directory: &Path) -> anyhow::Result<Request> {
     let mut model = arguments.model.clone();
-    if let Some(path) = model.as_deref().map(Path::new).filter(|path| path.is_dir()) {
+    if let Some(path) = model.as_deref().map(Path::new).filter(|path| path.exists()) {
         let name = place(path, &directory.join("models"))?;
         config.models = Models { directory: directory.join("models"), ..Models::default() };
         model = Some(format!("sd/{name}"));
@@ -161,9 +161,9 @@ fn request(config: &mut Config, arguments: &Arguments, directory: &Path) -> anyh
 /// Makes the model at `path` one of `models`, and gives its name.
 fn place(path: &Path, models: &Path) -> anyhow::Result<String> {
     let path = path.canonicalize()?;
-    let model = Model::open(&path).with_context(|| format!("`{}` is no model", path.display()))?;
+    let model = Model::at(&path).with_context(|| format!("`{}` is no model", path.display()))?;
     std::fs::create_dir(models)?;
-    std::os::unix::fs::symlink(&path, models.join(&model.name))?;
+    std::os::unix::fs::symlink(&path, models.join(path.file_name().unwrap_or_default()))?;
     Ok(model.name)
 }
 

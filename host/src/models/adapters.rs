@@ -2,12 +2,17 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! What changes a model without being one: LoRAs and textual-inversion embeddings.
 
-use std::path::PathBuf;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
 
 use alice_checkpoint::Family;
 
+use super::names::Wish;
+use super::sidecar::{self, Subject};
+use super::{files, model};
+
 /// A LoRA on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LoraEntry {
     /// `lora/<name>`, as clients of the Python ALICE know it.
     pub id: String,
@@ -25,10 +30,14 @@ pub struct LoraEntry {
     pub description: Option<String>,
     /// Words that a prompt should have for it to be seen, out of its sidecar.
     pub trigger: Vec<String>,
+    /// The directory of models in which it was found.
+    pub(super) root: PathBuf,
+    pub(super) wish: Wish,
+    pub(super) stamp: u64,
 }
 
 /// A textual-inversion embedding on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EmbeddingEntry {
     /// `embedding/<name>`.
     pub id: String,
@@ -40,4 +49,68 @@ pub struct EmbeddingEntry {
     pub created: u64,
     /// How large the file is.
     pub size_bytes: u64,
+    pub(super) wish: Wish,
+    pub(super) stamp: u64,
+}
+
+impl LoraEntry {
+    /// Of the file at `path`, which was made for models of the family `base`.
+    ///
+    /// # Errors
+    /// A sidecar that cannot be used.
+    pub(super) fn new(
+        path: &Path,
+        root: &Path,
+        base: Option<Family>,
+        wish: Wish,
+        metadata: &Metadata,
+    ) -> anyhow::Result<Self> {
+        let sidecar = sidecar::read(&sidecar::beside(path), Subject::Lora)?;
+        let name = wish.first().to_owned();
+        Ok(Self {
+            id: format!("lora/{name}"),
+            name,
+            path: path.to_owned(),
+            base,
+            created: model::created(metadata),
+            size_bytes: metadata.len(),
+            description: sidecar.description,
+            trigger: sidecar.trigger,
+            root: root.to_owned(),
+            wish,
+            stamp: stamp(path),
+        })
+    }
+
+    /// The same LoRA by the name that it has among the others.
+    pub(super) fn called(&self, name: &str) -> Self {
+        Self { id: format!("lora/{name}"), name: name.to_owned(), ..self.clone() }
+    }
+}
+
+impl EmbeddingEntry {
+    /// Of the file at `path`.
+    pub(super) fn new(path: &Path, wish: Wish, metadata: &Metadata) -> Self {
+        let name = wish.first().to_owned();
+        Self {
+            id: format!("embedding/{name}"),
+            name,
+            path: path.to_owned(),
+            created: model::created(metadata),
+            size_bytes: metadata.len(),
+            wish,
+            stamp: stamp(path),
+        }
+    }
+
+    /// The same embedding by the name that it has among the others.
+    pub(super) fn called(&self, name: &str) -> Self {
+        Self { id: format!("embedding/{name}"), name: name.to_owned(), ..self.clone() }
+    }
+}
+
+/// Changes when the file at `path`, or what its owner says about it, does.
+pub(super) fn stamp(path: &Path) -> u64 {
+    let sidecars = sidecar::beside(path);
+    files::stamp(std::iter::once(path).chain(sidecars.iter().map(PathBuf::as_path)))
 }

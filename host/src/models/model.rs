@@ -2,16 +2,21 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! One model: what the daemon knows of it before any weight is read.
 
-use std::path::{Path, PathBuf};
+use std::fs::Metadata;
+use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::UNIX_EPOCH;
 
 use alice_checkpoint::diffusers::Settings;
 use alice_checkpoint::{Checkpoint, Family};
-use alice_diffusion::{ClipTokenizer, SchedulerConfig};
+use alice_diffusion::{ClipTokenizer, Prediction, SchedulerConfig};
 use alice_plugin::{ModelFiles, TextEncoderInfo};
+use anyhow::Context;
 
-use super::sidecar::{self, Defaults, Sidecar};
+use super::defaults::Defaults;
+use super::files;
+use super::names::Wish;
+use super::sidecar::{self, Sidecar, Subject};
 use super::sizes::Sizes;
 use super::tokenizers::read_tokenizers;
 use crate::error::{Error, Result};
@@ -25,6 +30,8 @@ pub struct Model {
     pub name: String,
     /// The directory or file.
     pub path: PathBuf,
+    /// The directory of models in which it was found.
+    pub root: PathBuf,
     /// The same for a backend.
     pub files: ModelFiles,
     /// The autoencoder that its owner wants instead of its own.
@@ -50,41 +57,95 @@ pub struct Model {
     pub sidecar: Sidecar,
     /// What a request leaves open: its owner's word, else what is usual for its kind.
     pub defaults: Defaults,
+    /// What the configuration says that its autoencoder is.
+    pub(super) configured_vae: Option<PathBuf>,
+    wish: Wish,
+    stamp: u64,
     /// One for each text encoder.
     tokenizers: OnceLock<Vec<ClipTokenizer>>,
 }
 
 impl Model {
-    /// Reads what the daemon must know of the model at `path`; weights stay on disk.
+    /// Reads what the daemon must know of the model at `source`; weights stay on disk.
     ///
     /// # Errors
     /// Says what is missing or not understood.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn open(source: &Source<'_>) -> anyhow::Result<Self> {
+        let path = source.path;
+        let sidecar = sidecar::read(&source.sidecars(), Subject::Model)?;
+        let vae = match (source.vae, &sidecar.vae) {
+            (Some(named), _) => Some(source.autoencoder(named).context("its autoencoder in `models.vae`")?),
+            (None, Some(named)) => Some(source.autoencoder(named).context("`vae` in its sidecar")?),
+            (None, None) => None,
+        };
         let checkpoint = Checkpoint::open(path)?;
         let family = checkpoint.family();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let modified = path.metadata()?.modified()?;
-        let scheduler = read_scheduler(&checkpoint)?;
+        let scheduler = with_word_of_owner(read_scheduler(&checkpoint)?, &sidecar)?;
         let sizes = Sizes::read(&checkpoint)?;
-        let sidecar = sidecar::read(path)?;
+        let defaults = sidecar.defaults.clone().or(Defaults::usual(family, &scheduler));
+        let most_clip_skip = sizes.most_clip_skip(family);
+        if let Some(layers) = defaults.clip_skip {
+            let fits = layers <= most_clip_skip;
+            anyhow::ensure!(fits, "`defaults.clip_skip` in its sidecar must be 0 to {most_clip_skip}");
+        }
+        let (path_of_files, metadata) = (path.to_owned(), path.metadata()?);
+        let name = source.wish.first().to_owned();
         Ok(Self {
             id: format!("sd/{name}"),
             name,
             path: path.to_owned(),
-            files: ModelFiles::Diffusers { path: path.to_owned() },
-            vae: None,
-            size_bytes: 0,
+            root: source.root.to_owned(),
+            files: match source.is_directory {
+                true => ModelFiles::Diffusers { path: path_of_files },
+                false => ModelFiles::SingleFile { path: path_of_files },
+            },
+            size_bytes: files::size(path),
+            stamp: source.stamp(vae.as_deref()),
+            configured_vae: source.vae.map(Path::to_owned),
+            wish: source.wish.clone(),
             family,
-            created: modified.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
+            created: created(&metadata),
             native_size: sizes.native(family, &scheduler),
             scheduler,
             settings: checkpoint.settings()?,
-            most_clip_skip: sizes.most_clip_skip(family),
+            most_clip_skip,
             needs_picture: sizes.needs_picture(),
-            defaults: sidecar.defaults.clone(),
+            vae,
+            defaults,
             sidecar,
             tokenizers: OnceLock::new(),
         })
+    }
+
+    /// The model at `path`, wherever that is.
+    ///
+    /// # Errors
+    /// Says what is missing or not understood.
+    pub(crate) fn at(path: &Path) -> anyhow::Result<Self> {
+        let relative = path.file_name().unwrap_or_default().to_string_lossy();
+        let (is_directory, root) = (path.is_dir(), path.parent().unwrap_or(path));
+        let wish = Wish::of_model(&relative, is_directory, "");
+        Self::open(&Source { path, is_directory, root, vae: None, wish: &wish })
+    }
+
+    /// The same model by the name that it has among the others.
+    pub(super) fn called(self, name: &str) -> Self {
+        Self { id: format!("sd/{name}"), name: name.to_owned(), ..self }
+    }
+
+    /// Whether a client could mean it by `name`, which others may have too.
+    pub(super) fn may_be_called(&self, name: &str) -> bool {
+        self.wish.is_called(name)
+    }
+
+    /// What it would be called, if nobody else would be.
+    pub(super) fn wish(&self) -> &Wish {
+        &self.wish
+    }
+
+    /// Changes when its files do.
+    pub(super) fn stamp(&self) -> u64 {
+        self.stamp
     }
 
     /// The tokenizers of the model's text encoders, read on first use.
@@ -112,6 +173,79 @@ impl Model {
         }
         Ok(self.tokenizers.get_or_init(|| tokenizers))
     }
+}
+
+/// Where a model is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    /// The directory or file.
+    pub(super) path: &'a Path,
+    /// Whether it is a directory.
+    pub(super) is_directory: bool,
+    /// The directory of models in which it was found.
+    pub(super) root: &'a Path,
+    /// What the configuration says that its autoencoder is.
+    pub(super) vae: Option<&'a Path>,
+    /// What it would be called.
+    pub(super) wish: &'a Wish,
+}
+
+impl Source<'_> {
+    /// Where its sidecar may lie. A file in a directory of models of one kind may share one with its neighbours, as
+    /// in the Python ALICE.
+    fn sidecars(&self) -> Vec<PathBuf> {
+        match (self.is_directory, self.path.parent()) {
+            (true, _) => sidecar::in_directory(self.path),
+            (false, Some(parent)) if parent != self.root => {
+                [sidecar::beside(self.path), sidecar::in_directory(parent)].concat()
+            }
+            (false, _) => sidecar::beside(self.path),
+        }
+    }
+
+    /// Changes when one of the files does that [`Model::open`] reads, with the autoencoder `vae`.
+    pub(super) fn stamp(&self, vae: Option<&Path>) -> u64 {
+        let sidecars = self.sidecars();
+        let sidecars = sidecars.iter().map(PathBuf::as_path);
+        files::stamp([Some(self.path), vae].into_iter().flatten().chain(sidecars))
+    }
+
+    /// The autoencoder that the owner has named: an absolute path, or one that begins beside the model or in the
+    /// directory of models and does not lead out of it.
+    fn autoencoder(&self, named: impl AsRef<Path>) -> anyhow::Result<PathBuf> {
+        let named = named.as_ref();
+        let mut parts = named.components();
+        if named.is_absolute() {
+            anyhow::ensure!(named.exists(), "`{}` is not there", named.display());
+            return Ok(named.to_owned());
+        }
+        let inside = parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        anyhow::ensure!(inside, "`{}` leads out of the directory of models", named.display());
+        let own = self.path.parent().filter(|_| self.path != self.root);
+        let own = [Some(self.path).filter(|_| self.is_directory), own, Some(self.root)];
+        let mut places = own.into_iter().flatten().map(|place| place.join(named));
+        places.find(|path| path.exists()).with_context(|| {
+            format!("there is no `{}`, neither beside it nor in the directory of models", named.display())
+        })
+    }
+}
+
+/// When something was put where it is, in seconds since 1970.
+pub(super) fn created(metadata: &Metadata) -> u64 {
+    let modified = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    modified.map_or(0, |age| age.as_secs())
+}
+
+/// The scheduler's settings with what the owner knows better than the files.
+fn with_word_of_owner(config: SchedulerConfig, sidecar: &Sidecar) -> anyhow::Result<SchedulerConfig> {
+    let config = match sidecar.prediction {
+        Some(prediction) => config.with_prediction(prediction),
+        None => config,
+    };
+    let Some(zero_snr) = sidecar.zero_snr else { return Ok(config) };
+    let can = !zero_snr || config.prediction() != Prediction::Epsilon;
+    anyhow::ensure!(can, "`zero_snr` in its sidecar needs `prediction_type: v_prediction`");
+    Ok(config.with_zero_terminal_snr(zero_snr))
 }
 
 /// How the makers of `checkpoint` sampled it.

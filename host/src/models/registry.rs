@@ -1,34 +1,48 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! What this daemon offers, and how a client's word for it is understood.
+//! What this daemon offers, and looking again.
 
-use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tracing::{info, warn};
+use serde::Serialize;
+use tokio::sync::{Mutex, MutexGuard};
+use tracing::warn;
 
+use super::scan::scan;
+use super::shelf::Shelf;
 use super::{EmbeddingEntry, LoraEntry, Model};
 use crate::config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::prompts::NEEDS_PICTURE;
-
-/// Model names of other services; each means the default model.
-const ALIASES: &[&str] = &["gpt-image-", "dall-e-", "chatgpt-image-"];
 
 /// The models, LoRAs and embeddings that this daemon offers. A refresh puts another list in the place of this
 /// one; whoever holds an entry keeps it.
 #[derive(Debug)]
 pub struct Registry {
+    config: Arc<config::Models>,
     shelf: RwLock<Arc<Shelf>>,
+    /// How often somebody has begun to look. Held while the lists change.
+    looks: AtomicU64,
+    turn: Mutex<()>,
 }
 
-/// What there was when somebody last looked.
-#[derive(Debug, Default)]
-struct Shelf {
-    models: Vec<Arc<Model>>,
-    default: Option<Arc<Model>>,
-    loras: Vec<Arc<LoraEntry>>,
-    embeddings: Vec<Arc<EmbeddingEntry>>,
+/// How many of each there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Models.
+    pub models: usize,
+    /// LoRAs.
+    pub loras: usize,
+    /// Embeddings.
+    pub embeddings: usize,
+}
+
+/// The right to change the lists. Nobody looks again while it is held.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    registry: &'a Registry,
+    _turn: MutexGuard<'a, ()>,
 }
 
 impl Registry {
@@ -36,52 +50,45 @@ impl Registry {
     /// log and listed nowhere.
     ///
     /// # Errors
-    /// A `models.default_model` that is not there.
+    /// A `models.default_model` or one of `models.pinned` that is not there.
     pub fn discover(config: &config::Models) -> anyhow::Result<Self> {
-        let mut models: Vec<Arc<Model>> = Vec::new();
-        for directory in directories(config) {
-            for path in candidates(&directory) {
-                match Model::open(&path) {
-                    Ok(model) if models.iter().any(|known| known.id == model.id) => {}
-                    Ok(model) => models.push(Arc::new(model)),
-                    Err(error) => {
-                        warn!(path = %path.display(), "Passed over a directory that is no model: {error:#}")
-                    }
-                }
-            }
-        }
-        info!(count = models.len(), "Models found: {}", models.len());
-        let paints_from_text = models.iter().find(|model| !model.needs_picture);
-        let mut shelf =
-            Shelf { default: paints_from_text.or(models.first()).cloned(), models, ..Shelf::default() };
+        let mut shelf = scan(config, &Shelf::default());
         if let Some(name) = &config.default_model {
-            let Some(model) = shelf.named(name) else {
+            let Some(model) = shelf.named(name)? else {
                 anyhow::bail!("`models.default_model: {name}` is not among the models: {}", shelf.ids());
             };
             anyhow::ensure!(!model.needs_picture, "`models.default_model: {name}` {NEEDS_PICTURE}");
             shelf.default = Some(model);
         }
         for name in &config.pinned {
-            let known = shelf.named(name).is_some();
+            let known = shelf.named(name)?.is_some();
             anyhow::ensure!(known, "`models.pinned: {name}` is not among the models: {}", shelf.ids());
         }
-        Ok(Self { shelf: RwLock::new(Arc::new(shelf)) })
+        for name in config.vae.keys().filter(|name| shelf.exactly(name).is_none()) {
+            warn!("`models.vae` names `{name}`, which is not among the models: {}", shelf.ids());
+        }
+        let config = Arc::new(config.clone());
+        Ok(Self {
+            config,
+            shelf: RwLock::new(Arc::new(shelf)),
+            looks: AtomicU64::new(1),
+            turn: Mutex::default(),
+        })
     }
 
     /// The model that a client means: an id, a bare name, an alias of another service, or nothing.
     ///
     /// # Errors
-    /// [`Error::NoModel`] that lists what there is.
+    /// [`Error::NoModel`](crate::error::Error::NoModel) that lists what there is,
+    /// [`Error::Refused`](crate::error::Error::Refused) for a file that is there and no model,
+    /// [`Error::Invalid`](crate::error::Error::Invalid) when several could be meant.
     pub fn find(&self, asked: Option<&str>) -> Result<Arc<Model>> {
-        let shelf = self.shelf();
-        let asked = asked.map(str::trim).filter(|asked| !asked.is_empty());
-        let found = match asked {
-            None => shelf.default.clone(),
-            Some(name) => shelf.named(name).or_else(|| {
-                ALIASES.iter().any(|alias| name.starts_with(alias)).then(|| shelf.default.clone()).flatten()
-            }),
-        };
-        found.ok_or_else(|| Error::NoModel { asked: asked.unwrap_or("").to_owned(), available: shelf.ids() })
+        self.shelf().find(asked)
+    }
+
+    /// The model with exactly this id or name.
+    pub fn exactly(&self, name: &str) -> Option<Arc<Model>> {
+        self.shelf().exactly(name).cloned()
     }
 
     /// All models, in the order found.
@@ -94,77 +101,112 @@ impl Registry {
         self.shelf().default.clone()
     }
 
-    /// The LoRA that a client or a prompt means: an exact id, a name, or a part of just one name, in which case,
+    /// The LoRA that a client or a prompt means: an exact id, a name, or a part of just one name, in which capitals,
     /// blanks, `_` and `-` do not count.
     ///
     /// # Errors
-    /// [`Error::Lora`] when there is none, and when several could be meant: it lists them.
+    /// [`Error::Lora`](crate::error::Error::Lora) when there is none, and when several could be meant: it lists
+    /// them; [`Error::Refused`](crate::error::Error::Refused) for a file that is there and no LoRA.
     pub fn lora(&self, asked: &str) -> Result<Arc<LoraEntry>> {
-        let shelf = self.shelf();
-        let found = shelf.loras.iter().find(|lora| lora.id == asked || lora.name == asked);
-        found
-            .cloned()
-            .ok_or_else(|| Error::Lora { asked: asked.to_owned(), problem: "does not exist".into() })
+        self.shelf().lora(asked)
     }
 
-    /// All LoRAs, by name.
+    /// The LoRA with exactly this id or name.
+    pub fn exactly_lora(&self, name: &str) -> Option<Arc<LoraEntry>> {
+        self.shelf().exactly_lora(name).cloned()
+    }
+
+    /// All LoRAs, by path.
     pub fn loras(&self) -> Vec<Arc<LoraEntry>> {
         self.shelf().loras.clone()
     }
 
     /// The embedding that a prompt calls by `word`; capitals do not count, as they do not for the text encoder.
     pub fn embedding(&self, word: &str) -> Option<Arc<EmbeddingEntry>> {
-        let shelf = self.shelf();
-        shelf.embeddings.iter().find(|embedding| embedding.name.eq_ignore_ascii_case(word)).cloned()
+        self.shelf().embedding(word)
     }
 
-    /// All embeddings, by name.
+    /// All embeddings, by path.
     pub fn embeddings(&self) -> Vec<Arc<EmbeddingEntry>> {
         self.shelf().embeddings.clone()
+    }
+
+    /// Looks again, and gives what there is now. Who asks while somebody looks waits for the next look, which all
+    /// who wait share.
+    ///
+    /// # Errors
+    /// When the look ends in a panic; the lists stay as they were.
+    pub async fn refresh(&self) -> Result<Counts> {
+        let asked_after = self.looks.load(Ordering::SeqCst);
+        let turn = self.turn().await;
+        if self.looks.load(Ordering::SeqCst) == asked_after {
+            turn.look().await?;
+        }
+        Ok(self.counts())
+    }
+
+    /// Waits until nobody looks, and keeps others from it.
+    pub(crate) async fn turn(&self) -> Turn<'_> {
+        Turn { registry: self, _turn: self.turn.lock().await }
+    }
+
+    fn counts(&self) -> Counts {
+        let shelf = self.shelf();
+        Counts { models: shelf.models.len(), loras: shelf.loras.len(), embeddings: shelf.embeddings.len() }
     }
 
     fn shelf(&self) -> Arc<Shelf> {
         Arc::clone(&self.shelf.read().unwrap_or_else(PoisonError::into_inner))
     }
-}
 
-impl Shelf {
-    /// By exact id, else by the last part of the name: `sd/x`, `x` and `foo/x` are all `sd/x`.
-    fn named(&self, name: &str) -> Option<Arc<Model>> {
-        let bare = name.rsplit('/').next().unwrap_or(name);
-        let exact = self.models.iter().find(|model| model.id == name);
-        exact.or_else(|| self.models.iter().find(|model| model.name == bare)).cloned()
-    }
-
-    fn ids(&self) -> String {
-        let ids: Vec<_> = self.models.iter().map(|model| model.id.as_str()).collect();
-        if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
+    fn put(&self, shelf: Arc<Shelf>) {
+        *self.shelf.write().unwrap_or_else(PoisonError::into_inner) = shelf;
     }
 }
 
-/// Where models are looked for: the configured directory, then where the built-in one is installed or, when
-/// the program runs out of a build directory, lies in the source tree.
-fn directories(config: &config::Models) -> Vec<PathBuf> {
-    let mut directories = vec![config.directory.clone()];
-    if let Some(beside) = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned)) {
-        directories.push(beside.join("../share/alice/models"));
-        directories.push(beside.join("../../models"));
+impl Turn<'_> {
+    /// Looks again. What the configuration says of single models is warned about where it cannot be kept: the
+    /// daemon goes on.
+    ///
+    /// # Errors
+    /// When the look ends in a panic.
+    pub(crate) async fn look(&self) -> Result<()> {
+        self.registry.looks.fetch_add(1, Ordering::SeqCst);
+        let (config, before) = (Arc::clone(&self.registry.config), self.registry.shelf());
+        // Opening files takes its time and must not hold up what else the daemon does.
+        let shelf = tokio::task::spawn_blocking(move || {
+            let mut shelf = scan(&config, &before);
+            if let Some(name) = &config.default_model {
+                shelf.default = shelf.named(name).ok().flatten().filter(|model| !model.needs_picture);
+                if shelf.default.is_none() {
+                    warn!("`models.default_model: {name}` is not among the models any more");
+                }
+            }
+            shelf
+        });
+        self.registry.put(Arc::new(shelf.await.map_err(anyhow::Error::from)?));
+        Ok(())
     }
-    directories
-}
 
-/// The directories directly inside `directory` that claim to be models, by name.
-fn candidates(directory: &Path) -> Vec<PathBuf> {
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
-        Err(error) => {
-            warn!(path = %directory.display(), %error, "Cannot read a model directory");
-            return Vec::new();
+    /// Takes a model and a LoRA off the lists, each as long as nobody looks. Gives the lists as they were.
+    pub(crate) fn withdraw(&self, gone: impl Fn(&std::path::Path) -> bool) -> Withdrawn {
+        let before = self.registry.shelf();
+        let mut shelf = Shelf::clone(&before);
+        shelf.models.retain(|model| !gone(&model.path));
+        shelf.loras.retain(|lora| !gone(&lora.path));
+        if shelf.default.as_ref().is_some_and(|model| gone(&model.path)) {
+            shelf.default = None;
         }
-    };
-    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.join("model_index.json").exists());
-    paths.sort();
-    paths
+        self.registry.put(Arc::new(shelf));
+        Withdrawn(before)
+    }
+
+    /// Puts back what [`withdraw`](Self::withdraw) took.
+    pub(crate) fn put_back(&self, withdrawn: Withdrawn) {
+        self.registry.put(withdrawn.0);
+    }
 }
+
+/// The lists as they were.
+#[derive(Debug)]
+pub(crate) struct Withdrawn(Arc<Shelf>);

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! Deleting a model or a LoRA: its own files and nothing else, and never what lies outside the configured directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use tracing::info;
+
+use super::registry::Turn;
+use super::scan::built_in;
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::residence;
+
+/// Deletes the model with exactly this id or name from the disk. Gives its id.
+///
+/// # Errors
+/// [`Error::NoModel`]; [`Error::Forbidden`] for the built-in one; [`Error::Conflict`] for one that jobs or the
+/// configuration need, and for one that lies elsewhere.
+pub async fn delete_model(app: &App, asked: &str) -> Result<String> {
+    // Held to the end, so that nobody finds the model again meanwhile.
+    let turn = app.models.turn().await;
+    let Some(model) = app.models.exactly(asked) else {
+        // A word that means it less exactly must not delete it.
+        let available = app.models.all().iter().map(|model| model.id.clone()).collect::<Vec<_>>().join(", ");
+        return Err(Error::NoModel { asked: asked.to_owned(), available });
+    };
+    let doomed = Doomed::new(app, &model.path, &model.root).await?;
+    for (key, names) in [
+        ("models.default_model", app.config.models.default_model.as_slice()),
+        ("models.pinned", app.config.models.pinned.as_slice()),
+    ] {
+        let is_named = |name: &String| app.models.find(Some(name)).is_ok_and(|named| named.id == model.id);
+        if names.iter().any(is_named) {
+            let message =
+                format!("`{}` is named in `{key}` of the configuration; take it out there first", model.id);
+            return Err(Error::Conflict(message));
+        }
+    }
+    let withdrawn = turn.withdraw(|path| path == model.path);
+    let needed = app.jobs.present().iter().any(|job| job.request.model.path == model.path);
+    let freed = match needed {
+        true => Err(Error::Conflict(format!("jobs need `{}`; it can go when they are done", model.id))),
+        false => residence::unload_model(app, &model).await,
+    };
+    if let Err(error) = freed {
+        turn.put_back(withdrawn);
+        return Err(error);
+    }
+    doomed.delete(turn).await?;
+    info!(model.id = %model.id, "`{}` was deleted: {}", model.id, model.path.display());
+    Ok(model.id.clone())
+}
+
+/// Deletes the LoRA with exactly this id or name from the disk. Gives its id.
+///
+/// # Errors
+/// [`Error::NotFound`]; otherwise as [`delete_model`].
+pub async fn delete_lora(app: &App, asked: &str) -> Result<String> {
+    let turn = app.models.turn().await;
+    let lora = app.models.exactly_lora(asked).ok_or(Error::NotFound)?;
+    let doomed = Doomed::new(app, &lora.path, &lora.root).await?;
+    doomed.delete(turn).await?;
+    info!(lora.id = %lora.id, "`{}` was deleted: {}", lora.id, lora.path.display());
+    Ok(lora.id.clone())
+}
+
+/// Something that may be deleted.
+#[derive(Debug)]
+struct Doomed {
+    path: PathBuf,
+    directory: PathBuf,
+}
+
+impl Doomed {
+    /// What lies at `path`, found in the directory of models `root`.
+    async fn new(app: &App, path: &Path, root: &Path) -> Result<Self> {
+        let directory = app.config.models.directory.clone();
+        if root != directory {
+            return Err(Error::Forbidden(BUILT_IN));
+        }
+        let doomed = Self { path: path.to_owned(), directory };
+        let (path, directory) = (doomed.path.clone(), doomed.directory.clone());
+        blocking(move || may_go(&path, &directory, &built_in())).await?;
+        Ok(doomed)
+    }
+
+    /// Deletes it, and looks at what is left.
+    async fn delete(self, turn: Turn<'_>) -> Result<()> {
+        let gone = blocking(move || Ok(delete(&self.path, &self.directory)?)).await;
+        turn.look().await?;
+        gone
+    }
+}
+
+/// Why the built-in model stays.
+const BUILT_IN: &str = "the built-in model is part of the program and cannot be deleted";
+
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(act).await.map_err(anyhow::Error::from)?
+}
+
+/// Whether what lies at `path` may be deleted: it is in `directory`, also when all links are followed, and is no
+/// directory `built_in` or in one.
+fn may_go(path: &Path, directory: &Path, built_in: &[PathBuf]) -> Result<()> {
+    let real = |path: &Path| path.canonicalize().with_context(|| format!("cannot find `{}`", path.display()));
+    let (directory, parent) = (real(directory)?, real(path.parent().unwrap_or(path))?);
+    if !parent.starts_with(&directory) {
+        let message = "it lies outside of `models.directory`, behind a link or above it; delete it there";
+        return Err(Error::Conflict(message.to_owned()));
+    }
+    // Of a link only the link goes, wherever it leads.
+    let is_link = path.symlink_metadata().map_err(anyhow::Error::from)?.is_symlink();
+    let place = parent.join(path.file_name().unwrap_or_default());
+    let mut built_in = built_in.iter().filter_map(|root| root.canonicalize().ok());
+    if !is_link && built_in.any(|root| place.starts_with(root)) {
+        return Err(Error::Forbidden(BUILT_IN));
+    }
+    Ok(())
+}
+
+/// Deletes what lies at `path`: a link itself and not what it leads to, a directory with everything in it. Of a file
+/// its directory goes too when nothing is left in it, or one hidden file; `directory` stays.
+fn delete(path: &Path, directory: &Path) -> anyhow::Result<()> {
+    let metadata = path.symlink_metadata()?;
+    if metadata.is_dir() {
+        // Does not follow links either.
+        return fs::remove_dir_all(path)
+            .with_context(|| format!("cannot delete all of `{}`", path.display()));
+    }
+    fs::remove_file(path).with_context(|| format!("cannot delete `{}`", path.display()))?;
+    let Some(parent) = path.parent().filter(|parent| *parent != directory) else { return Ok(()) };
+    let left: Vec<_> = fs::read_dir(parent)?.take(2).collect::<std::io::Result<_>>()?;
+    let is_hidden = |entry: &fs::DirEntry| {
+        entry.file_name().as_encoded_bytes().starts_with(b".")
+            && entry.file_type().is_ok_and(|kind| !kind.is_dir())
+    };
+    match left.as_slice() {
+        [] => {}
+        [entry] if is_hidden(entry) => fs::remove_file(entry.path())?,
+        _ => return Ok(()),
+    }
+    // Others may have put something there, or the directory may be a link: then it stays.
+    drop(fs::remove_dir(parent));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A directory with these files, which hold one byte each.
+    fn directory(files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        root
+    }
+
+    fn files(root: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(root)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_goes_alone_and_its_empty_directory_with_it() {
+        let root = directory(&[
+            "a.safetensors",
+            "a.yaml",
+            "sub/b.safetensors",
+            "sub/.note",
+            "two/c.sft",
+            "two/c.yaml",
+        ]);
+        let root = root.path();
+        delete(&root.join("a.safetensors"), root).unwrap();
+        assert_eq!(files(root), ["a.yaml", "sub", "two"], "the sidecar stays");
+        delete(&root.join("sub/b.safetensors"), root).unwrap();
+        assert_eq!(files(root), ["a.yaml", "two"]);
+        delete(&root.join("two/c.sft"), root).unwrap();
+        assert_eq!(files(&root.join("two")), ["c.yaml"]);
+        fs::remove_file(root.join("a.yaml")).unwrap();
+        fs::remove_dir_all(root.join("two")).unwrap();
+        fs::write(root.join("last.sft"), "").unwrap();
+        delete(&root.join("last.sft"), root).unwrap();
+        assert!(root.is_dir(), "the directory of models stays");
+    }
+
+    #[test]
+    fn links_go_and_what_they_lead_to_stays() {
+        let (elsewhere, root) = (directory(&["model/unet/x", "file"]), directory(&["dir/model_index.json"]));
+        let root = root.path();
+        symlink(elsewhere.path().join("model"), root.join("linked")).unwrap();
+        symlink(elsewhere.path().join("file"), root.join("file.safetensors")).unwrap();
+        symlink(elsewhere.path().join("model"), root.join("dir/inside")).unwrap();
+        for name in ["linked", "file.safetensors", "dir"] {
+            may_go(&root.join(name), root, &[]).unwrap();
+            delete(&root.join(name), root).unwrap();
+        }
+        assert_eq!(files(root), Vec::<String>::new());
+        assert!(elsewhere.path().join("model/unet/x").exists() && elsewhere.path().join("file").exists());
+    }
+
+    #[test]
+    fn what_lies_behind_a_link_is_not_ours_to_delete() {
+        let (elsewhere, root) = (directory(&["x.safetensors"]), directory(&["y"]));
+        symlink(elsewhere.path(), root.path().join("nas")).unwrap();
+        let refused = may_go(&root.path().join("nas/x.safetensors"), root.path(), &[]).unwrap_err();
+        assert!(matches!(refused, Error::Conflict(_)), "{refused}");
+        let refused = may_go(root.path(), root.path(), &[]).unwrap_err();
+        assert!(matches!(refused, Error::Conflict(_)), "the directory of models itself: {refused}");
+    }
+
+    #[test]
+    fn the_built_in_model_stays_but_a_link_to_it_may_go() {
+        let (shipped, root) = (directory(&["emoji/model_index.json"]), directory(&["y"]));
+        let built_in = [shipped.path().to_owned()];
+        let refused = may_go(&shipped.path().join("emoji"), shipped.path(), &built_in).unwrap_err();
+        assert!(matches!(refused, Error::Forbidden(_)), "{refused}");
+        symlink(shipped.path().join("emoji"), root.path().join("emoji")).unwrap();
+        may_go(&root.path().join("emoji"), root.path(), &built_in).unwrap();
+    }
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! Looking at everything in the directories of models. What has not changed since the last time is taken over as it
+//! was; what is no model, LoRA or embedding is named in the log, once.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::adapters::{self, EmbeddingEntry, LoraEntry};
+use super::kind::{self, Kind};
+use super::model::{Model, Source};
+use super::names::{self, Wish};
+use super::shelf::{Refused, Shelf};
+use super::walk::{Found, Place, Walk};
+use crate::config;
+
+/// Looks through all directories, the one of the configuration first. `before` is what was found the last time.
+pub(super) fn scan(config: &config::Models, before: &Shelf) -> Shelf {
+    let mut shelf = Shelf::default();
+    for root in roots(config) {
+        Root { config, before, root: &root }.look(&mut shelf);
+    }
+    let paints_from_text = shelf.models.iter().find(|model| !model.needs_picture);
+    shelf.default = paints_from_text.or(shelf.models.first()).cloned();
+    for refused in shelf.refused.iter().filter(|refused| !before.refused.contains(refused)) {
+        let path = refused.path.display();
+        warn!(path = %path, "Passed over `{}`: {}", refused.relative, refused.reason);
+    }
+    let (models, loras, embeddings) = (shelf.models.len(), shelf.loras.len(), shelf.embeddings.len());
+    info!(models, loras, embeddings, "Models found: {models}; LoRAs: {loras}; embeddings: {embeddings}");
+    shelf
+}
+
+/// Where models are looked for: the configured directory, then where the built-in one is.
+fn roots(config: &config::Models) -> Vec<PathBuf> {
+    let mut roots = vec![config.directory.clone()];
+    let mut real: HashSet<_> = config.directory.canonicalize().into_iter().collect();
+    let built_in =
+        built_in().into_iter().filter(|root| root.canonicalize().is_ok_and(|path| real.insert(path)));
+    roots.extend(built_in);
+    roots
+}
+
+/// Where the built-in model is installed or, when the program runs out of a build directory, lies in the source
+/// tree.
+pub(super) fn built_in() -> Vec<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+    let places = ["../share/alice/models", "../../models"];
+    beside.iter().flat_map(|beside| places.map(|place| beside.join(place))).collect()
+}
+
+/// One directory of models.
+struct Root<'a> {
+    config: &'a config::Models,
+    before: &'a Shelf,
+    root: &'a Path,
+}
+
+/// What a file turned out to be.
+enum Thing {
+    Model(Arc<Model>),
+    Lora(Arc<LoraEntry>),
+    Embedding(Arc<EmbeddingEntry>),
+    /// Part of a model, which `vae` may name.
+    Part,
+}
+
+impl Root<'_> {
+    fn look(&self, shelf: &mut Shelf) {
+        let walk = Walk::through(self.root);
+        for (path, reason) in walk.passed_over {
+            let relative = path.strip_prefix(self.root).unwrap_or(&path).to_string_lossy().into_owned();
+            let told = reason.clone();
+            shelf.refused.push(Refused { path, relative, reason, told, is_unsafe: false });
+        }
+        let (mut models, mut loras, mut embeddings) = (Vec::new(), Vec::new(), Vec::new());
+        for found in &walk.found {
+            match self.examine(found) {
+                Ok(Thing::Model(model)) => models.push((model, found)),
+                Ok(Thing::Lora(lora)) => loras.push(lora),
+                Ok(Thing::Embedding(embedding)) => embeddings.push(embedding),
+                Ok(Thing::Part) => {}
+                Err(error) => shelf.refused.push(self.refused(found, &error)),
+            }
+        }
+        self.name_models(shelf, models);
+        self.name_files(shelf, loras, embeddings);
+    }
+
+    /// What a file or directory is.
+    ///
+    /// # Errors
+    /// Why it is nothing that can be offered.
+    fn examine(&self, found: &Found) -> anyhow::Result<Thing> {
+        let wish = self.wish(found);
+        let source = self.source(found, &wish, None);
+        let models = self.before.models.iter();
+        let mut models = models.filter(|model| model.path == found.path && model.root == self.root);
+        if let Some(model) = models.next()
+            && model.stamp() == source.stamp(model.vae.as_deref())
+        {
+            return Ok(Thing::Model(Arc::clone(model)));
+        }
+        if found.is_directory {
+            return Ok(Thing::Model(Arc::new(Model::open(&source)?)));
+        }
+        let stamp = adapters::stamp(&found.path);
+        let lora = self.before.loras.iter().find(|lora| lora.path == found.path && lora.stamp == stamp);
+        if let Some(lora) = lora {
+            return Ok(Thing::Lora(Arc::clone(lora)));
+        }
+        let embeddings = self.before.embeddings.iter();
+        let mut embeddings =
+            embeddings.filter(|embedding| embedding.path == found.path && embedding.stamp == stamp);
+        if let Some(embedding) = embeddings.next() {
+            return Ok(Thing::Embedding(Arc::clone(embedding)));
+        }
+        let metadata = fs::metadata(&found.path)?;
+        Ok(match kind::of(&found.path, found.place)? {
+            Kind::Model => Thing::Model(Arc::new(Model::open(&source)?)),
+            Kind::Lora(base) => {
+                let wish = Wish::of_file(&found.relative, found.place != Place::Loras);
+                Thing::Lora(Arc::new(LoraEntry::new(&found.path, self.root, base, wish, &metadata)?))
+            }
+            Kind::Embedding => {
+                let wish = Wish::of_file(&found.relative, found.place != Place::Embeddings);
+                Thing::Embedding(Arc::new(EmbeddingEntry::new(&found.path, wish, &metadata)))
+            }
+            Kind::Part => Thing::Part,
+        })
+    }
+
+    fn wish(&self, found: &Found) -> Wish {
+        let root = self.root.canonicalize().unwrap_or_default();
+        let root = root.file_name().unwrap_or_default().to_string_lossy();
+        Wish::of_model(&found.relative, found.is_directory, &root)
+    }
+
+    fn source<'a>(&'a self, found: &'a Found, wish: &'a Wish, vae: Option<&'a Path>) -> Source<'a> {
+        Source { path: &found.path, is_directory: found.is_directory, root: self.root, vae, wish }
+    }
+
+    fn refused(&self, found: &Found, error: &anyhow::Error) -> Refused {
+        let reason = format!("{error:#}");
+        let is_unsafe = error.chain().any(|cause| {
+            let cause = cause.downcast_ref::<alice_checkpoint::Error>();
+            matches!(cause, Some(alice_checkpoint::Error::UnsafeFormat { .. }))
+        });
+        let root = format!("{}/", self.root.display());
+        let told = reason.replace(&root, "");
+        Refused { path: found.path.clone(), relative: found.relative.clone(), reason, told, is_unsafe }
+    }
+
+    /// Gives the models of this directory their names, and those autoencoders that the configuration names.
+    fn name_models(&self, shelf: &mut Shelf, mut models: Vec<(Arc<Model>, &Found)>) {
+        // A built-in model gives way to one of the same name.
+        let taken: HashSet<_> = shelf.models.iter().map(|model| model.name.clone()).collect();
+        models.retain(|(model, _)| !taken.contains(model.wish().first()));
+        let wishes: Vec<_> = models.iter().map(|(model, _)| model.wish().clone()).collect();
+        let names = names::assign(&wishes, &taken);
+        for ((model, found), name) in models.into_iter().zip(names) {
+            let id = format!("sd/{name}");
+            let vae = self.config.vae.get(&id).or_else(|| self.config.vae.get(&name)).map(PathBuf::as_path);
+            match self.named(model, found, &name, vae) {
+                Ok(model) => shelf.models.push(model),
+                Err(error) => shelf.refused.push(self.refused(found, &error)),
+            }
+        }
+    }
+
+    /// The model by this name and with this autoencoder out of the configuration.
+    fn named(
+        &self,
+        model: Arc<Model>,
+        found: &Found,
+        name: &str,
+        vae: Option<&Path>,
+    ) -> anyhow::Result<Arc<Model>> {
+        if model.configured_vae.as_deref() != vae {
+            let wish = model.wish().clone();
+            return Ok(Arc::new(Model::open(&self.source(found, &wish, vae))?.called(name)));
+        }
+        if model.name == name {
+            return Ok(model);
+        }
+        // One that was taken over from the last time is in other hands, which know it by its old name.
+        match Arc::try_unwrap(model) {
+            Ok(model) => Ok(Arc::new(model.called(name))),
+            Err(model) => Ok(Arc::new(Model::open(&self.source(found, model.wish(), vae))?.called(name))),
+        }
+    }
+
+    /// Gives the LoRAs and embeddings of this directory their names.
+    fn name_files(
+        &self,
+        shelf: &mut Shelf,
+        mut loras: Vec<Arc<LoraEntry>>,
+        mut embeddings: Vec<Arc<EmbeddingEntry>>,
+    ) {
+        let taken: HashSet<_> = shelf.loras.iter().map(|lora| lora.name.clone()).collect();
+        loras.retain(|lora| !taken.contains(lora.wish.first()));
+        let wishes: Vec<_> = loras.iter().map(|lora| lora.wish.clone()).collect();
+        let names = names::assign(&wishes, &taken);
+        shelf.loras.extend(loras.into_iter().zip(names).map(|(lora, name)| match lora.name == name {
+            true => lora,
+            false => Arc::new(lora.called(&name)),
+        }));
+        let taken: HashSet<_> = shelf.embeddings.iter().map(|embedding| embedding.name.clone()).collect();
+        embeddings.retain(|embedding| !taken.contains(embedding.wish.first()));
+        let wishes: Vec<_> = embeddings.iter().map(|embedding| embedding.wish.clone()).collect();
+        let names = names::assign(&wishes, &taken);
+        shelf.embeddings.extend(embeddings.into_iter().zip(names).map(
+            |(embedding, name)| match embedding.name == name {
+                true => embedding,
+                false => Arc::new(embedding.called(&name)),
+            },
+        ));
+    }
+}
