@@ -3,6 +3,7 @@
 //! A server inside the test itself, with a clock that the test turns and people who have accounts.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use alice::app::App;
 use alice::auth::accounts::{self, Name};
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::harness::plugins;
+use crate::harness::{plugins, source};
 
 /// When every test begins.
 pub(crate) const BEGINNING: i64 = 1_800_000_000;
@@ -50,17 +51,27 @@ impl Stage {
 
     /// The same with options of the paint backend.
     pub(crate) async fn painting(server: &str, paint: &str, more: &str) -> Self {
+        let models = format!("directory: {}", source("models").display());
+        Self::built(server, paint, &models, more).await
+    }
+
+    /// A server with these models, which need accounts, and these options of the paint backend.
+    pub(crate) async fn of_models(models: &Path, options: &str, paint: &str) -> Self {
+        let models = format!("directory: {}, {options}", models.display());
+        Self::built("require_auth: true", paint, &models, "").await
+    }
+
+    async fn built(server: &str, paint: &str, models: &str, more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
         let config = format!(
             "server: {{ port: 0, {server} }}\n\
              generation: {{ backend: paint, backend_directories: [{}], \
                             backend_options: {{ paint: {{ {paint} }} }} }}\n\
-             models: {{ directory: {} }}\n\
+             models: {{ {models} }}\n\
              storage: {{ database: {}, images_directory: {}, auth_directory: {} }}\n\
              engine: {{ isolation: none }}\n{more}\n",
             plugins().display(),
-            crate::harness::source("models").display(),
             path("data/alice.db"),
             path("images"),
             path("auth"),

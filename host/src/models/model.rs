@@ -4,11 +4,11 @@
 
 use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
 use alice_checkpoint::diffusers::Settings;
-use alice_checkpoint::{Checkpoint, Family};
+use alice_checkpoint::{Checkpoint, Family, Layer, Layout};
 use alice_diffusion::{ClipTokenizer, Prediction, SchedulerConfig};
 use alice_plugin::{ModelFiles, TextEncoderInfo};
 use anyhow::Context;
@@ -61,6 +61,7 @@ pub struct Model {
     pub(super) configured_vae: Option<PathBuf>,
     wish: Wish,
     stamp: u64,
+    layers: OnceLock<Arc<[Layer]>>,
     /// One for each text encoder.
     tokenizers: OnceLock<Vec<ClipTokenizer>>,
 }
@@ -79,6 +80,12 @@ impl Model {
             (None, None) => None,
         };
         let checkpoint = Checkpoint::open(path)?;
+        let checkpoint = match &vae {
+            Some(vae) => checkpoint.with_vae(vae).context("its autoencoder cannot be used")?,
+            None => checkpoint,
+        };
+        // A network of which nothing can be read is found here, and not when somebody wants a picture.
+        checkpoint.components()?.iter().try_for_each(|network| checkpoint.values(network).map(drop))?;
         let family = checkpoint.family();
         let scheduler = with_word_of_owner(read_scheduler(&checkpoint)?, &sidecar)?;
         let sizes = Sizes::read(&checkpoint)?;
@@ -95,9 +102,9 @@ impl Model {
             name,
             path: path.to_owned(),
             root: source.root.to_owned(),
-            files: match source.is_directory {
-                true => ModelFiles::Diffusers { path: path_of_files },
-                false => ModelFiles::SingleFile { path: path_of_files },
+            files: match checkpoint.layout() {
+                Layout::Directory => ModelFiles::Diffusers { path: path_of_files },
+                Layout::SingleFile => ModelFiles::SingleFile { path: path_of_files },
             },
             size_bytes: files::size(path),
             stamp: source.stamp(vae.as_deref()),
@@ -113,6 +120,7 @@ impl Model {
             vae,
             defaults,
             sidecar,
+            layers: OnceLock::new(),
             tokenizers: OnceLock::new(),
         })
     }
@@ -126,6 +134,30 @@ impl Model {
         let (is_directory, root) = (path.is_dir(), path.parent().unwrap_or(path));
         let wish = Wish::of_model(&relative, is_directory, "");
         Self::open(&Source { path, is_directory, root, vae: None, wish: &wish })
+    }
+
+    /// Everything in the model that a LoRA can change, read on first use.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when its files are damaged or gone.
+    pub fn layers(&self) -> Result<Arc<[Layer]>> {
+        if let Some(layers) = self.layers.get() {
+            return Ok(Arc::clone(layers));
+        }
+        let read = || {
+            let checkpoint = Checkpoint::open(&self.path)?;
+            let networks = checkpoint.components()?;
+            let layers = networks
+                .iter()
+                .filter(|network| **network != "vae")
+                .map(|network| checkpoint.layers(network));
+            Ok(layers.collect::<std::result::Result<Vec<_>, _>>()?.concat().into())
+        };
+        let layers = read().map_err(|error: alice_checkpoint::Error| Error::Model {
+            id: self.id.clone(),
+            problem: error.to_string(),
+        })?;
+        Ok(Arc::clone(self.layers.get_or_init(|| layers)))
     }
 
     /// The same model by the name that it has among the others.

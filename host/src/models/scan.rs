@@ -65,8 +65,8 @@ enum Thing {
     Model(Arc<Model>),
     Lora(Arc<LoraEntry>),
     Embedding(Arc<EmbeddingEntry>),
-    /// Part of a model, which `vae` may name.
-    Part,
+    /// Nothing to offer, but `vae` may name it.
+    Autoencoder,
 }
 
 impl Root<'_> {
@@ -83,7 +83,7 @@ impl Root<'_> {
                 Ok(Thing::Model(model)) => models.push((model, found)),
                 Ok(Thing::Lora(lora)) => loras.push(lora),
                 Ok(Thing::Embedding(embedding)) => embeddings.push(embedding),
-                Ok(Thing::Part) => {}
+                Ok(Thing::Autoencoder) => {}
                 Err(error) => shelf.refused.push(self.refused(found, &error)),
             }
         }
@@ -120,7 +120,7 @@ impl Root<'_> {
             return Ok(Thing::Embedding(Arc::clone(embedding)));
         }
         let metadata = fs::metadata(&found.path)?;
-        Ok(match kind::of(&found.path, found.place)? {
+        Ok(match kind::of(&found.path)? {
             Kind::Model => Thing::Model(Arc::new(Model::open(&source)?)),
             Kind::Lora(base) => {
                 let wish = Wish::of_file(&found.relative, found.place != Place::Loras);
@@ -130,7 +130,7 @@ impl Root<'_> {
                 let wish = Wish::of_file(&found.relative, found.place != Place::Embeddings);
                 Thing::Embedding(Arc::new(EmbeddingEntry::new(&found.path, wish, &metadata)))
             }
-            Kind::Part => Thing::Part,
+            Kind::Autoencoder => Thing::Autoencoder,
         })
     }
 

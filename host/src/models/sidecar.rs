@@ -438,7 +438,7 @@ mod tests {
                 "line 2: `defaults.width` must be 64 to 2048, not 4294967288",
             ),
             ("defaults:\n  steps: many\n", "line 2: `defaults.steps` must be a whole number"),
-            ("defaults:\n  guidance_scale: .nan\n", "line 2: `defaults.guidance_scale` must be"),
+            ("defaults:\n  guidance_scale: .nan\n", "line 2: it cannot be understood"),
             ("defaults:\n  scheduler: quantum\n", "line 2: `defaults.scheduler`"),
             ("vae: [1]\n", "line 1: `vae` must be a path"),
             (
@@ -452,13 +452,7 @@ mod tests {
             ("a: [1\n", "it cannot be understood"),
         ] {
             let complaint = complaint(text);
-            assert!(
-                complaint.starts_with(wanted) || complaint.contains("cannot be understood"),
-                "{complaint}"
-            );
-            if !wanted.contains("understood") {
-                assert!(complaint.starts_with(wanted), "{complaint}");
-            }
+            assert!(complaint.contains(wanted), "{complaint}");
         }
     }
 
