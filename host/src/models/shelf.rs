@@ -54,7 +54,7 @@ impl Shelf {
             return Ok(model);
         }
         let default = self.default.as_ref().filter(|_| ALIASES.iter().any(|alias| name.starts_with(alias)));
-        default.cloned().ok_or_else(|| self.refused(name).unwrap_or_else(|| self.no_model(name)))
+        default.cloned().ok_or_else(|| self.refused("model", name).unwrap_or_else(|| self.no_model(name)))
     }
 
     /// The model with exactly this id or name.
@@ -98,7 +98,7 @@ impl Shelf {
         }
         match meant.as_slice() {
             [lora] => Ok(Arc::clone(lora)),
-            [] => Err(self.refused(bare).unwrap_or_else(|| {
+            [] => Err(self.refused("lora", bare).unwrap_or_else(|| {
                 let names = listed(self.loras.iter().map(|lora| lora.name.as_str()));
                 wrong(format!("does not exist; available: {names}"))
             })),
@@ -126,10 +126,11 @@ impl Shelf {
     }
 
     /// Why `name` is not offered, if there is such a file.
-    fn refused(&self, name: &str) -> Option<Error> {
+    fn refused(&self, param: &'static str, name: &str) -> Option<Error> {
         let name = name.strip_prefix("sd/").unwrap_or(name);
         let refused = self.refused.iter().find(|refused| refused.is_called(name))?;
         Some(Error::Refused {
+            param,
             asked: name.to_owned(),
             problem: refused.told.clone(),
             is_unsafe: refused.is_unsafe,
@@ -170,5 +171,112 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
             format!("{} and {} more", names[..MAX_LISTED].join(", "), count - MAX_LISTED)
         }
         _ => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+    use crate::models::scan::scan;
+
+    /// What is found in a directory with the built-in model at these paths, and LoRAs at those.
+    fn shelf(models: &[&str], loras: &[&str]) -> Shelf {
+        let root = tempfile::tempdir().unwrap();
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/alice-emoji");
+        for path in models {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            symlink(&shipped, path).unwrap();
+        }
+        let layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q";
+        let header = format!(
+            r#"{{"{layer}.lora_down.weight":{{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}},
+                "{layer}.lora_up.weight":{{"dtype":"F32","shape":[1,1],"data_offsets":[4,8]}}}}"#
+        );
+        for path in loras {
+            let path = root.path().join("loras").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat())
+                .unwrap();
+        }
+        let config = config::Models { directory: root.path().to_owned(), ..config::Models::default() };
+        scan(&config, &Shelf::default())
+    }
+
+    #[test]
+    fn a_model_is_found_by_whatever_a_client_calls_it() {
+        let shelf = shelf(&["one", "sub/two", "a/same", "b/same"], &[]);
+        let found = |asked: Option<&str>| shelf.find(asked).map(|model| model.id.clone());
+        for asked in ["sd/one", "one", "foo/one", " one "] {
+            assert_eq!(found(Some(asked)).unwrap(), "sd/one", "{asked}");
+        }
+        assert_eq!(found(Some("sd/sub/two")).unwrap(), "sd/two");
+        assert_eq!(found(Some("a/same")).unwrap(), "sd/a/same");
+        for default in [None, Some(""), Some("dall-e-3"), Some("gpt-image-1")] {
+            assert_eq!(found(default).unwrap(), "sd/a/same", "the first one");
+        }
+        let ambiguous = found(Some("same")).unwrap_err().to_string();
+        assert!(ambiguous.contains("sd/a/same, sd/b/same"), "{ambiguous}");
+        assert!(matches!(found(Some("three")), Err(Error::NoModel { .. })));
+    }
+
+    #[test]
+    fn a_lora_is_found_by_its_name_or_by_what_only_it_is_called() {
+        let files =
+            ["Oak_Leaves.safetensors", "oak.safetensors", "elm-tree.safetensors", "x/ash.sft", "y/ash.sft"];
+        let shelf = shelf(&[], &files);
+        let found = |asked: &str| shelf.lora(asked).map(|lora| lora.id.clone());
+        for (asked, id) in [
+            ("lora/oak", "lora/oak"),
+            ("oak", "lora/oak"),
+            ("OAK", "lora/oak"),
+            ("oak leaves", "lora/Oak_Leaves"),
+            ("Leav", "lora/Oak_Leaves"),
+            ("elmtree", "lora/elm-tree"),
+            ("lora/ELM", "lora/elm-tree"),
+            ("x/ash", "lora/x/ash"),
+        ] {
+            assert_eq!(found(asked).unwrap(), id, "{asked}");
+        }
+        for (asked, said) in [
+            ("ash", "could be any of lora/x/ash, lora/y/ash"),
+            ("e", "could be any of"),
+            ("birch", "does not exist; available: Oak_Leaves, elm-tree"),
+            ("_", "does not exist"),
+            ("", "does not exist"),
+            ("lora/", "does not exist"),
+        ] {
+            let error = found(asked).unwrap_err().to_string();
+            assert!(error.contains(said), "{asked}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_was_looked_at_before_is_the_same_thing_after_another_look() {
+        let root = tempfile::tempdir().unwrap();
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/alice-emoji");
+        symlink(&shipped, root.path().join("one")).unwrap();
+        let config = config::Models { directory: root.path().to_owned(), ..config::Models::default() };
+        let first = scan(&config, &Shelf::default());
+        let second = scan(&config, &first);
+        assert!(Arc::ptr_eq(&first.models[0], &second.models[0]));
+        fs::create_dir(root.path().join("deep")).unwrap();
+        symlink(&shipped, root.path().join("deep/one")).unwrap();
+        let third = scan(&config, &second);
+        let ids: Vec<_> = third.models.iter().map(|model| model.id.as_str()).collect();
+        assert_eq!(ids, ["sd/deep/one", "sd/one"]);
+        assert!(Arc::ptr_eq(&first.models[0], &third.models[1]), "nothing put deeper down takes its name");
+    }
+
+    #[test]
+    fn a_long_list_says_how_many_it_leaves_out() {
+        let names: Vec<_> = (0..23).map(|n| n.to_string()).collect();
+        assert!(listed(names.iter().map(String::as_str)).ends_with("19 and 3 more"));
+        assert_eq!(listed(std::iter::empty()), "none");
     }
 }
