@@ -48,7 +48,7 @@ async fn models_at_any_depth_have_names_of_their_own() {
     });
     assert_eq!(
         ids(&server, "/v1/models").await,
-        ["sd/a/same", "sd/b/same", "sd/two", "sd/one", "sd/alice-emoji"]
+        ["sd/a/same", "sd/b/same", "sd/one", "sd/two", "sd/alice-emoji"]
     );
     // Each by id, by name, by the last part behind anything, and with the slash escaped.
     for asked in ["sd/two", "two", "foo/two", "sd%2Ftwo"] {
@@ -110,17 +110,81 @@ async fn loras_and_embeddings_are_found_by_what_they_are() {
             .unwrap();
         safetensors(&models.join("vae/better.safetensors"), &[("decoder.conv_out.weight", &[3, 4, 3, 3])]);
     });
-    assert_eq!(ids(&server, "/v1/loras").await, ["lora/ash", "lora/Oak_Leaves", "lora/elm"]);
+    assert_eq!(ids(&server, "/v1/loras").await, ["lora/ash", "lora/elm", "lora/Oak_Leaves"]);
     assert_eq!(ids(&server, "/v1/models/loras").await, ids(&server, "/v1/loras").await);
     assert_eq!(ids(&server, "/v1/embeddings").await, ["embedding/badhands", "embedding/word"]);
     assert_eq!(ids(&server, "/v1/models").await, ["sd/alice-emoji"]);
     let list = server.get_json("/v1/loras").await;
-    let leaves = &list["data"][1];
+    let leaves = &list["data"][2];
     assert_eq!((&leaves["name"], &leaves["trigger"]), (&json!("Oak_Leaves"), &json!(["oak", "leaf"])));
     assert_eq!((&leaves["sizeMb"], &leaves["description"]), (&json!(0), &json!("Leaves")));
     assert!(leaves["created"].as_u64().unwrap() > 0 && leaves.get("baseModel").is_some(), "{leaves}");
     let early = server.early_log.join("\n");
     assert!(!early.contains("Passed over"), "an autoencoder is nothing to complain about: {early}");
+    assert!(
+        early.contains("Oak_Leaves.yaml:3: `triger` is not a known key; did you mean `trigger`?"),
+        "{early}"
+    );
+    assert!(early.contains("Oak_Leaves.yaml:4: `model_type` has no effect"), "{early}");
+    refresh(&server).await;
+    assert!(!server.log_so_far().contains("did you mean"), "said once");
+}
+
+/// Links everything of the fixtures' directory `name` into `to`.
+fn link_fixtures(name: &str, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(source("tests/fixtures").join(name)).unwrap() {
+        let path = entry.unwrap().path();
+        symlink(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn single_files_of_every_family_are_listed_as_what_they_are() {
+    let server = server("vae: { sd/file-sd1: file-sd1-pix2pix-vae.safetensors }", |models| {
+        link_fixtures("files", models);
+        link_fixtures("loras", &models.join("loras"));
+        link_fixtures("embeddings", &models.join("embeddings"));
+        symlink(source("tests/fixtures/files/file-sd1-pix2pix.safetensors"), models.join("bare.safetensors"))
+            .unwrap();
+        let sidecar = "vae: file-sd1-pix2pix-vae.safetensors\n";
+        fs::write(models.join("file-sd1-pix2pix.yaml"), sidecar).unwrap();
+    });
+    let told = [
+        ("sd/file-sd1", "sd1", "epsilon", false, true),
+        ("sd/file-sd1-inpaint", "sd1", "epsilon", true, false),
+        ("sd/file-sd1-pix2pix", "sd1", "epsilon", true, true),
+        ("sd/file-sd2-v", "sd2", "v_prediction", false, false),
+        ("sd/file-sdxl", "sdxl", "epsilon", false, false),
+        ("sd/file-sdxl-refiner", "sdxl_refiner", "epsilon", false, false),
+    ];
+    let found = ids(&server, "/v1/models").await;
+    assert_eq!(found[..told.len()], told.map(|(id, ..)| id.to_owned()));
+    assert_eq!(found[told.len()..], ["sd/alice-emoji"], "an autoencoder is no model");
+    for (id, family, prediction, needs_picture, separate_vae) in told {
+        let info = server.get_json(&format!("/v1/models/{id}/info")).await;
+        let values = (&info["family"], &info["prediction"], &info["needs_picture"], &info["separate_vae"]);
+        assert_eq!(
+            values,
+            (&json!(family), &json!(prediction), &json!(needs_picture), &json!(separate_vae)),
+            "{id}"
+        );
+    }
+    let early = server.early_log.join("\n");
+    assert!(early.contains("Passed over `bare.safetensors`") && early.contains("`vae`"), "{early}");
+    assert_eq!(early.matches("Passed over").count(), 1, "{early}");
+    let loras = fs::read_dir(source("tests/fixtures/loras")).unwrap().count();
+    assert_eq!(ids(&server, "/v1/loras").await.len(), loras);
+    assert_eq!(
+        ids(&server, "/v1/embeddings").await,
+        ["embedding/sd1-eps/wobbly", "embedding/sdxl/wobbly", "embedding/zigzag"]
+    );
+    for id in ["sd/file-sd1", "sd/file-sdxl"] {
+        let body = json!({"prompt": "x", "steps": 1, "model": id, "size": "64x64"});
+        let answer = server.post("/v1/images/generations", &body).await;
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert_eq!(status, StatusCode::OK, "{id}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ async fn a_linked_model_loses_its_link_and_one_behind_a_linked_directory_stays()
     symlink(source("models/alice-emoji"), models.path().join("link")).unwrap();
     symlink(elsewhere.path(), models.path().join("nas")).unwrap();
     stage.call(Method::POST, "/v1/models/refresh", &key, None).await;
-    assert_eq!(ids(&stage, "/v1/models", &key).await, ["sd/link", "sd/far", "sd/one", "sd/two"]);
+    assert_eq!(ids(&stage, "/v1/models", &key).await, ["sd/far", "sd/link", "sd/one", "sd/two"]);
     let (status, error) = delete(&stage, "/v1/models/sd/far", &key).await;
     assert_eq!(status, 409, "{error}");
     assert_eq!(delete(&stage, "/v1/models/sd/link", &key).await.0, 200);

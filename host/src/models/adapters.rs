@@ -4,6 +4,7 @@
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use alice_checkpoint::Family;
 
@@ -32,6 +33,8 @@ pub struct LoraEntry {
     pub trigger: Vec<String>,
     /// The directory of models in which it was found.
     pub(super) root: PathBuf,
+    /// What is odd about its sidecar, for the log.
+    pub(super) warnings: Vec<String>,
     pub(super) wish: Wish,
     pub(super) stamp: u64,
 }
@@ -65,7 +68,7 @@ impl LoraEntry {
         wish: Wish,
         metadata: &Metadata,
     ) -> anyhow::Result<Self> {
-        let sidecar = sidecar::read(&sidecar::beside(path), Subject::Lora)?;
+        let (sidecar, warnings) = sidecar::read(&sidecar::beside(path), Subject::Lora)?;
         let name = wish.first().to_owned();
         Ok(Self {
             id: format!("lora/{name}"),
@@ -77,14 +80,18 @@ impl LoraEntry {
             description: sidecar.description,
             trigger: sidecar.trigger,
             root: root.to_owned(),
+            warnings,
             wish,
             stamp: stamp(path),
         })
     }
 
     /// The same LoRA by the name that it has among the others.
-    pub(super) fn called(&self, name: &str) -> Self {
-        Self { id: format!("lora/{name}"), name: name.to_owned(), ..self.clone() }
+    pub(super) fn called(self: Arc<Self>, name: String) -> Arc<Self> {
+        if self.name == name {
+            return self;
+        }
+        Arc::new(Self { id: format!("lora/{name}"), name, ..Self::clone(&self) })
     }
 }
 
@@ -104,8 +111,11 @@ impl EmbeddingEntry {
     }
 
     /// The same embedding by the name that it has among the others.
-    pub(super) fn called(&self, name: &str) -> Self {
-        Self { id: format!("embedding/{name}"), name: name.to_owned(), ..self.clone() }
+    pub(super) fn called(self: Arc<Self>, name: String) -> Arc<Self> {
+        if self.name == name {
+            return self;
+        }
+        Arc::new(Self { id: format!("embedding/{name}"), name, ..Self::clone(&self) })
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Model {
     pub defaults: Defaults,
     /// What the configuration says that its autoencoder is.
     pub(super) configured_vae: Option<PathBuf>,
+    /// What is odd about its sidecar, for the log.
+    pub(super) warnings: Vec<String>,
     wish: Wish,
     stamp: u64,
     layers: OnceLock<Arc<[Layer]>>,
@@ -73,7 +75,7 @@ impl Model {
     /// Says what is missing or not understood.
     pub(super) fn open(source: &Source<'_>) -> anyhow::Result<Self> {
         let path = source.path;
-        let sidecar = sidecar::read(&source.sidecars(), Subject::Model)?;
+        let (sidecar, warnings) = sidecar::read(&source.sidecars(), Subject::Model)?;
         let vae = match (source.vae, &sidecar.vae) {
             (Some(named), _) => Some(source.autoencoder(named).context("its autoencoder in `models.vae`")?),
             (None, Some(named)) => Some(source.autoencoder(named).context("`vae` in its sidecar")?),
@@ -109,6 +111,7 @@ impl Model {
             size_bytes: files::size(path),
             stamp: source.stamp(vae.as_deref()),
             configured_vae: source.vae.map(Path::to_owned),
+            warnings,
             wish: source.wish.clone(),
             family,
             created: created(&metadata),

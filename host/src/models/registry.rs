@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use anyhow::Context;
 use serde::Serialize;
 use tokio::sync::{Mutex, MutexGuard};
 use tracing::warn;
@@ -54,14 +55,16 @@ impl Registry {
     pub fn discover(config: &config::Models) -> anyhow::Result<Self> {
         let mut shelf = scan(config, &Shelf::default());
         if let Some(name) = &config.default_model {
-            let Some(model) = shelf.named(name)? else {
+            let named = shelf.named(name).with_context(|| format!("`models.default_model: {name}`"))?;
+            let Some(model) = named else {
                 anyhow::bail!("`models.default_model: {name}` is not among the models: {}", shelf.ids());
             };
             anyhow::ensure!(!model.needs_picture, "`models.default_model: {name}` {NEEDS_PICTURE}");
             shelf.default = Some(model);
         }
         for name in &config.pinned {
-            let known = shelf.named(name)?.is_some();
+            let named = shelf.named(name).with_context(|| format!("`models.pinned: {name}`"))?;
+            let known = named.is_some();
             anyhow::ensure!(known, "`models.pinned: {name}` is not among the models: {}", shelf.ids());
         }
         for name in config.vae.keys().filter(|name| shelf.exactly(name).is_none()) {
@@ -91,7 +94,7 @@ impl Registry {
         self.shelf().exactly(name).cloned()
     }
 
-    /// All models, in the order found.
+    /// All models: those in the configured directory first, each by name.
     pub fn all(&self) -> Vec<Arc<Model>> {
         self.shelf().models.clone()
     }
@@ -116,7 +119,7 @@ impl Registry {
         self.shelf().exactly_lora(name).cloned()
     }
 
-    /// All LoRAs, by path.
+    /// All LoRAs, by name.
     pub fn loras(&self) -> Vec<Arc<LoraEntry>> {
         self.shelf().loras.clone()
     }
@@ -126,7 +129,7 @@ impl Registry {
         self.shelf().embedding(word)
     }
 
-    /// All embeddings, by path.
+    /// All embeddings, by name.
     pub fn embeddings(&self) -> Vec<Arc<EmbeddingEntry>> {
         self.shelf().embeddings.clone()
     }

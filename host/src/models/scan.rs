@@ -30,6 +30,11 @@ pub(super) fn scan(config: &config::Models, before: &Shelf) -> Shelf {
         let path = refused.path.display();
         warn!(path = %path, "Passed over `{}`: {}", refused.relative, refused.reason);
     }
+    let is_new = |model: &&Arc<Model>| !before.models.iter().any(|known| Arc::ptr_eq(known, model));
+    let of_models = shelf.models.iter().filter(is_new).flat_map(|model| &model.warnings);
+    let is_new = |lora: &&Arc<LoraEntry>| !before.loras.iter().any(|known| Arc::ptr_eq(known, lora));
+    let of_loras = shelf.loras.iter().filter(is_new).flat_map(|lora| &lora.warnings);
+    of_models.chain(of_loras).for_each(|warning| warn!("{warning}"));
     let (models, loras, embeddings) = (shelf.models.len(), shelf.loras.len(), shelf.embeddings.len());
     info!(models, loras, embeddings, "Models found: {models}; LoRAs: {loras}; embeddings: {embeddings}");
     shelf
@@ -162,7 +167,9 @@ impl Root<'_> {
         models.retain(|(model, _)| !taken.contains(model.wish().first()));
         let wishes: Vec<_> = models.iter().map(|(model, _)| model.wish().clone()).collect();
         let names = names::assign(&wishes, &taken);
-        for ((model, found), name) in models.into_iter().zip(names) {
+        let mut named: Vec<_> = models.into_iter().zip(names).collect();
+        named.sort_by_cached_key(|(_, name)| by_name(name));
+        for ((model, found), name) in named {
             let id = format!("sd/{name}");
             let vae = self.config.vae.get(&id).or_else(|| self.config.vae.get(&name)).map(PathBuf::as_path);
             match self.named(model, found, &name, vae) {
@@ -205,19 +212,21 @@ impl Root<'_> {
         loras.retain(|lora| !taken.contains(lora.wish.first()));
         let wishes: Vec<_> = loras.iter().map(|lora| lora.wish.clone()).collect();
         let names = names::assign(&wishes, &taken);
-        shelf.loras.extend(loras.into_iter().zip(names).map(|(lora, name)| match lora.name == name {
-            true => lora,
-            false => Arc::new(lora.called(&name)),
-        }));
+        let mut loras: Vec<_> = loras.into_iter().zip(names).map(|(lora, name)| lora.called(name)).collect();
+        loras.sort_by_cached_key(|lora| by_name(&lora.name));
+        shelf.loras.extend(loras);
         let taken: HashSet<_> = shelf.embeddings.iter().map(|embedding| embedding.name.clone()).collect();
         embeddings.retain(|embedding| !taken.contains(embedding.wish.first()));
         let wishes: Vec<_> = embeddings.iter().map(|embedding| embedding.wish.clone()).collect();
         let names = names::assign(&wishes, &taken);
-        shelf.embeddings.extend(embeddings.into_iter().zip(names).map(
-            |(embedding, name)| match embedding.name == name {
-                true => embedding,
-                false => Arc::new(embedding.called(&name)),
-            },
-        ));
+        let named = embeddings.into_iter().zip(names);
+        let mut embeddings: Vec<_> = named.map(|(embedding, name)| embedding.called(name)).collect();
+        embeddings.sort_by_cached_key(|embedding| by_name(&embedding.name));
+        shelf.embeddings.extend(embeddings);
     }
+}
+
+/// People look for names without regard to capitals.
+fn by_name(name: &str) -> (String, String) {
+    (name.to_lowercase(), name.to_owned())
 }

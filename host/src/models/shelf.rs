@@ -16,13 +16,13 @@ const MAX_LISTED: usize = 20;
 /// The lists.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shelf {
-    /// The directory of the configuration first, each by path.
+    /// Those in the directory of the configuration first, each by name.
     pub(super) models: Vec<Arc<Model>>,
     /// What an absent name means.
     pub(super) default: Option<Arc<Model>>,
-    /// By path.
+    /// By name.
     pub(super) loras: Vec<Arc<LoraEntry>>,
-    /// By path.
+    /// By name.
     pub(super) embeddings: Vec<Arc<EmbeddingEntry>>,
     /// What is none of these, though its name says so.
     pub(super) refused: Vec<Refused>,
@@ -246,7 +246,7 @@ mod tests {
         for (asked, said) in [
             ("ash", "could be any of lora/x/ash, lora/y/ash"),
             ("e", "could be any of"),
-            ("birch", "does not exist; available: Oak_Leaves, elm-tree"),
+            ("birch", "does not exist; available: elm-tree, oak, Oak_Leaves"),
             ("_", "does not exist"),
             ("", "does not exist"),
             ("lora/", "does not exist"),
