@@ -59,6 +59,23 @@ pub enum Error {
     /// The tokenizer's files are missing, damaged or contradict each other.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// A weight in a prompt at which nothing can be seen any more.
+    #[error("gives words a weight beyond -{most} to {most}")]
+    PromptWeight {
+        /// The largest weight, either way.
+        most: u32,
+    },
+    /// A prompt of too many windows.
+    #[error("is longer than {most} chunks of {tokens} tokens")]
+    PromptLength {
+        /// The most windows.
+        most: usize,
+        /// Tokens in each.
+        tokens: usize,
+    },
+    /// A tag that is to name a LoRA.
+    #[error("holds a `<lora:name:weight>` that {0}")]
+    LoraTag(&'static str),
 }
 
 /// At most `most` characters of `text`, none of them a control character: enough to recognise it, too little to

@@ -38,6 +38,7 @@ mod error;
 pub mod guidance;
 mod latent;
 mod noise;
+pub mod prompt;
 mod sampler;
 mod schedule;
 mod tokenizer;

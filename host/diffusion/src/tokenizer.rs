@@ -31,6 +31,8 @@ const WORD: &str =
 
 /// Marks the last piece of a word in CLIP's vocabulary.
 const END_OF_WORD: &str = "</w>";
+/// A comma by itself.
+const COMMA: &str = ",</w>";
 
 /// The most tokens that a context window may have. CLIP has 77, its successors a few hundred.
 const LONGEST_CONTEXT: usize = 65_536;
@@ -43,9 +45,17 @@ pub struct ClipTokenizer {
     divisible: bool,
     context_length: usize,
     vocab_size: usize,
-    begin: u32,
-    end: u32,
-    pad: u32,
+    special: Special,
+    /// The comma, where prompts are parted that are longer than a window.
+    comma: Option<u32>,
+}
+
+/// The ids that stand for no text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Special {
+    pub(crate) begin: u32,
+    pub(crate) end: u32,
+    pub(crate) pad: u32,
 }
 
 /// One context window of token ids.
@@ -83,13 +93,14 @@ impl ClipTokenizer {
         let special = SpecialTokens::read(files, &mut vocabulary)?;
         vocabulary.check()?;
         let id = |token: &str| vocabulary.ids.get(token).copied().ok_or_else(|| special::missing(token));
-        let (begin, end, pad) = (id(&special.begin)?, id(&special.end)?, id(&special.pad)?);
+        let ids = Special { begin: id(&special.begin)?, end: id(&special.end)?, pad: id(&special.pad)? };
+        let comma = vocabulary.ids.get(COMMA).copied();
         id(&special.unknown)?;
         let vocab_size = vocabulary.ids.len();
         let divisible = !special.added.iter().any(|token| token.content.contains(begins_a_word));
         let mut tokenizer = pipeline(vocabulary, special.unknown).map_err(unusable)?;
         tokenizer.add_tokens(special.added).map_err(unusable)?;
-        Ok(Self { tokenizer, divisible, context_length, vocab_size, begin, end, pad })
+        Ok(Self { tokenizer, divisible, context_length, vocab_size, special: ids, comma })
     }
 
     /// Number of token ids, all of them below it: the encoder's vocabulary must not be smaller.
@@ -97,21 +108,40 @@ impl ClipTokenizer {
         self.vocab_size
     }
 
-    /// The window that holds `text`, cut off at the end if it is too long.
+    /// The window that holds `text` as it is, cut off at the end if it is too long: what diffusers' pipelines read.
+    /// Weights and longer prompts are [`chunks`](Self::chunks).
     pub fn window(&self, text: &str) -> Window {
-        let room = self.context_length - 2;
-        let text = if self.divisible { with_words(text, room + 1) } else { text };
+        let room = self.room();
+        let tokens = self.tokens(text, room + 1);
+        let mut ids = Vec::with_capacity(self.context_length);
+        ids.push(self.special.begin);
+        ids.extend_from_slice(&tokens[..tokens.len().min(room)]);
+        ids.push(self.special.end);
+        let used = ids.len();
+        ids.resize(self.context_length, self.special.pad);
+        Window { ids, used, truncated: tokens.len() > room }
+    }
+
+    /// The tokens of `text` and nothing else: all of them, or at least `most` of its first ones.
+    pub(crate) fn tokens(&self, text: &str, most: usize) -> Vec<u32> {
+        let text = if self.divisible { with_words(text, most) } else { text };
         // The unknown token is in the vocabulary, the expressions are fixed and need no backtracking: nothing
         // is left that could fail.
         let tokens = self.tokenizer.encode_fast(text, false).expect("every text can be split into bytes");
-        let kept = &tokens.get_ids()[..tokens.len().min(room)];
-        let mut ids = Vec::with_capacity(self.context_length);
-        ids.push(self.begin);
-        ids.extend_from_slice(kept);
-        ids.push(self.end);
-        let used = ids.len();
-        ids.resize(self.context_length, self.pad);
-        Window { ids, used, truncated: tokens.len() > room }
+        tokens.get_ids().to_vec()
+    }
+
+    /// How many tokens of text a window holds.
+    pub(crate) fn room(&self) -> usize {
+        self.context_length - 2
+    }
+
+    pub(crate) fn special(&self) -> Special {
+        self.special
+    }
+
+    pub(crate) fn comma(&self) -> Option<u32> {
+        self.comma
     }
 }
 
