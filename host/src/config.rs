@@ -309,6 +309,10 @@ pub struct Limits {
     pub job_days: u32,
     /// Bytes of a prompt, and of a negative prompt.
     pub prompt_bytes: usize,
+    /// Chunks that a prompt may have: windows of the text encoder, of 75 tokens for Stable Diffusion.
+    pub prompt_chunks: usize,
+    /// LoRAs of one request.
+    pub loras: usize,
     /// Connections at the same time.
     pub connections: usize,
     /// Connections from one address at the same time; loopback addresses and trusted proxies may have all of them.
@@ -343,6 +347,8 @@ impl Default for Limits {
             retry_keep_seconds: 300,
             job_days: 30,
             prompt_bytes: 32_000,
+            prompt_chunks: 32,
+            loras: 16,
             connections: 4096,
             connections_per_address: 128,
             header_seconds: 30,
@@ -448,6 +454,9 @@ impl Config {
         );
         check("limits.job_days", (1..=36_500).contains(&self.limits.job_days), "must be 1 to 36500");
         check("limits.prompt_bytes", self.limits.prompt_bytes >= 1, "must be at least 1");
+        let chunks = self.limits.prompt_chunks;
+        check("limits.prompt_chunks", (1..=1024).contains(&chunks), "must be 1 to 1024");
+        check("limits.loras", self.limits.loras <= 1024, "must be at most 1024");
         let limits = &self.limits;
         check("limits.picture_body_bytes", limits.picture_body_bytes >= 1024, "must be at least 1024");
         for (key, value) in [

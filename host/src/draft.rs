@@ -10,9 +10,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use alice_diffusion::guidance::Guidance;
+use alice_diffusion::prompt::{LoraTag, lora_tag, tidied, without_loras};
 use alice_diffusion::{Method, Sampler, Schedule};
 use serde::{Deserialize, Serialize};
 
+use crate::adapters::{self, Files, Lora, LoraWish};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::models::{Model, Registry};
@@ -62,6 +64,8 @@ pub struct Draft {
     pub seed: Option<i128>,
     /// Number of pictures.
     pub count: Option<i64>,
+    /// LoRAs, before those that the prompt names.
+    pub loras: Vec<LoraWish>,
 }
 
 /// A request that can be done.
@@ -75,12 +79,16 @@ pub struct Request {
     pub schedule: Schedule,
     /// Number of pictures; picture i has the seed `parameters.seed + i`.
     pub count: u32,
+    /// The LoRAs and textual inversions that `parameters` names.
+    pub files: Files,
+    /// What the client should know of its request.
+    pub warnings: Vec<String>,
 }
 
 /// What a picture was made with, as it is told to clients and written into the picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Parameters {
-    /// What the picture shows.
+    /// What the picture shows, without the tags of LoRAs.
     pub prompt: String,
     /// What it does not show; `None` was left out, an empty one was written.
     pub negative_prompt: Option<String>,
@@ -109,12 +117,25 @@ pub struct Parameters {
     pub rendered_width: u32,
     /// Height at which the model rendered.
     pub rendered_height: u32,
+    /// The LoRAs that the model had.
+    #[serde(default)]
+    pub loras: Vec<Lora>,
+    /// The words of the prompts that were textual inversions.
+    #[serde(default)]
+    pub embeddings: Vec<String>,
 }
 
 impl Parameters {
     /// Whether the picture was enlarged after the model had rendered it.
     pub fn enlarged(&self) -> bool {
         (self.width, self.height) != (self.rendered_width, self.rendered_height)
+    }
+
+    /// The prompt with the tags of its LoRAs, as it can be asked for again.
+    pub fn prompt_with_loras(&self) -> String {
+        let tags = self.loras.iter().map(Lora::tag);
+        let words = Some(self.prompt.clone()).filter(|prompt| !prompt.is_empty());
+        words.into_iter().chain(tags).collect::<Vec<_>>().join(" ")
     }
 
     /// How strongly the run follows its prompt, and when.
@@ -128,12 +149,13 @@ impl Request {
     /// The request that had these parameters.
     ///
     /// # Errors
-    /// When the model cannot be sampled so any more.
-    pub fn again(model: Arc<Model>, parameters: Parameters, count: u32) -> Result<Self> {
+    /// When the model cannot be sampled so any more, and when a LoRA or a textual inversion is gone.
+    pub fn again(models: &Registry, model: Arc<Model>, parameters: Parameters, count: u32) -> Result<Self> {
         let sampler: Sampler = parameters.scheduler.parse().map_err(unusable_scheduler)?;
         let schedule = Schedule::new(sampler, &model.scheduler, parameters.steps as usize);
         let schedule = schedule.map_err(unusable_scheduler)?;
-        Ok(Self { model, parameters, schedule, count })
+        let files = Files::of(models, &parameters)?;
+        Ok(Self { model, parameters, schedule, count, files, warnings: Vec::new() })
     }
 }
 
@@ -149,10 +171,22 @@ impl Draft {
         }
         let negative_prompt =
             self.negative_prompt.map(|negative| text("negative_prompt", negative, config)).transpose()?;
+        if negative_prompt.as_deref().is_some_and(|text| lora_tag(text).is_some()) {
+            return Err(Error::invalid("negative_prompt", "names a LoRA, which belongs into the prompt"));
+        }
+        let wrong = |error: alice_diffusion::Error| Error::invalid("prompt", error.to_string());
+        let (bare, tags) = without_loras(&prompt).map_err(wrong)?;
+        let prompt = if tags.is_empty() && self.loras.is_empty() { prompt } else { tidied(&bare) };
         let model = models.find(self.model.as_deref())?;
         if model.needs_picture {
             return Err(Error::invalid("model", NEEDS_PICTURE));
         }
+        let tags = tags.into_iter().map(|LoraTag { name, scale }| ("prompt", LoraWish { name, scale }));
+        let wishes = self.loras.into_iter().map(|wish| ("loras", wish)).chain(tags);
+        let loras = adapters::chosen(models, config, wishes)?;
+        let texts =
+            [("prompt", prompt.as_str()), ("negative_prompt", negative_prompt.as_deref().unwrap_or(""))];
+        let embeddings = adapters::named(models, &texts)?;
         let (generation, defaults) = (&config.generation, &model.defaults);
         let sampler = match self.scheduler.as_deref().filter(|name| !name.is_empty()) {
             Some(name) => name.parse().map_err(unusable_scheduler)?,
@@ -188,21 +222,19 @@ impl Draft {
             height,
             rendered_width: rendered.0,
             rendered_height: rendered.1,
+            loras,
+            embeddings,
         };
         let count = whole("num_images", self.count, 1..=max_count)?.unwrap_or(1);
-        Request::again(model, parameters, count)
+        Request::again(models, model, parameters, count)
     }
 }
 
-/// A text without white space around it, within the limit, and free of what this version would silently
-/// leave out of the picture.
+/// A text without white space around it, within the limit.
 fn text(param: &str, text: String, config: &Config) -> Result<String> {
     let limit = config.limits.prompt_bytes;
     if text.len() > limit {
         return Err(Error::invalid(param, format!("is {} bytes long, the limit is {limit}", text.len())));
-    }
-    if text.to_ascii_lowercase().contains("<lora:") {
-        return Err(Error::invalid(param, "names a LoRA; this version cannot load LoRAs"));
     }
     Ok(text.trim().to_owned())
 }

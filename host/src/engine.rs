@@ -7,19 +7,20 @@
 //! together. Dropping a future takes its call back; a backend that dies costs one step.
 //!
 //! The way of a call: [`Seat`] (`seat.rs`) -> the thread's mailbox (`mailbox.rs`) -> who is next (`choice.rs`), with
-//! how many (`curve.rs`), has the model room (`residents.rs`) -> the backend (`device.rs`), and when that runs out
-//! of memory, `ladder.rs`.
+//! how many (`curve.rs`), has the model room (`residents.rs`), has it the right LoRAs (`sets.rs`) -> the backend
+//! (`device.rs`), and when that runs out of memory, `ladder.rs`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use alice_plugin::{Backend, Error, ErrorKind, LatentShape, LoadRequest, ModelInfo, Result};
+use alice_plugin::{Adapter, Backend, Error, ErrorKind, LatentShape, LoadRequest, ModelInfo, Result};
 use tokio::sync::{oneshot, watch};
 
 pub use self::engines::Engines;
 use self::mailbox::Message;
-pub use self::seat::{Chunk, Extra, LoadedModel, Row, Seat, Text};
+pub use self::seat::{Chunk, Extra, ExtraRows, LoadedModel, Row, Seat, Text};
 use self::status::Board;
 pub use self::status::{Measurement, ModelState, ModelStatus};
 use crate::config::MaxRows;
@@ -36,6 +37,7 @@ mod ladder;
 mod mailbox;
 mod residents;
 mod seat;
+mod sets;
 mod status;
 mod sync;
 #[cfg(test)]
@@ -104,6 +106,17 @@ pub enum Unload {
     NotLoaded,
     /// Pictures are being made with it, so it stays.
     InUse,
+}
+
+/// LoRAs in the form in which equal sets are equal: sorted by file, each file once with the sum of its scales, none
+/// that does nothing.
+pub fn canonical(adapters: impl IntoIterator<Item = Adapter>) -> Arc<[Adapter]> {
+    let mut sums = BTreeMap::new();
+    for Adapter { path, scale } in adapters {
+        *sums.entry(path).or_insert(0.0) += scale;
+    }
+    let effective = sums.into_iter().filter(|(_, scale)| *scale != 0.0);
+    effective.map(|(path, scale)| Adapter { path, scale }).collect()
 }
 
 /// What everybody hears from an engine that is no more.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
 //! The `parameters` text of a picture, in the form that AUTOMATIC1111's program introduced and that image
-//! tools read: the prompt, the negative prompt, then one line of `Name: value` pairs.
+//! tools read: the prompt with the tags of its LoRAs, the negative prompt, then one line of `Name: value` pairs.
 
 use alice_diffusion::Sampler;
 
@@ -9,7 +9,7 @@ use crate::draft::Parameters;
 
 /// The text for a picture made with `parameters` by `sampler`.
 pub fn write(parameters: &Parameters, sampler: Sampler) -> String {
-    let mut text = parameters.prompt.clone();
+    let mut text = parameters.prompt_with_loras();
     if let Some(negative) = parameters.negative_prompt.as_deref().filter(|text| !text.is_empty()) {
         text += "\nNegative prompt: ";
         text += negative;
@@ -52,6 +52,7 @@ mod tests {
     use alice_diffusion::Method;
 
     use super::*;
+    use crate::adapters::Lora;
 
     fn parameters() -> Parameters {
         Parameters {
@@ -69,6 +70,8 @@ mod tests {
             height: 128,
             rendered_width: 128,
             rendered_height: 128,
+            loras: Vec::new(),
+            embeddings: Vec::new(),
         }
     }
 
@@ -95,6 +98,14 @@ mod tests {
         let text = write(&parameters, Method::Euler.into());
         assert!(text.starts_with("a red apple\nNegative prompt: blurry\nSteps: 20, "), "{text}");
         assert!(text.contains(", Size: 128x128, Enlarged to: 512x512, Model: \"one, two\", "), "{text}");
+    }
+
+    #[test]
+    fn loras_stand_behind_the_prompt_as_tags_that_can_be_asked_for_again() {
+        let loras = [("lora/one two", 0.8), ("lora/x", -1.0)];
+        let loras = loras.map(|(id, scale)| Lora { id: id.into(), scale }).to_vec();
+        let text = write(&Parameters { loras, ..parameters() }, Method::Euler.into());
+        assert!(text.starts_with("a red apple <lora:one two:0.8> <lora:x:-1>\nSteps: "), "{text}");
     }
 
     #[test]

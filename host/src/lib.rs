@@ -6,6 +6,7 @@
 //! the one use case, and from there through [`engine`] to a backend.
 #![forbid(unsafe_code)]
 
+pub mod adapters;
 pub mod api;
 pub mod app;
 pub mod auth;

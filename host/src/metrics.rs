@@ -20,6 +20,8 @@ use self::snapshot::Counted;
 pub enum Stage {
     /// Bringing a model onto the device.
     Load,
+    /// Giving a model other LoRAs.
+    Adapt,
     /// Encoding a prompt.
     EncodeText,
     /// One forward pass of the denoiser.
@@ -34,13 +36,14 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in their order.
-    pub const ALL: [Self; 6] =
-        [Self::Load, Self::EncodeText, Self::Denoise, Self::Decode, Self::Preview, Self::Keep];
+    pub const ALL: [Self; 7] =
+        [Self::Load, Self::Adapt, Self::EncodeText, Self::Denoise, Self::Decode, Self::Preview, Self::Keep];
 
     /// Its name for programs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Load => "load",
+            Self::Adapt => "adapt",
             Self::EncodeText => "encode_text",
             Self::Denoise => "denoise",
             Self::Decode => "decode",
@@ -80,7 +83,7 @@ pub struct Metrics {
     /// In the order of [`Ended::ALL`].
     jobs: [Histogram; 3],
     /// In the order of [`Stage::ALL`].
-    stages: [Histogram; 6],
+    stages: [Histogram; 7],
     rows: Histogram,
     pictures: AtomicU64,
     steps: AtomicU64,

@@ -7,11 +7,16 @@ use std::sync::Arc;
 
 use alice_checkpoint::diffusers::Settings;
 use alice_diffusion::ClipTokenizer;
-use alice_plugin::InputInfo;
+use alice_diffusion::prompt;
+use alice_plugin::{Adapter, InputInfo};
 
-use crate::denoiser::{Prompt, limited};
+use crate::denoiser::{Prompt, Prompts, limited};
 use crate::engine::{Chunk, Extra, LoadedModel, Seat, Text};
 use crate::error::{Error, Result};
+
+mod words;
+
+pub use self::words::Words;
 
 /// Why a model cannot be used that paints over a picture.
 pub(crate) const NEEDS_PICTURE: &str = "needs an input picture, which this server does not take yet";
@@ -21,7 +26,7 @@ const AESTHETIC_SCORE: f32 = 6.0;
 const NEGATIVE_AESTHETIC_SCORE: f32 = 2.5;
 
 /// Turns texts into what the network of one model hears.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Encoder<'a> {
     /// At the device.
     pub seat: &'a Seat,
@@ -29,51 +34,109 @@ pub struct Encoder<'a> {
     pub model: &'a Arc<LoadedModel>,
     /// One for each of the model's text encoders.
     pub tokenizers: &'a [ClipTokenizer],
+    /// The LoRAs that the model has.
+    pub adapters: Arc<[Adapter]>,
+    /// Textual inversions.
+    pub words: &'a Words,
     /// How the model's pipeline treats prompts.
     pub settings: Settings,
     /// Height and width of the picture that the model renders, in pixels.
     pub size: (u32, u32),
+    /// Most chunks of a prompt.
+    pub most_chunks: usize,
     /// Seconds that one call may take.
     pub limit_s: u32,
 }
 
+/// The chunks of each text encoder.
+type Chunks = Vec<Vec<prompt::Chunk>>;
+
+/// A text before it is encoded.
+struct Read {
+    chunks: Chunks,
+    /// Places of the embeddings in it, in the order of their vectors.
+    embeddings: Vec<usize>,
+}
+
+/// What is particular to one of the two prompts.
+#[derive(Clone, Copy)]
+struct Manner {
+    clip_skip: u32,
+    aesthetic_score: f32,
+    /// It is nothing at all, and not an empty text.
+    silent: bool,
+}
+
 impl Encoder<'_> {
-    /// The prompt, without the last `clip_skip` of the layers that the model uses; and whether it was too long
-    /// and cut.
+    /// The prompt, without the last `clip_skip` of the layers that the model uses; and the negative prompt, if it has
+    /// a say (`Some`). One that is absent is an empty text, or nothing at all for the models that were trained so. No
+    /// layers are left out of it: diffusers' pipelines leave them out of the prompt alone. Both become as long as the
+    /// longer one, with chunks of an empty text.
     ///
     /// # Errors
-    /// Whatever the backend says; [`Error::Invalid`] for a model that hears what nobody here can say.
-    pub async fn prompt(&self, text: &str, clip_skip: u32) -> Result<(Prompt, bool)> {
-        let (chunks, truncated) = self.chunks(text, 1.0);
-        Ok((self.encode(chunks, clip_skip, AESTHETIC_SCORE).await?, truncated))
+    /// [`Error::Invalid`] for a prompt of too many chunks, and for a model that hears what nobody here can say;
+    /// whatever the backend says.
+    pub async fn prompts(
+        &self,
+        text: &str,
+        negative: Option<Option<&str>>,
+        clip_skip: u32,
+    ) -> Result<Prompts> {
+        let mut text = self.read("prompt", text)?;
+        let mut against =
+            negative.map(|text| self.read("negative_prompt", text.unwrap_or(""))).transpose()?;
+        let both = || [&text].into_iter().chain(&against).flat_map(|read| &read.chunks);
+        let most = both().map(Vec::len).max().unwrap_or(1);
+        for read in [&mut text].into_iter().chain(&mut against) {
+            self.lengthen(&mut read.chunks, most);
+        }
+        let manner = Manner { clip_skip, aesthetic_score: AESTHETIC_SCORE, silent: false };
+        let conditional = self.encode(text, manner).await?;
+        let silent = negative == Some(None) && self.settings.force_zeros_for_empty_prompt;
+        let manner = Manner { clip_skip: 0, aesthetic_score: NEGATIVE_AESTHETIC_SCORE, silent };
+        let unconditional = match against {
+            Some(read) => Some(self.encode(read, manner).await?),
+            None => None,
+        };
+        Ok(Prompts { conditional, unconditional })
     }
 
-    /// The negative prompt. One that is absent is an empty text, or nothing at all for the models that were
-    /// trained so. No layers are left out: diffusers' pipelines leave them out of the prompt alone.
-    ///
-    /// # Errors
-    /// As [`prompt`](Self::prompt).
-    pub async fn negative(&self, text: Option<&str>) -> Result<Prompt> {
-        let silent = text.is_none() && self.settings.force_zeros_for_empty_prompt;
-        let (chunks, _) = self.chunks(text.unwrap_or(""), if silent { 0.0 } else { 1.0 });
-        self.encode(chunks, 0, NEGATIVE_AESTHETIC_SCORE).await
+    /// The windows of a text for each encoder.
+    fn read(&self, param: &str, text: &str) -> Result<Read> {
+        let wrong = |error: alice_diffusion::Error| Error::invalid(param, error.to_string());
+        let (parts, embeddings) = self.words.place(prompt::parse(text).map_err(wrong)?);
+        let encoders = self.tokenizers.iter().zip(&self.model.info.text_encoders);
+        let chunks = encoders
+            .map(|(tokenizer, encoder)| tokenizer.chunks(&parts, encoder.vocab_size, self.most_chunks));
+        Ok(Read { chunks: chunks.collect::<alice_diffusion::Result<_>>().map_err(wrong)?, embeddings })
     }
 
-    /// One window of tokens for each encoder, all tokens with the same weight, and whether an encoder does not
-    /// see the end of the text.
-    fn chunks(&self, text: &str, weight: f32) -> (Vec<Chunk>, bool) {
-        let windows: Vec<_> = self.tokenizers.iter().map(|tokenizer| tokenizer.window(text)).collect();
-        let truncated = windows.iter().any(|window| window.truncated);
-        let chunk =
-            |(encoder, ids): (u32, Vec<u32>)| Chunk { encoder, weights: vec![weight; ids.len()], ids };
-        let ids = windows.into_iter().map(|window| window.ids);
-        ((0..).zip(ids).map(chunk).collect(), truncated)
+    /// Adds chunks of an empty text until there are so many for each encoder.
+    fn lengthen(&self, chunks: &mut Chunks, count: usize) {
+        for (chunks, tokenizer) in chunks.iter_mut().zip(self.tokenizers) {
+            chunks.resize_with(count, || tokenizer.empty_chunk());
+        }
     }
 
-    async fn encode(&self, chunks: Vec<Chunk>, clip_skip: u32, aesthetic_score: f32) -> Result<Prompt> {
-        let inputs = self.model.info.inputs.iter();
-        let extras = inputs.map(|input| extra(input, self.size, aesthetic_score)).collect::<Result<_>>()?;
-        let text = Text { chunks, clip_skip };
+    async fn encode(&self, read: Read, manner: Manner) -> Result<Prompt> {
+        let info = &self.model.info;
+        let extras = info.inputs.iter().map(|input| extra(input, self.size, manner.aesthetic_score));
+        let extras = extras.collect::<Result<_>>()?;
+        let chunk = |encoder: u32, prompt::Chunk { ids, mut weights }| {
+            if manner.silent {
+                weights.fill(0.0);
+            }
+            Chunk { encoder, ids, weights }
+        };
+        let encoders = (0..).zip(read.chunks);
+        let chunks =
+            encoders.flat_map(|(encoder, chunks)| chunks.into_iter().map(move |part| chunk(encoder, part)));
+        let text = Text {
+            chunks: chunks.collect(),
+            clip_skip: manner.clip_skip,
+            extra_rows: self.words.rows(&read.embeddings, &info.text_encoders)?,
+            adapters: self.adapters.clone(),
+        };
         let encoded = limited(self.seat, self.limit_s, self.seat.encode(self.model, text)).await;
         Ok(Prompt { text: encoded?, extras })
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{early, files, json, now_s, wish};
+use crate::adapters::LoraWish;
 use crate::app::App;
 use crate::auth::Actor;
 use crate::draft::{Draft, Parameters};
@@ -69,7 +70,12 @@ struct SamConfig {
     height: Option<i64>,
     seed: Option<i128>,
     num_images: Option<i64>,
+    /// Ids or names; they are no paths.
     lora_paths: Option<Vec<String>>,
+    /// By the places of `lora_paths`; 1 where there is none.
+    lora_scales: Option<Vec<f64>>,
+    /// The same in the words of the images API; behind `lora_paths`.
+    loras: Option<Vec<LoraWish>>,
     input_images: Option<Vec<String>>,
     input_image_urls: Option<Vec<String>>,
 }
@@ -111,7 +117,8 @@ struct Metadata {
     mode: &'static str,
     input_image_count: Option<u32>,
     enlarged: bool,
-    prompt_truncated: bool,
+    /// What its client should know of the request.
+    warnings: Vec<String>,
 }
 
 /// Pictures have no tokens; SAM insists on the camel-case names, OpenAI's clients on the others.
@@ -143,7 +150,8 @@ pub async fn create(
     let wire: ChatRequest = json::parse(&body)?;
     let wish = wish::of(&actor, &uri, &headers, &body, wire.detach == Some(true));
     let model = wire.model.clone();
-    let request = wire.into_draft()?.resolve(&app.models, &app.config, MAX_COUNT)?;
+    let request = wire.into_draft()?.resolve(&app.models, &app.config, MAX_COUNT);
+    let request = request.map_err(|error| error.renamed(&[("loras", "lora_paths")]))?;
     let job = jobs::submit(&app, &actor, request, wish).await?;
     let shared = app.clone();
     let finish = |job: Attendance| async move {
@@ -162,8 +170,9 @@ impl ChatRequest {
             return Err(Error::invalid("stream", "is not offered by this version: leave it out"));
         }
         let from_metadata = self.metadata.map(SamConfig::lenient).unwrap_or_default();
-        let config = self.sam_config.unwrap_or_default().or(from_metadata);
+        let mut config = self.sam_config.unwrap_or_default().or(from_metadata);
         config.refuse_what_is_missing()?;
+        let loras = config.take_loras()?;
         Ok(Draft {
             model: Some(self.model),
             prompt,
@@ -178,6 +187,7 @@ impl ChatRequest {
             height: config.height,
             seed: config.seed,
             count: config.num_images,
+            loras,
         })
     }
 }
@@ -221,7 +231,9 @@ impl SamConfig {
             height: number(&fields, "height"),
             seed: number(&fields, "seed"),
             num_images: number(&fields, "num_images"),
-            lora_paths: list("lora_paths"),
+            lora_paths: fields.get("lora_paths").and_then(texts),
+            lora_scales: fields.get("lora_scales").and_then(numbers),
+            loras: fields.get("loras").and_then(|list| serde_json::from_value(list.clone()).ok()),
             input_images: list("input_images"),
             input_image_urls: list("input_image_urls"),
         }
@@ -241,17 +253,31 @@ impl SamConfig {
             height: self.height.or(other.height),
             seed: self.seed.or(other.seed),
             num_images: self.num_images.or(other.num_images),
+            // Scales belong to the paths beside them.
+            lora_scales: if self.lora_paths.is_some() { self.lora_scales } else { other.lora_scales },
             lora_paths: self.lora_paths.or(other.lora_paths),
+            loras: self.loras.or(other.loras),
             input_images: self.input_images.or(other.input_images),
             input_image_urls: self.input_image_urls.or(other.input_image_urls),
         }
+    }
+
+    /// The LoRAs that it asks for.
+    fn take_loras(&mut self) -> Result<Vec<LoraWish>> {
+        let paths = self.lora_paths.take().unwrap_or_default();
+        let scales = self.lora_scales.take().unwrap_or_default();
+        if scales.len() > paths.len() {
+            return Err(Error::out_of_range("lora_scales", "no longer than `lora_paths`"));
+        }
+        let scales = scales.into_iter().chain(std::iter::repeat(1.0));
+        let wishes = paths.into_iter().zip(scales).map(|(name, scale)| LoraWish { name, scale });
+        Ok(wishes.chain(self.loras.take().unwrap_or_default()).collect())
     }
 
     /// What would silently be missing from the picture is an error instead.
     fn refuse_what_is_missing(&self) -> Result<()> {
         let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
         let refusals = [
-            (given(&self.lora_paths), "lora_paths", "this version cannot load LoRAs"),
             (given(&self.input_images), "input_images", "this version takes no input images"),
             (given(&self.input_image_urls), "input_image_urls", "this version takes no input images"),
         ];
@@ -260,6 +286,20 @@ impl SamConfig {
             None => Ok(()),
         }
     }
+}
+
+/// A list of texts.
+fn texts(value: &Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
+}
+
+/// A list of numbers, written as numbers or as text.
+fn numbers(value: &Value) -> Option<Vec<f64>> {
+    let number = |value: &Value| match value {
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_f64(),
+    };
+    value.as_array()?.iter().map(number).collect()
 }
 
 /// A number, written as a number or as text.
@@ -282,7 +322,7 @@ impl ChatResponse {
             seeds: pictures.iter().map(|picture| picture.parameters.seed).collect(),
             mode: "txt2img",
             input_image_count: None,
-            prompt_truncated: outcome.truncated,
+            warnings: outcome.warnings.clone(),
         };
         let message = Answer {
             role: "assistant",

@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{early, files, json, now_s, wish};
+use crate::adapters::LoraWish;
 use crate::app::App;
 use crate::auth::Actor;
 use crate::draft::{Draft, Parameters, whole};
@@ -47,6 +48,7 @@ pub struct ImageRequest {
     width: Option<i64>,
     height: Option<i64>,
     seed: Option<i128>,
+    loras: Option<Vec<LoraWish>>,
     /// The job goes on when its client hangs up.
     detach: Option<bool>,
 }
@@ -90,8 +92,8 @@ struct Effective {
     parameters: Parameters,
     /// The picture was rendered smaller and enlarged to the size asked for.
     enlarged: bool,
-    /// The end of the prompt was beyond what the model reads.
-    prompt_truncated: bool,
+    /// What its client should know of the request.
+    warnings: Vec<String>,
     took_s: f64,
 }
 
@@ -193,6 +195,7 @@ impl ImageRequest {
             height,
             seed: self.seed,
             count: self.n,
+            loras: self.loras.unwrap_or_default(),
         })
     }
 }
@@ -211,7 +214,7 @@ fn sides(size: &str) -> Result<(i64, i64)> {
 impl ImageResponse {
     /// The answer with the addresses of the pictures, or without any with the pictures themselves.
     fn new(outcome: &Outcome, files: &[Vec<u8>], urls: Vec<String>) -> Self {
-        let Outcome { pictures, truncated, took_s } = outcome;
+        let Outcome { pictures, warnings, took_s } = outcome;
         let parameters = pictures[0].parameters.clone();
         let mut urls = urls.into_iter();
         let mut files = files.iter();
@@ -229,7 +232,7 @@ impl ImageResponse {
             x_alice: Effective {
                 enlarged: parameters.enlarged(),
                 parameters,
-                prompt_truncated: *truncated,
+                warnings: warnings.clone(),
                 took_s: *took_s,
             },
         }

@@ -82,6 +82,7 @@ struct Times {
 #[serde(rename_all = "camelCase")]
 struct Stages {
     load: Times,
+    adapt: Times,
     encode_text: Times,
     /// One forward pass.
     denoise: Times,
@@ -162,6 +163,7 @@ impl From<&Snapshot> for Stages {
         let times = |stage| Times::from(snapshot.counted.stage(stage));
         Self {
             load: times(Stage::Load),
+            adapt: times(Stage::Adapt),
             encode_text: times(Stage::EncodeText),
             denoise: times(Stage::Denoise),
             decode: times(Stage::Decode),

@@ -12,6 +12,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::sets::Need;
+
 /// Time since the engine began.
 pub(super) type Moment = Duration;
 
@@ -26,6 +28,8 @@ pub(super) struct Waiting {
     pub(super) order: u64,
     pub(super) arrived: Moment,
     pub(super) work: Work,
+    /// What the device must be like for it; `None` for what runs anyhow.
+    pub(super) need: Option<Need>,
 }
 
 /// What a call asks of the device.
@@ -53,8 +57,20 @@ pub(super) struct Joining {
 struct Sitting {
     group: usize,
     rows: usize,
+    need: Option<Need>,
     caller: u64,
     order: u64,
+}
+
+/// Who there is that needs the device to be as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// Calls that wait.
+    Calls,
+    /// Seats that are about to ask again, and no call.
+    Seats,
+    /// Nobody.
+    None,
 }
 
 /// What the device does now.
@@ -87,8 +103,8 @@ impl Line {
     pub(super) fn join(&mut self, call: Waiting) {
         match call.work {
             Work::Evaluation { group, rows } => {
-                let Waiting { seat, caller, order, .. } = call;
-                self.sitting.insert(seat, Sitting { group, rows, caller, order });
+                let Waiting { seat, caller, order, need, .. } = call;
+                self.sitting.insert(seat, Sitting { group, rows, need, caller, order });
             }
             Work::Alone { keeps_seat: true } => {}
             Work::Alone { keeps_seat: false } => self.rise(call.seat),
@@ -134,6 +150,17 @@ impl Line {
     /// The calls that wait, in the order of their arrival.
     pub(super) fn calls(&self) -> impl Iterator<Item = &Waiting> {
         self.waiting.values()
+    }
+
+    /// Who there is with this need.
+    pub(super) fn demand(&self, need: Need) -> Demand {
+        if self.waiting.values().any(|waiting| waiting.need == Some(need)) {
+            Demand::Calls
+        } else if self.sitting.values().any(|sitting| sitting.need == Some(need)) {
+            Demand::Seats
+        } else {
+            Demand::None
+        }
     }
 
     /// What the device, which has been free since `free`, does at `now`. Calls that are not `ready` cannot run yet.

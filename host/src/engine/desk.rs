@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alice_plugin::{Description, Error, LatentShape, LoadRequest, ModelInfo, Result};
+use alice_plugin::{
+    Adapter, Control, Description, Error, ErrorKind, LatentShape, LoadRequest, ModelInfo, Result,
+};
 use tracing::info;
 
 use super::choice::{Choice, Joining, Line, Moment, Waiting, Work};
@@ -15,6 +17,7 @@ use super::device::Device;
 use super::kinds::Kinds;
 use super::mailbox::{Call, Encoding, Loading, Message, Task};
 use super::residents::{Place, Residents};
+use super::sets::{Need, Sets};
 use super::status::{Board, ModelState, ModelStatus, Posted};
 use super::{LoadedModel, Settings, Start, Unload, ladder, weights};
 use crate::config::MaxRows;
@@ -26,6 +29,7 @@ pub(super) struct Desk {
     pub(super) line: Line,
     pub(super) residents: Residents,
     pub(super) kinds: Kinds,
+    pub(super) sets: Sets,
     /// The calls in the line, by their numbers: the seat that asks, and what for.
     pub(super) calls: HashMap<u64, (u64, Task)>,
     /// How often the backend has died of a seat alone.
@@ -73,6 +77,7 @@ impl Desk {
             line: Line::default(),
             residents: Residents::new(budget.unwrap_or(u64::MAX), settings.unload_after),
             kinds: Kinds::default(),
+            sets: Sets::default(),
             calls: HashMap::new(),
             strikes: HashMap::new(),
             tiles: HashMap::new(),
@@ -104,6 +109,7 @@ impl Desk {
                 self.line.vacate(seat);
                 if self.line.is_empty() {
                     self.kinds.tidy();
+                    self.sets.tidy();
                 }
             }
             Message::Returned(model) => {
@@ -134,11 +140,12 @@ impl Desk {
             }
             (task, _) => task,
         };
-        let work = match &task {
-            Task::Denoise(evaluation) => {
-                Work::Evaluation { group: self.kinds.group(evaluation), rows: evaluation.rows.len() }
+        let need = task.needs().map(|(model, adapters)| Need { model, set: self.sets.number(&adapters) });
+        let work = match (&task, need) {
+            (Task::Denoise(evaluation), Some(need)) => {
+                Work::Evaluation { group: self.kinds.group(evaluation, need), rows: evaluation.rows.len() }
             }
-            Task::Decode(decoding) => Work::Alone { keeps_seat: decoding.preview },
+            (Task::Decode(decoding), _) => Work::Alone { keeps_seat: decoding.preview },
             _ => Work::Alone { keeps_seat: false },
         };
         if let Task::Load(Loading { request, .. }) = &task {
@@ -147,7 +154,7 @@ impl Desk {
         let (call, arrived) = (self.next_call, self.now());
         self.next_call += 1;
         self.calls.insert(call, (seat, task));
-        self.line.join(Waiting { call, seat, caller, order, arrived, work });
+        self.line.join(Waiting { call, seat, caller, order, arrived, work, need });
     }
 
     fn unload(&mut self, request: &LoadRequest) -> Unload {
@@ -167,11 +174,41 @@ impl Desk {
         self.forget_unwanted();
         self.unload_overdue();
         let places = self.lend();
-        let ready = |call| places.get(&call).is_none_or(|place| matches!(place, Place::Room(_)));
+        let held = self.sets.held(&self.line, self.now(), self.free);
+        let ready = |call| {
+            !held.contains_key(&call) && places.get(&call).is_none_or(|place| matches!(place, Place::Room(_)))
+        };
         let choice = self.line.choose(self.now(), self.free, ready, |group| self.joining(group));
-        match (choice, self.residents.next_end()) {
+        match (choice, held.into_values().chain(self.residents.next_end()).min()) {
             (Choice::Sleep, Some(end)) => Choice::WaitUntil(end),
             (choice, _) => choice,
+        }
+    }
+
+    /// Gives a model these LoRAs, for the calls that are served next.
+    pub(super) fn adapt(
+        &mut self,
+        model: &LoadedModel,
+        adapters: &Arc<[Adapter]>,
+        control: &dyn Control,
+    ) -> Result<()> {
+        loop {
+            match self.device.adapt(model, adapters, control) {
+                Ok(None) => return Ok(()),
+                Ok(Some(took)) => {
+                    let need = Need { model: model.id, set: self.sets.number(adapters) };
+                    let now = self.now();
+                    self.sets.came(need, took, now);
+                    return Ok(());
+                }
+                Err(error) if error.kind == ErrorKind::OutOfMemory => {
+                    self.metrics.out_of_memory();
+                    if !self.make_room() {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -267,6 +304,7 @@ impl Desk {
 
     fn remove(&mut self, model: usize) {
         self.device.unload(model);
+        self.sets.went(model);
         self.residents.went(model);
         self.kinds.lift_ceilings();
         self.tiles.clear();

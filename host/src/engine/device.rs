@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use alice_plugin::{
-    Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error, ErrorKind,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error, ErrorKind,
     LatentShape, LoadRequest, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk, TextRequest,
 };
 use tracing::{error, info, warn};
@@ -31,11 +31,18 @@ pub(super) struct Device {
     backend: Option<Box<dyn Instance>>,
     /// Counts the deaths: what was loaded before the last one is gone.
     deaths: u64,
-    models: HashMap<usize, ModelHandle>,
+    models: HashMap<usize, Placed>,
     /// The most recently encoded last.
     texts: Vec<Encoded>,
     metrics: Arc<Metrics>,
     silence_ms: Arc<AtomicU64>,
+}
+
+/// A model on the device.
+struct Placed {
+    handle: ModelHandle,
+    /// The LoRAs that it has; `None` when a change was broken off and nobody knows.
+    adapters: Option<Arc<[Adapter]>>,
 }
 
 /// A prompt on the device.
@@ -86,14 +93,48 @@ impl Device {
         let took = began.elapsed();
         self.metrics.stage(Stage::Load, took);
         info!(dtype = %info.dtype, bytes = info.memory_bytes, took_s = took.as_secs_f64(), "Loaded a model");
-        self.models.insert(id, handle);
+        self.models.insert(id, Placed { handle, adapters: Some(Arc::default()) });
         Ok(info)
+    }
+
+    /// Gives a model these LoRAs and no others. How long that took, if it was to be done.
+    pub(super) fn adapt(
+        &mut self,
+        model: &LoadedModel,
+        adapters: &Arc<[Adapter]>,
+        control: &dyn Control,
+    ) -> Result<Option<Duration>> {
+        let handle = self.model(model, control)?;
+        let placed = self.models.get_mut(&model.id).and_then(|placed| placed.adapters.as_ref());
+        if placed.is_some_and(|placed| Arc::ptr_eq(placed, adapters) || placed == adapters) {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        let result = self.call(|backend| backend.adapt(handle, adapters, control));
+        let took = began.elapsed();
+        if let Some(placed) = self.models.get_mut(&model.id) {
+            match &result {
+                Ok(()) => placed.adapters = Some(adapters.clone()),
+                // The contract says that the model is as before.
+                Err(error) if matches!(error.kind, ErrorKind::BadModel | ErrorKind::Unsupported) => {}
+                Err(_) => placed.adapters = None,
+            }
+        }
+        result?;
+        self.metrics.stage(Stage::Adapt, took);
+        info!(
+            count = adapters.len(),
+            took_s = took.as_secs_f64(),
+            "Gave a model other LoRAs: {}",
+            adapters.len()
+        );
+        Ok(Some(took))
     }
 
     /// Takes a model off the device, and every prompt that was encoded with it.
     pub(super) fn unload(&mut self, id: usize) {
         self.texts.retain(|encoded| encoded.model != id);
-        if let Some(handle) = self.models.remove(&id)
+        if let Some(Placed { handle, .. }) = self.models.remove(&id)
             && let Err(error) = self.call(|backend| backend.unload(handle))
         {
             warn!(%error, "The backend did not unload a model");
@@ -105,7 +146,7 @@ impl Device {
         self.find(model, text).map(|encoded| encoded.text.clone())
     }
 
-    /// Encodes a prompt, unless it is there already.
+    /// Encodes a prompt, unless it is there already. The model has its LoRAs.
     pub(super) fn encode(
         &mut self,
         model: &LoadedModel,
@@ -118,7 +159,7 @@ impl Device {
         Ok(self.encoded(model.id, text).unwrap_or_else(|| text.clone()))
     }
 
-    /// The raw answers for all rows, and how long the pass itself took.
+    /// The raw answers for all rows, and how long the pass itself took. The model has the LoRAs of their texts.
     pub(super) fn denoise(
         &mut self,
         model: &LoadedModel,
@@ -168,7 +209,7 @@ impl Device {
         if !self.models.contains_key(&model.id) {
             self.load(model.id, &model.request, control)?;
         }
-        Ok(self.models[&model.id])
+        Ok(self.models[&model.id].handle)
     }
 
     /// The prompt's handle; encodes what is not there.
@@ -187,7 +228,13 @@ impl Device {
             .iter()
             .map(|chunk| TextChunk { encoder: chunk.encoder, ids: &chunk.ids, weights: &chunk.weights })
             .collect();
-        let request = TextRequest { chunks: &chunks, extra_rows: &[], clip_skip: text.clip_skip };
+        let named = text.named_rows();
+        let extra_rows: Vec<_> = named
+            .iter()
+            .zip(text.extra_rows.iter())
+            .map(|((name, shape), rows)| NamedTensor { name, shape, data: &rows.values })
+            .collect();
+        let request = TextRequest { chunks: &chunks, extra_rows: &extra_rows, clip_skip: text.clip_skip };
         let began = Instant::now();
         let handle = self.call(|backend| backend.encode_text(model, &request, control))?;
         self.metrics.stage(Stage::EncodeText, began.elapsed());

@@ -6,11 +6,12 @@ use alice_plugin::LatentShape;
 
 use super::curve::Curve;
 use super::mailbox::Evaluation;
+use super::sets::Need;
 
 /// More kinds than a server sees in ordinary use. Somebody who goes through all sizes must not fill the memory.
 const MANY: usize = 512;
 
-/// What evaluations that share a pass have in common.
+/// What evaluations of one cost have in common.
 #[derive(Debug, PartialEq)]
 struct Kind {
     model: usize,
@@ -34,38 +35,46 @@ impl Kind {
     }
 }
 
-/// Every kind that was seen, with its measurements. A kind's index is the number of its group.
+/// Every kind that was seen, with its measurements, and the groups that share passes: those of one kind and one set of
+/// LoRAs. What a pass takes does not depend on the set.
 #[derive(Debug, Default)]
-pub(super) struct Kinds(Vec<(Kind, Curve)>);
+pub(super) struct Kinds {
+    kinds: Vec<(Kind, Curve)>,
+    /// The kind's place, and the need. A group's place is its number.
+    groups: Vec<(usize, Need)>,
+}
 
 impl Kinds {
-    /// The group in which an evaluation can be joined with others.
-    pub(super) fn group(&mut self, evaluation: &Evaluation) -> usize {
+    /// The group in which an evaluation can be joined with others that need the same.
+    pub(super) fn group(&mut self, evaluation: &Evaluation, need: Need) -> usize {
         let kind = Kind::of(evaluation);
-        if let Some(known) = self.0.iter().position(|(known, _)| *known == kind) {
-            return known;
-        }
-        self.0.push((kind, Curve::default()));
-        self.0.len() - 1
+        let kind = self.kinds.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
+            self.kinds.push((kind, Curve::default()));
+            self.kinds.len() - 1
+        });
+        self.groups.iter().position(|known| *known == (kind, need)).unwrap_or_else(|| {
+            self.groups.push((kind, need));
+            self.groups.len() - 1
+        })
     }
 
     pub(super) fn curve(&self, group: usize) -> &Curve {
-        &self.0[group].1
+        &self.kinds[self.groups[group].0].1
     }
 
     pub(super) fn curve_mut(&mut self, group: usize) -> &mut Curve {
-        &mut self.0[group].1
+        &mut self.kinds[self.groups[group].0].1
     }
 
     /// Something has left the device: what did not fit may fit now.
     pub(super) fn lift_ceilings(&mut self) {
-        self.0.iter_mut().for_each(|(_, curve)| curve.lift_ceiling());
+        self.kinds.iter_mut().for_each(|(_, curve)| curve.lift_ceiling());
     }
 
     /// Forgets everything if it has become too much, at a moment when no group is in use.
     pub(super) fn tidy(&mut self) {
-        if self.0.len() > MANY {
-            self.0.clear();
+        if self.kinds.len().max(self.groups.len()) > MANY {
+            *self = Self::default();
         }
     }
 }

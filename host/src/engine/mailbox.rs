@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alice_plugin::{LatentShape, LoadRequest, Result};
+use alice_plugin::{Adapter, LatentShape, LoadRequest, Result};
 use tokio::sync::oneshot;
 
 use super::choice::Choice;
@@ -91,7 +91,23 @@ pub(super) struct Decoding {
     pub(super) reply: Reply<Vec<u8>>,
 }
 
+impl Evaluation {
+    /// The LoRAs with which it is to run.
+    pub(super) fn adapters(&self) -> Arc<[Adapter]> {
+        self.rows.first().map(|row| row.text.adapters.clone()).unwrap_or_default()
+    }
+}
+
 impl Task {
+    /// The model, and the LoRAs with which it does this. What has nothing to do with LoRAs is done with any.
+    pub(super) fn needs(&self) -> Option<(usize, Arc<[Adapter]>)> {
+        match self {
+            Self::Encode(encoding) => Some((encoding.model.id, encoding.text.adapters.clone())),
+            Self::Denoise(evaluation) => Some((evaluation.model.id, evaluation.adapters())),
+            Self::Load(_) | Self::Decode(_) => None,
+        }
+    }
+
     /// Whether somebody waits for the answer.
     pub(super) fn is_wanted(&self) -> bool {
         !match self {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use alice_plugin::{LatentShape, LoadRequest, ModelInfo, Result};
+use alice_plugin::{Adapter, LatentShape, LoadRequest, ModelInfo, Result};
 use tokio::sync::oneshot;
 
 use super::gone;
@@ -61,13 +61,37 @@ pub struct Text {
     pub chunks: Vec<Chunk>,
     /// Layers to leave out at the encoder's end, beyond the model's own choice.
     pub clip_skip: u32,
+    /// For each text encoder the vectors of textual inversions; empty without any.
+    pub extra_rows: Arc<[ExtraRows]>,
+    /// The LoRAs with which the model encodes it, and evaluates the rows that hold it. The same ones in all texts of
+    /// an evaluation, in the order of [`canonical`](super::canonical).
+    pub adapters: Arc<[Adapter]>,
 }
 
 impl Text {
+    /// Name and shape of the vectors of each text encoder, as the contract has them.
+    pub(super) fn named_rows(&self) -> Vec<(String, [u32; 2])> {
+        let count = |values: usize, width: u32| u32::try_from(values).unwrap_or(u32::MAX) / width.max(1);
+        let rows = (0..).zip(self.extra_rows.iter());
+        rows.map(|(encoder, rows): (u32, &ExtraRows)| {
+            (format!("rows.{encoder}"), [count(rows.values.len(), rows.width), rows.width])
+        })
+        .collect()
+    }
+
     /// How many tokens the denoiser attends to.
     pub(super) fn tokens(&self) -> usize {
         self.chunks.iter().filter(|chunk| chunk.encoder == 0).map(|chunk| chunk.ids.len()).sum()
     }
+}
+
+/// Vectors that a text encoder reads in the place of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExtraRows {
+    /// Values in each vector: the encoder's `hidden_size`.
+    pub width: u32,
+    /// One vector after the other; vector `i` has the id `vocab_size + i`.
+    pub values: Vec<f32>,
 }
 
 /// One context window for one text encoder.

@@ -8,3 +8,4 @@ pub(super) mod explored;
 mod fake;
 mod memory;
 mod schedules;
+mod sets;

@@ -15,6 +15,7 @@ use super::desk::Desk;
 use super::device::is_death;
 use super::mailbox::{Decoding, Encoding, Evaluation, Loading, Reply, Task};
 use super::residents::Place;
+use super::sets::Need;
 use super::status::Board;
 use super::{Row, ladder};
 use crate::metrics::Stage;
@@ -43,7 +44,9 @@ impl Desk {
             }
         }
         if let Some(first) = batch.first() {
-            let group = self.kinds.group(&first.evaluation);
+            let Evaluation { model, .. } = &first.evaluation;
+            let need = Need { model: model.id, set: self.sets.number(&first.evaluation.adapters()) };
+            let group = self.kinds.group(&first.evaluation, need);
             self.pass(group, batch);
         }
     }
@@ -93,7 +96,9 @@ impl Desk {
 
     fn encode(&mut self, call: u64, seat: u64, encoding: Encoding) {
         let Encoding { model, text, reply } = encoding;
-        let result = self.device.encode(&model, &text, &Wanted(|| !reply.is_closed()));
+        let control = Wanted(|| !reply.is_closed());
+        let adapted = self.adapt(&model, &text.adapters, &control);
+        let result = adapted.and_then(|()| self.device.encode(&model, &text, &control));
         self.conclude(call, seat, result, reply, |reply| Task::Encode(Encoding { model, text, reply }));
     }
 
@@ -139,6 +144,9 @@ impl Desk {
         // More rows than fit only happen in one evaluation, whose rows then run apart.
         let at_once = self.kinds.curve(group).ceiling().unwrap_or(rows.len()).clamp(1, rows.len().max(1));
         let wanted = Wanted(|| batch.iter().any(|member| !member.evaluation.reply.is_closed()));
+        if let Err(error) = self.adapt(&model, &first.evaluation.adapters(), &wanted) {
+            return self.not_adapted(group, batch, error);
+        }
         let mut values = Vec::with_capacity(rows.len() * model.output_len(shape));
         let mut passes: Vec<(usize, Duration)> = Vec::new();
         let mut failure = None;
@@ -163,6 +171,16 @@ impl Desk {
         match failure {
             None => self.hand_out(batch, values),
             Some((rows, error)) => self.failed(group, rows, batch, error),
+        }
+    }
+
+    /// The model could not be given the LoRAs of these evaluations. All of them need the same ones.
+    fn not_adapted(&mut self, group: usize, batch: Vec<Member>, error: Error) {
+        if is_death(&error) {
+            return self.failed(group, 0, batch, error);
+        }
+        for Member { call, evaluation, .. } in batch {
+            self.finish(call, evaluation.reply, Err(error.clone()));
         }
     }
 

@@ -45,7 +45,6 @@ pub struct Job {
     pub(super) progress: watch::Sender<Progress>,
     /// Who waits for the end alone is not woken with every step.
     ended: watch::Sender<bool>,
-    pub(super) truncated: AtomicBool,
     /// Steps done, of all pictures together.
     steps_done: AtomicU32,
     partials: Mutex<Vec<Partial>>,
@@ -148,7 +147,6 @@ impl From<New> for Job {
             began: OnceLock::new(),
             progress: watch::Sender::new(Progress::Queued),
             ended: watch::Sender::new(false),
-            truncated: AtomicBool::new(false),
             steps_done: AtomicU32::new(steps_done),
             partials: Mutex::default(),
             kept,
@@ -215,11 +213,6 @@ impl Job {
             }
             goes_on
         });
-    }
-
-    /// The prompt was longer than the model reads.
-    pub(crate) fn note_truncated(&self) {
-        self.truncated.store(true, Ordering::Relaxed);
     }
 
     /// The partial pictures so far, from number `from` on, in the order in which they came.

@@ -4,7 +4,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
@@ -14,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::job::New;
 use super::store::{self, Record, State, Stored};
 use super::{Attendance, Caller, Job, Progress, Wish};
+use crate::adapters;
 use crate::app::App;
 use crate::auth::{Actor, token};
 use crate::clock::Timestamp;
@@ -32,13 +32,15 @@ const STRIKES: u32 = 3;
 /// repeats.
 ///
 /// # Errors
-/// [`Error::Busy`] and [`Error::TooManyJobs`] at once when the line is full; whatever the disk says.
+/// LoRAs that do not suit the model; [`Error::Busy`] and [`Error::TooManyJobs`] at once when the line is full;
+/// whatever the disk says.
 pub async fn submit(app: &App, actor: &Actor, request: Request, wish: Wish) -> Result<Attendance> {
     if wish.repeats
         && let Some(job) = wish.fingerprint.and_then(|fingerprint| app.jobs.repeated(&fingerprint))
     {
         return Ok(Attendance::new(app, job, wish.leave));
     }
+    let request = adapters::check(request).await?;
     let caller = Caller::of(actor);
     app.jobs.admit(&caller).inspect_err(|_| app.metrics.refused())?;
     let accepted = accept(app.clone(), caller, actor.account(), request, wish);
@@ -189,9 +191,9 @@ async fn end(app: &App, job: &Job, result: Result<Outcome>) -> Progress {
     match written {
         Ok(true) => progress,
         Ok(false) => {
-            let (truncated, began) = (job.truncated.load(Ordering::Relaxed), job.began.get());
+            let began = job.began.get();
             let took_s = began.map_or(0.0, |began| began.elapsed().as_secs_f64());
-            Progress::Done(Arc::new(Outcome::new(&job.request, &job.planned, truncated, took_s)))
+            Progress::Done(Arc::new(Outcome::new(&job.request, &job.planned, took_s)))
         }
         Err(cause) => {
             error!(
@@ -320,10 +322,6 @@ impl Job {
     /// What is written down with a picture that is kept now.
     pub(crate) fn finish(&self, now: Timestamp) -> store::Finish {
         let took = self.began.get().map_or(0, |began| began.elapsed().as_millis());
-        store::Finish {
-            now,
-            took_ms: i64::try_from(took).unwrap_or(i64::MAX),
-            truncated: self.truncated.load(Ordering::Relaxed),
-        }
+        store::Finish { now, took_ms: i64::try_from(took).unwrap_or(i64::MAX) }
     }
 }

@@ -21,21 +21,30 @@ pub struct Stored {
     pub parameters: Parameters,
     /// Number of pictures.
     pub count: u32,
+    /// What the client should know of its request.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 impl Stored {
     /// What is written down of `request`.
     pub fn of(request: &Request) -> Self {
-        Self { model: request.model.id.clone(), parameters: request.parameters.clone(), count: request.count }
+        Self {
+            model: request.model.id.clone(),
+            parameters: request.parameters.clone(),
+            count: request.count,
+            warnings: request.warnings.clone(),
+        }
     }
 
     /// The request again.
     ///
     /// # Errors
-    /// When its model is gone, or cannot be sampled so any more.
+    /// When its model, a LoRA or a textual inversion is gone, or the model cannot be sampled so any more.
     pub fn restore(self, models: &Registry) -> Result<Request> {
         let model = models.find(Some(&self.model))?;
-        Request::again(model, self.parameters, self.count)
+        let request = Request::again(models, model, self.parameters, self.count)?;
+        Ok(Request { warnings: self.warnings, ..request })
     }
 }
 
@@ -94,8 +103,6 @@ pub struct Record {
     pub ended_at: Option<Timestamp>,
     /// Milliseconds from its beginning to its end.
     pub took_ms: Option<i64>,
-    /// The end of the prompt was not seen.
-    pub truncated: bool,
     /// Why it failed: a word and a sentence.
     pub error: Option<(String, String)>,
     /// What marks a repetition of its request.
@@ -103,11 +110,11 @@ pub struct Record {
 }
 
 const COLUMNS: &str = "number, id, account, caller, state, request, accepted_at, begun, strikes, ended_at, \
-                       took_ms, truncated, error_code, error, fingerprint";
+                       took_ms, error_code, error, fingerprint";
 
 impl Record {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let (code, error): (Option<String>, Option<String>) = (row.get(12)?, row.get(13)?);
+        let (code, error): (Option<String>, Option<String>) = (row.get(11)?, row.get(12)?);
         Ok(Self {
             number: row.get(0)?,
             id: row.get(1)?,
@@ -120,9 +127,8 @@ impl Record {
             strikes: row.get(8)?,
             ended_at: row.get(9)?,
             took_ms: row.get(10)?,
-            truncated: row.get(11)?,
             error: code.zip(error),
-            fingerprint: row.get(14)?,
+            fingerprint: row.get(13)?,
         })
     }
 }
@@ -200,8 +206,6 @@ pub struct Finish {
     pub now: Timestamp,
     /// Milliseconds since it began.
     pub took_ms: i64,
-    /// The end of the prompt was not seen.
-    pub truncated: bool,
 }
 
 /// A picture of a job is kept; with the last of them the job is done.
@@ -220,15 +224,10 @@ pub fn add_picture(
     transaction.prepare_cached(sql)?.execute(params![kept.id(), account, finish.now, number, place])?;
     let sql = "DELETE FROM planned_pictures WHERE id = ?1";
     transaction.prepare_cached(sql)?.execute([kept.id()])?;
-    let sql = "UPDATE jobs SET state = 'done', ended_at = ?2, took_ms = ?3, truncated = ?4 \
+    let sql = "UPDATE jobs SET state = 'done', ended_at = ?2, took_ms = ?3 \
                WHERE number = ?1 AND state = 'accepted' \
                AND NOT EXISTS (SELECT 1 FROM planned_pictures WHERE job = ?1)";
-    transaction.prepare_cached(sql)?.execute(params![
-        number,
-        finish.now,
-        finish.took_ms,
-        finish.truncated
-    ])?;
+    transaction.prepare_cached(sql)?.execute(params![number, finish.now, finish.took_ms])?;
     Ok(())
 }
 
@@ -378,7 +377,7 @@ mod tests {
     use super::*;
     use crate::database::Database;
 
-    const FINISH: Finish = Finish { now: 9, took_ms: 5, truncated: false };
+    const FINISH: Finish = Finish { now: 9, took_ms: 5 };
 
     fn parameters() -> Parameters {
         let fields = [
@@ -405,7 +404,8 @@ mod tests {
 
     /// Writes a job with two pictures down, and gives its number and their names.
     async fn accept(database: &Database, id: &'static str) -> (i64, [Kept; 2]) {
-        let stored = Stored { model: "sd/m".into(), parameters: parameters(), count: 2 };
+        let stored =
+            Stored { model: "sd/m".into(), parameters: parameters(), count: 2, warnings: Vec::new() };
         let planned = [Kept::random().unwrap(), Kept::random().unwrap()];
         let new = New {
             id: id.to_owned(),
@@ -479,7 +479,8 @@ mod tests {
 
     #[test]
     fn a_request_is_read_back_as_it_was_written() {
-        let stored = Stored { model: "sd/m".into(), parameters: parameters(), count: 2 };
+        let stored =
+            Stored { model: "sd/m".into(), parameters: parameters(), count: 2, warnings: Vec::new() };
         let again: Stored = serde_json::from_str(&serde_json::to_string(&stored).unwrap()).unwrap();
         assert_eq!(again.parameters, stored.parameters);
         assert_eq!(again.parameters.seed, u64::MAX);

@@ -105,7 +105,7 @@ impl Fields {
             if own.as_ref().is_some_and(|own| setting(own) == value) { String::new() } else { value }
         };
         Self {
-            prompt: asked.prompt.clone(),
+            prompt: asked.prompt_with_loras(),
             negative_prompt: asked.negative_prompt.clone().unwrap_or_default(),
             model: stored.model.clone(),
             size: format!("{}x{}", asked.width, asked.height),

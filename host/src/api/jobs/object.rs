@@ -37,6 +37,8 @@ pub struct JobObject {
     /// Those that are kept.
     images: Vec<Image>,
     error: Option<Failure>,
+    /// What the client should know of its request.
+    warnings: Vec<String>,
     /// Seconds from its beginning to its last picture.
     took_s: Option<f64>,
 }
@@ -147,7 +149,7 @@ pub(super) async fn of(
 
 /// The job of `record` with the places and addresses of its pictures.
 fn object(app: &App, record: Record, pictures: Vec<(u32, String)>, live: Option<&Live>) -> Result<JobObject> {
-    let Stored { model, parameters, count } =
+    let Stored { model, parameters, count, warnings } =
         serde_json::from_str(&record.request).map_err(anyhow::Error::from)?;
     let status = match record.state {
         State::Accepted => live.map_or(Status::Queued, Live::status),
@@ -178,6 +180,7 @@ fn object(app: &App, record: Record, pictures: Vec<(u32, String)>, live: Option<
         steps: live.map_or(steps, |live| live.job.steps()),
         images: pictures.into_iter().map(image).collect(),
         error: written.or_else(|| live.and_then(Live::failure)),
+        warnings,
         took_s: record.took_ms.filter(|_| status == Status::Done).map(|took| took as f64 / 1000.0),
         prompt: parameters.prompt,
     })

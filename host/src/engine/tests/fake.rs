@@ -27,6 +27,8 @@ pub(super) enum Asked {
     /// The model's name, and the names of those that are there.
     Load(String, Vec<String>),
     Unload(String),
+    /// The scales of the LoRAs.
+    Adapt(Vec<f32>),
     Encode(u32),
     Release,
     /// The timesteps of its rows.
@@ -105,8 +107,9 @@ impl Backend for Fake {
         Ok((ModelHandle(self.handles), info))
     }
 
-    fn adapt(&mut self, _: ModelHandle, _: &[Adapter], _: &dyn Control) -> Result<()> {
-        Err(Error::unsupported("not asked in these tests"))
+    fn adapt(&mut self, model: ModelHandle, adapters: &[Adapter], _: &dyn Control) -> Result<()> {
+        assert!(self.models.iter().any(|(handle, _)| *handle == model.0), "a model of this life");
+        self.note(Asked::Adapt(adapters.iter().map(|adapter| adapter.scale).collect()))
     }
 
     fn encode_text(
@@ -304,7 +307,8 @@ pub(super) fn request(name: &str) -> LoadRequest {
 }
 
 pub(super) fn text(token: u32) -> Text {
-    Text { chunks: vec![Chunk { encoder: 0, ids: vec![token], weights: vec![1.0] }], clip_skip: 0 }
+    let chunk = Chunk { encoder: 0, ids: vec![token], weights: vec![1.0] };
+    Text { chunks: vec![chunk], clip_skip: 0, extra_rows: Arc::default(), adapters: Arc::default() }
 }
 
 /// A row whose answer is 10 and 20 plus its timestep.

@@ -15,11 +15,16 @@ use proptest::prelude::*;
 
 use super::super::choice::{Choice, Joining, Line, Moment, Waiting, Work};
 use super::super::residents::{Place, Residents};
+use super::super::sets::{Need, Sets};
 use super::fake::request;
 
 /// A pass takes so long, and a moment's patience a part of it.
 const PASS: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_micros(200);
+/// Another set of LoRAs takes so long.
+const CHANGE: Duration = Duration::from_millis(2);
+/// Groups from here on are of LoRAs: each has a set of its own, on one model.
+const WITH_LORAS: usize = 10;
 /// Rows of one pass.
 const MOST_ROWS: usize = 4;
 
@@ -65,6 +70,11 @@ enum Thread {
 struct World {
     line: Line,
     residents: Residents,
+    sets: Sets,
+    /// The set that the model has.
+    set: Option<usize>,
+    /// How often it got another one.
+    changes: usize,
     jobs: Vec<Job>,
     thread: Thread,
     now: Moment,
@@ -95,7 +105,8 @@ impl World {
         let job = |&(caller, script)| Job { caller, script, done: 0, waits: None, model: None, may_leave };
         let jobs = jobs.iter().map(job).collect();
         let (line, thread, zero) = (Line::default(), Thread::Sleeps, Moment::ZERO);
-        Self { line, residents, jobs, thread, now: zero, free: zero, calls: 0 }
+        let (sets, set, changes) = (Sets::default(), None, 0);
+        Self { line, residents, sets, set, changes, jobs, thread, now: zero, free: zero, calls: 0 }
     }
 
     fn events(&self) -> Vec<Event> {
@@ -121,11 +132,21 @@ impl World {
             Event::Acts(index) => self.act(index),
             Event::Leaves(index) => self.leave(index),
             Event::Done => {
-                self.now += PASS;
-                self.free = self.now;
                 let Thread::Runs(calls) = std::mem::replace(&mut self.thread, Thread::Sleeps) else {
                     panic!("nothing runs");
                 };
+                let need = self
+                    .line
+                    .calls()
+                    .find(|waiting| calls.contains(&waiting.call))
+                    .and_then(|call| call.need);
+                if let Some(need) = need.filter(|need| self.set != Some(need.set)) {
+                    (self.set, self.changes) = (Some(need.set), self.changes + 1);
+                    self.now += CHANGE;
+                    self.sets.came(need, CHANGE, self.now);
+                }
+                self.now += PASS;
+                self.free = self.now;
                 calls.into_iter().for_each(|call| self.answer(call));
             }
             Event::Time => {
@@ -155,9 +176,13 @@ impl World {
             Load(_) | Decode => Work::Alone { keeps_seat: false },
         };
         let (call, caller, arrived) = (self.calls, job.caller, self.now);
+        let need = match work {
+            Work::Evaluation { group, .. } if group >= WITH_LORAS => Some(Need { model: 0, set: group }),
+            _ => None,
+        };
         self.calls += 1;
         job.waits = Some(call);
-        self.line.join(Waiting { call, seat, caller, order: seat, arrived, work });
+        self.line.join(Waiting { call, seat, caller, order: seat, arrived, work, need });
     }
 
     fn leave(&mut self, index: usize) {
@@ -222,7 +247,10 @@ impl World {
             }
         };
         let place = |call| places.iter().find(|(of, _)| *of == call).map(|(_, place)| place);
-        let ready = |call| place(call).is_none_or(|place| matches!(place, Place::Room(_)));
+        let held = self.sets.held(&self.line, self.now, self.free);
+        let ready = |call| {
+            !held.contains_key(&call) && place(call).is_none_or(|place| matches!(place, Place::Room(_)))
+        };
         let joining = |_| Joining { most_rows: MOST_ROWS, patience: PATIENCE, courtesy: PATIENCE };
         let choice = self.line.choose(self.now, self.free, ready, joining);
         self.thread = match choice {
@@ -241,7 +269,13 @@ impl World {
                 assert!(self.now < moment && moment <= self.now + PATIENCE, "a wait without end");
                 Thread::WaitsUntil(moment)
             }
-            Choice::Sleep => Thread::Sleeps,
+            Choice::Sleep => match held.values().min() {
+                Some(&moment) => {
+                    assert!(self.now < moment && moment <= self.now + CHANGE, "the device waits too long");
+                    Thread::WaitsUntil(moment)
+                }
+                None => Thread::Sleeps,
+            },
         };
         let bytes: u64 = self.residents.present().map(|(_, model)| model.bytes).sum();
         assert!(bytes <= 100, "more on the device than it holds");
@@ -326,10 +360,74 @@ fn models_that_do_not_fit_together_never_keep_each_other_out_for_ever() {
     }
 }
 
+#[test]
+fn loras_that_take_turns_on_one_model_keep_nobody_out_for_ever() {
+    const FIRST: &[Act] =
+        &[Evaluate { group: WITH_LORAS, rows: 2 }, Preview, Evaluate { group: WITH_LORAS, rows: 2 }, End];
+    const SECOND: &[Act] =
+        &[Evaluate { group: WITH_LORAS + 1, rows: 2 }, Evaluate { group: WITH_LORAS + 1, rows: 2 }, End];
+    const THIRD: &[Act] = &[Evaluate { group: WITH_LORAS + 2, rows: 1 }, Decode, End];
+    for jobs in [[(0, FIRST), (1, SECOND), (2, THIRD)], [(0, FIRST), (0, SECOND), (1, FIRST)]] {
+        let worlds = explore(World::new(&[], &jobs, false));
+        assert!(worlds > 100, "only {worlds}");
+        let worlds = explore(World::new(&[], &jobs[..2], true));
+        assert!(worlds > 100, "only {worlds}");
+    }
+}
+
+/// Passes and changes until all jobs of these groups and lengths, each of a caller of its own, are done, when a job
+/// asks again as soon as it has been answered.
+fn run(jobs: &[(usize, usize)]) -> (usize, Vec<usize>) {
+    let script = |&(group, length): &(usize, usize)| {
+        let acts: Vec<_> =
+            vec![Evaluate { group, rows: MOST_ROWS }; length].into_iter().chain([End]).collect();
+        // A test's scripts are few and small.
+        &*acts.leak()
+    };
+    let jobs: Vec<_> = (0u64..).zip(jobs).map(|(caller, job)| (caller, script(job))).collect();
+    let mut world = World::new(&[], &jobs, false);
+    let mut served = Vec::new();
+    loop {
+        let events = world.events();
+        let acts = events.iter().find(|event| matches!(event, Event::Acts(_)));
+        let Some(event) = acts.or(events.first()).copied() else { break };
+        if let (Event::Done, Thread::Runs(calls)) = (event, &world.thread) {
+            let seat = world.line.calls().find(|waiting| waiting.call == calls[0]).unwrap().seat;
+            served.push(seat as usize);
+        }
+        world.meet(event);
+    }
+    assert!(world.is_over());
+    (world.changes, served)
+}
+
+#[test]
+fn a_change_of_loras_is_paid_for_by_ten_times_its_time() {
+    // The first change is not measured before it has been made. Two passes are as long as ten changes.
+    let (changes, served) = run(&[(WITH_LORAS, 20), (WITH_LORAS + 1, 20)]);
+    assert!((18..=22).contains(&changes), "{changes} changes in {} passes", served.len());
+    let (changes, served) =
+        run(&[(WITH_LORAS, 3), (WITH_LORAS + 1, 3), (WITH_LORAS, 3), (WITH_LORAS + 2, 3)]);
+    assert!(changes <= 7, "{changes} changes in {} passes", served.len());
+    let (changes, _) = run(&[(WITH_LORAS, 9), (WITH_LORAS, 9)]);
+    assert_eq!(changes, 1);
+}
+
+#[test]
+fn callers_with_other_loras_are_served_as_often_as_those_who_were_there_before() {
+    let (_, served) = run(&[(WITH_LORAS, 40), (WITH_LORAS + 1, 40), (WITH_LORAS + 2, 40)]);
+    let after = &served[..60];
+    for caller in 0..3 {
+        let count = after.iter().filter(|served| **served == caller).count();
+        assert!((16..=24).contains(&count), "caller {caller} has had {count} of {} passes", after.len());
+    }
+}
+
 /// A job of a random world.
 fn scripts() -> impl Strategy<Value = Vec<(u64, &'static [Act])>> {
     let act = prop_oneof![
         4 => (0..2usize, 1..4usize).prop_map(|(group, rows)| Evaluate { group, rows }),
+        4 => (WITH_LORAS..WITH_LORAS + 3, 1..4usize).prop_map(|(group, rows)| Evaluate { group, rows }),
         1 => Just(Preview),
         1 => Just(Decode),
         1 => Just(Rise),
@@ -368,7 +466,7 @@ proptest! {
         let mut line = Line::default();
         for (call, &caller) in (0u64..).zip(&callers) {
             let work = Work::Evaluation { group: call as usize, rows: 1 };
-            line.join(Waiting { call, seat: call, caller, order: call, arrived: Moment::ZERO, work });
+            line.join(Waiting { call, seat: call, caller, order: call, arrived: Moment::ZERO, work, need: None });
         }
         let joining = |_| Joining { most_rows: 1, patience: Duration::ZERO, courtesy: Duration::ZERO };
         let mut served = Vec::new();
@@ -392,7 +490,15 @@ fn two_missing() -> Line {
     let mut line = Line::default();
     for seat in 1..=3 {
         let work = Work::Evaluation { group: 0, rows: 2 };
-        line.join(Waiting { call: seat, seat, caller: seat, order: 0, arrived: Moment::ZERO, work });
+        line.join(Waiting {
+            call: seat,
+            seat,
+            caller: seat,
+            order: 0,
+            arrived: Moment::ZERO,
+            work,
+            need: None,
+        });
     }
     line.leave(2);
     line.leave(3);
@@ -421,7 +527,7 @@ fn a_seat_that_does_something_else_is_not_waited_for() {
         let mut line = two_missing();
         line.rise(3);
         let work = Work::Alone { keeps_seat };
-        line.join(Waiting { call: 9, seat: 2, caller: 2, order: 0, arrived: PASS, work });
+        line.join(Waiting { call: 9, seat: 2, caller: 2, order: 0, arrived: PASS, work, need: None });
         assert_eq!(choose(&line), Choice::Start(vec![expected]));
         line.leave(9);
         let waits = matches!(choose(&line), Choice::WaitUntil(_));
@@ -436,7 +542,15 @@ fn of_one_callers_pictures_the_first_is_waited_for_and_of_others_not() {
         let mut line = Line::default();
         for (seat, caller) in [(1, 7), (2, other)] {
             let work = Work::Evaluation { group: 0, rows: 1 };
-            line.join(Waiting { call: seat, seat, caller, order: seat, arrived: Moment::ZERO, work });
+            line.join(Waiting {
+                call: seat,
+                seat,
+                caller,
+                order: seat,
+                arrived: Moment::ZERO,
+                work,
+                need: None,
+            });
         }
         line.started(&[1]);
         line.leave(1);

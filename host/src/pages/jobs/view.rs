@@ -33,7 +33,8 @@ struct Page {
     end: Option<End>,
     tiles: Vec<Tile>,
     parameters: Vec<(&'static str, String)>,
-    note: Option<&'static str>,
+    /// What there is to know of the request.
+    notes: Vec<String>,
     /// Where the button that cancels leads.
     cancel: String,
     refresh_s: u64,
@@ -106,7 +107,6 @@ fn past(visit: &Visit, record: &Record, pictures: &[(u32, Kept)], seed: Option<u
         State::Done => {
             page.title.clone_from(&parameters.prompt);
             page.news = if pictures.len() == 1 { "Your picture is ready" } else { "Your pictures are ready" };
-            page.note = record.truncated.then_some("The end of the prompt is longer than this model reads.");
             if let Some(took_ms) = record.took_ms {
                 page.parameters.push(("Took", format!("{:.1} s", took_ms as f64 / 1000.0)));
             }
@@ -133,7 +133,7 @@ impl Page {
             end: None,
             tiles: Vec::new(),
             parameters: named(&stored.parameters),
-            note: None,
+            notes: stored.warnings.clone(),
             cancel: with_seed(&format!("/jobs/{id}/cancel"), seed),
             refresh_s: REFRESH_S,
         }
@@ -175,7 +175,7 @@ impl End {
 
 /// Name and value of what pictures are made with, in the order in which they are shown.
 fn named(parameters: &Parameters) -> Vec<(&'static str, String)> {
-    let mut named = vec![("Prompt", parameters.prompt.clone())];
+    let mut named = vec![("Prompt", parameters.prompt_with_loras())];
     named.extend(parameters.negative_prompt.clone().map(|text| ("Negative prompt", text)));
     let mut size = format!("{} × {}", parameters.width, parameters.height);
     if parameters.enlarged() {
