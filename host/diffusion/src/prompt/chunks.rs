@@ -149,6 +149,8 @@ impl Chunks<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -157,8 +159,14 @@ mod tests {
     const COMMA: u32 = 267;
     const CAT: u32 = 2368;
 
-    fn clip() -> ClipTokenizer {
-        ClipTokenizer::embedded(77, Padding::Zero).unwrap()
+    /// One that reads so many tokens at a time.
+    fn reading(context: usize) -> &'static ClipTokenizer {
+        static CLIPS: [OnceLock<ClipTokenizer>; 78] = [const { OnceLock::new() }; 78];
+        CLIPS[context].get_or_init(|| ClipTokenizer::embedded(context, Padding::Zero).unwrap())
+    }
+
+    fn clip() -> &'static ClipTokenizer {
+        reading(77)
     }
 
     /// The words of each window, without begin, end and padding.
@@ -230,14 +238,14 @@ mod tests {
         {
             assert_eq!(read(&text), too_long, "{text:.20}");
         }
-        let tiny = ClipTokenizer::embedded(2, Padding::Zero).unwrap();
+        let tiny = reading(2);
         assert!(tiny.chunks(&parse("cat").unwrap(), 0, 9).is_err() && tiny.chunks(&[], 0, 9).is_ok());
     }
 
     proptest! {
         #[test]
         fn no_token_is_lost_or_moved(text in "[a-c,() ]{0,300}", context in 3usize..9) {
-            let clip = ClipTokenizer::embedded(context, Padding::Zero).unwrap();
+            let clip = reading(context);
             let parts = parse(&text).unwrap_or_default();
             let chunks = clip.chunks(&parts, 0, 1000).unwrap();
             let tokens = |part: &Part| match part {

@@ -4,6 +4,8 @@
 
 #[path = "../../../../fuzz/bodies/mutations.rs"]
 mod mutations;
+#[path = "../../../../fuzz/bodies/prompt.rs"]
+mod prompt;
 #[path = "../../../../fuzz/bodies/scheduler_config.rs"]
 mod scheduler_config;
 #[path = "../../../../fuzz/bodies/tokenizer.rs"]
@@ -53,6 +55,25 @@ fn changed_tokenizer_files_and_texts_give_windows_or_refusals() {
             _ => mutations::bytes(&mut chance, &parts[which]),
         };
         tokenizer::check(&parts.join(&0xff));
+    }
+}
+
+#[test]
+fn changed_prompts_give_windows_or_refusals() {
+    const SYNTAX: [&str; 6] = [
+        "wobbly bad-hands\u{ff}a (((house:1.3)) [on] a (hill:0.5), wobbly, (((sky))). <lora:x:-0.5> \\(bad-hands\\)",
+        "(a [b) c] BREAK (x:1.2.3) \\ \\\\ [d: 1 ) <LORA:y>",
+        "one, two, three, four, five, six, seven, eight, nine, ten, eleven BREAK twelve",
+        "日本 İ\u{ff}日本, İi (ﬁ:9)) ]]",
+        "((((((((((x)))))))))) [[[[y]]]] <lora:a:1:2>",
+        "<lora:,,  , ,>",
+    ];
+    let mut chance = Chance::new(6);
+    for _ in 0..3000 {
+        // The byte that parts names from the prompt is no character's.
+        let text = chance.pick(&SYNTAX).repeat(1 + chance.below(4));
+        let bytes: Vec<Vec<u8>> = text.split('\u{ff}').map(|part| part.as_bytes().to_vec()).collect();
+        prompt::check(&mutations::bytes(&mut chance, &bytes.join(&0xff)));
     }
 }
 
