@@ -17,6 +17,7 @@ mod faults;
 mod harness;
 mod hostile;
 mod jobs;
+mod loras;
 mod metrics;
 mod models;
 mod pages;

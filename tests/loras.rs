@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! LoRAs and textual inversions in requests: what is meant, what is told, and what is refused.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use reqwest::StatusCode;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use crate::harness::{Server, source};
+
+const IMAGES: &str = "/v1/images/generations";
+const CHAT: &str = "/v1/chat/completions";
+
+/// A directory with the model `tiny`, LoRAs for it (`kohya`, `other spelling`, and `half`, of which a part suits no
+/// model) and for SDXL (`large`), the embedding `wobbly` and one for SDXL (`huge`).
+fn directory(paint: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let models = directory.path().join("models");
+    for name in ["loras", "embeddings"] {
+        fs::create_dir_all(models.join(name)).unwrap();
+    }
+    std::os::unix::fs::symlink(source("tests/fixtures/sd1-eps"), models.join("tiny")).unwrap();
+    let fixture = |from: &str, to: &str| {
+        let name = format!("{to}.safetensors");
+        fs::copy(source("tests/fixtures").join(format!("{from}.safetensors")), models.join(name)).unwrap();
+    };
+    fixture("loras/sd1-eps-kohya", "loras/kohya");
+    fixture("loras/sd1-eps-peft", "loras/other spelling");
+    fixture("loras/sdxl-kohya", "loras/large");
+    fixture("embeddings/sd1-eps/wobbly", "embeddings/wobbly");
+    fixture("embeddings/sdxl/wobbly", "embeddings/huge");
+    half_a_lora(&models.join("loras"));
+    let config = format!(
+        "server: {{ port: 0 }}\nmodels: {{ directory: models, default_model: tiny }}\nlimits: {{ prompt_chunks: 3, loras: 4 }}\n\
+         generation: {{ backend: paint, max_concurrent: 1, default_steps: 2, backend_options: {{ paint: {{ {paint} }} }} }}\n"
+    );
+    fs::write(directory.path().join("config.yaml"), config).unwrap();
+    directory
+}
+
+/// Writes `half`: `kohya`, with one module called so that no model answers to it.
+fn half_a_lora(loras: &Path) {
+    let file = fs::read(loras.join("kohya.safetensors")).unwrap();
+    let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let header: Map<String, Value> = serde_json::from_slice(&file[8..8 + length]).unwrap();
+    let module = header.keys().find(|name| name.contains("attn1_to_q")).unwrap().split('.').next().unwrap().to_owned();
+    let renamed = |name: &String| name.replace(&module, "lora_unet_no_such_module");
+    let header: Map<_, _> = header.iter().map(|(name, entry)| (renamed(name), entry.clone())).collect();
+    let header = Value::from(header).to_string();
+    let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &file[8 + length..]].concat();
+    fs::write(loras.join("half.safetensors"), file).unwrap();
+}
+
+fn server() -> Server {
+    Server::start(directory(""), &[])
+}
+
+fn body(prompt: &str) -> Value {
+    json!({"prompt": prompt, "seed": 7})
+}
+
+/// The picture and what is told of it.
+async fn made(server: &Server, body: &Value) -> (Vec<u8>, Value) {
+    let answer = server.post_json(IMAGES, body).await;
+    let png = BASE64_STANDARD.decode(answer["data"][0]["b64_json"].as_str().unwrap()).unwrap();
+    (png, answer["x_alice"].clone())
+}
+
+/// The values of its pixels, without the text beside them.
+fn pixels(png: &[u8]) -> Vec<u8> {
+    image::load_from_memory(png).unwrap().into_rgb8().into_raw()
+}
+
+/// The `parameters` text in a PNG file.
+fn infotext(png: &[u8]) -> String {
+    let text = String::from_utf8_lossy(png);
+    let begin = text.find("parameters\0").unwrap() + "parameters\0".len();
+    text[begin..].trim_start_matches('\0').split("\nSteps: ").next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_lora_changes_the_picture_and_is_told_however_it_is_asked_for() {
+    let server = server();
+    let (plain, told) = made(&server, &body("a red apple")).await;
+    assert_eq!((&told["loras"], &told["warnings"]), (&json!([]), &json!([])));
+    let (tagged, told) = made(&server, &body("<lora:kohya:0.5>, a red , <LORA:kohya:-0.25> , apple")).await;
+    assert_eq!(told["loras"], json!([{"id": "lora/kohya", "scale": 0.25}]), "its scales are added");
+    assert_eq!((&told["prompt"], &told["warnings"]), (&json!("a red, apple"), &json!([])));
+    let mut structured = body("a red apple");
+    structured["loras"] = json!([{"name": "kohya", "scale": 0.5}]);
+    let (half, told) = made(&server, &structured).await;
+    assert_eq!((&told["prompt"], &told["loras"][0]["scale"]), (&json!("a red apple"), &json!(0.5)));
+    let (same, _) = made(&server, &body("a red apple <lora:kohya:0.5>")).await;
+    assert_eq!(pixels(&same), pixels(&half));
+    let (again, _) = made(&server, &body("a red apple")).await;
+    assert_eq!(pixels(&again), pixels(&plain), "the model is as it was");
+    let all = [&plain, &tagged, &half].map(|png| pixels(png));
+    assert!(all[0] != all[1] && all[0] != all[2] && all[1] != all[2]);
+    // What the picture says of itself makes it again.
+    let pasted = infotext(&half);
+    assert_eq!(pasted, "a red apple <lora:kohya:0.5>");
+    assert_eq!(pixels(&made(&server, &body(&pasted)).await.0), pixels(&half));
+    let metrics = server.get_json("/metrics").await;
+    assert!(metrics["stageSeconds"]["adapt"]["count"].as_u64().unwrap() >= 3, "{metrics}");
+}
+
+#[tokio::test]
+async fn the_chat_form_has_loras_in_the_words_of_the_python_alice() {
+    let server = server();
+    let chat = |place: &str, config: Value| {
+        let messages = json!([{"role": "user", "content": "a fox <lora:other spelling>"}]);
+        json!({"model": "tiny", "messages": messages, place: config})
+    };
+    let config = json!({"lora_paths": ["lora/kohya", "half"], "lora_scales": [0.5], "seed": 7});
+    let answer = server.post_json(CHAT, &chat("sam_config", config)).await;
+    let told = &answer["choices"][0]["message"]["metadata"];
+    let expected = json!([
+        {"id": "lora/kohya", "scale": 0.5},
+        {"id": "lora/half", "scale": 1.0},
+        {"id": "lora/other spelling", "scale": 1.0},
+    ]);
+    assert_eq!(told["loras"], expected);
+    assert_eq!(told["prompt"], "a fox");
+    let warning = told["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("lora/half") && warning.contains("lora_unet_no_such_module"), "{warning}");
+    let lenient = json!({"lora_paths": ["kohya"], "lora_scales": ["0.25"], "seed": "7"});
+    let answer = server.post_json(CHAT, &chat("metadata", lenient)).await;
+    let told = &answer["choices"][0]["message"]["metadata"];
+    assert_eq!(told["loras"][0], json!({"id": "lora/kohya", "scale": 0.25}));
+    for (config, status) in [
+        (json!({"lora_paths": ["kohya"], "lora_scales": [1, 1]}), 422),
+        (json!({"lora_paths": ["nothing"]}), 400),
+        (json!({"lora_paths": "kohya"}), 422),
+    ] {
+        assert_eq!(server.post(CHAT, &chat("sam_config", config.clone())).await.status(), status, "{config}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_refused_before_there_is_a_job() {
+    let server = server();
+    for (prompt, code, words) in [
+        ("x <lora:nothing>", "lora_not_found", "nothing"),
+        ("x <lora:large>", "lora_unusable", "another kind of model (sdxl)"),
+        ("x <lora:kohya:11>", "invalid_value", "-10 to 10"),
+        ("x <lora:kohya:9><lora:kohya:9>", "invalid_value", "-10 to 10"),
+        ("x <lora:kohya:1:0.5>", "invalid_value", "more than one weight"),
+        ("x <lora:kohya", "invalid_value", "not closed"),
+        ("<lora:half><lora:half><lora:half><lora:half><lora:half>", "invalid_value", "more than 4 LoRAs"),
+        ("x (y:1000)", "invalid_value", "-100 to 100"),
+    ] {
+        let answer = server.post(IMAGES, &body(prompt)).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{prompt}");
+        let error = answer.json::<Value>().await.unwrap()["error"].clone();
+        assert_eq!(error["code"], code, "{prompt}: {error}");
+        assert!(error["message"].as_str().unwrap().contains(words), "{prompt}: {error}");
+    }
+    let mut negative = body("x");
+    negative["negative_prompt"] = json!("y <lora:kohya>");
+    let error = server.post(IMAGES, &negative).await.json::<Value>().await.unwrap()["error"].clone();
+    assert_eq!(error["param"], "negative_prompt", "{error}");
+    assert_eq!(server.get_json("/v1/jobs").await["data"], json!([]));
+}
+
+#[tokio::test]
+async fn long_and_weighted_prompts_are_read_to_their_end() {
+    let server = server();
+    let words = "a red apple, ".repeat(20);
+    let (long, _) = made(&server, &body(&words)).await;
+    let (longer, _) = made(&server, &body(&format!("{words} on a table"))).await;
+    let (weighted, _) = made(&server, &body(&words.replacen("red", "(red:1.2)", 1))).await;
+    let all = [long, longer, weighted].map(|png| pixels(&png));
+    assert!(all[0] != all[1] && all[0] != all[2]);
+    let answer = server.post(IMAGES, &body(&words.repeat(10))).await;
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    let error = answer.json::<Value>().await.unwrap()["error"].clone();
+    assert_eq!(error["param"], "prompt");
+    assert!(error["message"].as_str().unwrap().contains("3 chunks of"), "{error}");
+}
+
+#[tokio::test]
+async fn embeddings_are_words_and_those_of_other_models_are_ordinary_ones() {
+    let server = server();
+    let (with, told) = made(&server, &body("a Wobbly apple")).await;
+    assert_eq!((&told["embeddings"], &told["warnings"]), (&json!(["wobbly"]), &json!([])));
+    let (_, told) = made(&server, &body("a wobblyish, huge apple")).await;
+    assert_eq!(told["embeddings"], json!([]));
+    let warning = told["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("`huge` is read as ordinary words"), "{warning}");
+    fs::remove_file(server.directory.path().join("models/embeddings/wobbly.safetensors")).unwrap();
+    server.post_json("/v1/models/refresh", &json!({})).await;
+    let (without, told) = made(&server, &body("a Wobbly apple")).await;
+    assert_eq!(told["embeddings"], json!([]));
+    assert_ne!(pixels(&with), pixels(&without));
+}
+
+#[tokio::test]
+async fn warnings_stay_with_the_job_and_are_on_its_page() {
+    let server = server();
+    let answer = server.post(IMAGES, &body("a fox <lora:half>")).await;
+    let id = answer.headers()["x-alice-job"].to_str().unwrap().to_owned();
+    answer.bytes().await.unwrap();
+    let job = server.get_json(&format!("/v1/jobs/{id}")).await;
+    assert!(job["warnings"][0].as_str().unwrap().contains("lora/half"), "{job}");
+    let page = server.get(&format!("/jobs/{id}")).await.text().await.unwrap();
+    assert!(page.contains("do not suit the model"), "{page}");
+    assert!(page.contains("a fox &#60;lora:half:1&#62;"), "the form asks for the same again");
+}
+
+#[tokio::test]
+async fn a_job_whose_lora_is_gone_after_a_restart_fails_and_says_so() {
+    let server = Server::start(directory("step_ms: 60000"), &[]);
+    let mut detached = body("a fox <lora:kohya>");
+    detached["detach"] = json!(true);
+    let waits = server.client.post(format!("{}{IMAGES}", server.base)).json(&detached).send();
+    let waits = tokio::spawn(waits);
+    let id = loop {
+        let jobs = server.get_json("/v1/jobs").await;
+        if let Some(id) = jobs["data"][0]["id"].as_str() {
+            break id.to_owned();
+        }
+        tokio::task::yield_now().await;
+    };
+    let directory = server.kill();
+    waits.abort();
+    fs::remove_file(directory.path().join("models/loras/kohya.safetensors")).unwrap();
+    let server = Server::start(directory, &[]);
+    let job = server.get_json(&format!("/v1/jobs/{id}")).await;
+    assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &json!("lora_not_found")));
+    assert!(job["error"]["message"].as_str().unwrap().contains("lora/kohya"), "{job}");
+}
