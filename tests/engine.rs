@@ -5,11 +5,11 @@
 use std::sync::{Arc, Mutex};
 
 use alice::config::{MaxRows, file};
-use alice::denoiser::{Denoiser, Prompts, contract_shape};
+use alice::denoiser::{Denoiser, contract_shape};
 use alice::engine::{Engine, Instance, Settings};
 use alice::metrics::Metrics;
 use alice::models::{Model, Registry};
-use alice::prompts::Encoder;
+use alice::prompts::{Encoder, Words};
 use alice_diffusion::guidance::Guidance;
 use alice_diffusion::{LatentShape, Noise, Schedule};
 use alice_plugin::load::Plugin;
@@ -81,16 +81,15 @@ async fn make(engine: &Engine, model: &Model, side: usize, job: &Job) -> Vec<u8>
         seat: &seat,
         model: &loaded,
         tokenizers: model.tokenizers(&loaded.info.text_encoders).unwrap(),
+        adapters: Arc::default(),
+        words: &Words::default(),
         settings: model.settings,
         size: (64, 64),
+        most_chunks: 1,
         limit_s: 120,
     };
-    let (conditional, _) = encoder.prompt(&job.prompt, 0).await.unwrap();
-    let unconditional = match job.guidance > 1.0 {
-        true => Some(encoder.negative(None).await.unwrap()),
-        false => None,
-    };
-    let prompts = Prompts { conditional, unconditional };
+    let negative = (job.guidance > 1.0).then_some(None);
+    let prompts = encoder.prompts(&job.prompt, negative, 0).await.unwrap();
     let schedule = Schedule::new(job.sampler.parse().unwrap(), &model.scheduler, job.steps).unwrap();
     let guidance = Guidance { scale: job.guidance, rescale: 0.0, interval: (0.0, 1.0) };
     let denoiser = Denoiser {

@@ -11,7 +11,7 @@ use alice::conformance::reference::{Reference, Run};
 use alice::denoiser::{Denoiser, Prompts, contract_shape};
 use alice::engine::{self, Engine, Instance, LoadedModel};
 use alice::models::{parse_scheduler, read_tokenizers};
-use alice::prompts::Encoder;
+use alice::prompts::{Encoder, Words};
 use alice_checkpoint::Checkpoint;
 use alice_checkpoint::Family;
 use alice_checkpoint::diffusers::Settings;
@@ -179,15 +179,15 @@ impl Bench {
             seat: &seat,
             model: &self.model,
             tokenizers: &self.tokenizers,
+            adapters: Arc::default(),
+            words: &Words::default(),
             settings: self.settings,
             size: (run.height, run.width),
+            most_chunks: 1,
             limit_s: 600,
         };
-        let unconditional = match guided {
-            true => Some(encoder.negative(run.negative_prompt.as_deref()).await.unwrap()),
-            false => None,
-        };
-        Prompts { conditional: encoder.prompt(&run.prompt, run.clip_skip).await.unwrap().0, unconditional }
+        let negative = guided.then_some(run.negative_prompt.as_deref());
+        encoder.prompts(&run.prompt, negative, run.clip_skip).await.unwrap()
     }
 }
 

@@ -233,9 +233,7 @@ mod tests {
     #[test]
     fn a_megabyte_of_anything_takes_no_more_than_a_moment() {
         for piece in ["(", "[", ")", "\\", ":", ":1.", "(a:1)", "[a]", "((x) [y", "BREAK ", ": ", "(:"] {
-            let began = std::time::Instant::now();
-            let read = parse(&piece.repeat((1 << 20) / piece.len())).is_ok();
-            eprintln!("{piece:?}: {:?}, read: {read}", began.elapsed());
+            let _read = parse(&piece.repeat((1 << 20) / piece.len()));
         }
     }
 
