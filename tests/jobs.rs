@@ -181,7 +181,7 @@ async fn a_job_says_all_that_there_is_to_say_about_it() {
         "id": id(&answer), "object": "job", "status": "done", "created_at": found["created_at"],
         "model": "sd/alice-emoji", "prompt": "a red apple", "num_images": 2, "position": null, "eta_s": null,
         "step": 6, "steps": 6, "images": [{"url": urls[0], "seed": 7}, {"url": urls[1], "seed": 8}],
-        "error": null, "took_s": found["took_s"],
+        "error": null, "warnings": [], "took_s": found["took_s"],
     });
     assert_eq!(found, expected);
     assert!(found["created_at"].as_i64().unwrap() > 1_700_000_000 && found["took_s"].is_f64());

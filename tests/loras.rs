@@ -17,7 +17,7 @@ const IMAGES: &str = "/v1/images/generations";
 const CHAT: &str = "/v1/chat/completions";
 
 /// A directory with the model `tiny`, LoRAs for it (`kohya`, `other spelling`, and `half`, of which a part suits no
-/// model) and for SDXL (`large`), the embedding `wobbly` and one for SDXL (`huge`).
+/// model) and for SDXL (`large`), the embedding `wobbly` and one for no model at all (`narrow`).
 fn directory(paint: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let models = directory.path().join("models");
@@ -33,7 +33,7 @@ fn directory(paint: &str) -> TempDir {
     fixture("loras/sd1-eps-peft", "loras/other spelling");
     fixture("loras/sdxl-kohya", "loras/large");
     fixture("embeddings/sd1-eps/wobbly", "embeddings/wobbly");
-    fixture("embeddings/sdxl/wobbly", "embeddings/huge");
+    narrow_embedding(&models.join("embeddings/narrow.safetensors"));
     half_a_lora(&models.join("loras"));
     let config = format!(
         "server: {{ port: 0 }}\nmodels: {{ directory: models, default_model: tiny }}\nlimits: {{ prompt_chunks: 3, loras: 4 }}\n\
@@ -48,12 +48,19 @@ fn half_a_lora(loras: &Path) {
     let file = fs::read(loras.join("kohya.safetensors")).unwrap();
     let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     let header: Map<String, Value> = serde_json::from_slice(&file[8..8 + length]).unwrap();
-    let module = header.keys().find(|name| name.contains("attn1_to_q")).unwrap().split('.').next().unwrap().to_owned();
+    let module =
+        header.keys().find(|name| name.contains("attn1_to_q")).unwrap().split('.').next().unwrap().to_owned();
     let renamed = |name: &String| name.replace(&module, "lora_unet_no_such_module");
     let header: Map<_, _> = header.iter().map(|(name, entry)| (renamed(name), entry.clone())).collect();
     let header = Value::from(header).to_string();
     let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &file[8 + length..]].concat();
     fs::write(loras.join("half.safetensors"), file).unwrap();
+}
+
+/// An embedding of one vector that no text encoder reads.
+fn narrow_embedding(path: &Path) {
+    let header = br#"{"emb_params":{"dtype":"F32","shape":[1,7],"data_offsets":[0,28]}}"#;
+    fs::write(path, [&(header.len() as u64).to_le_bytes(), &header[..], &[0; 28]].concat()).unwrap();
 }
 
 fn server() -> Server {
@@ -188,10 +195,10 @@ async fn embeddings_are_words_and_those_of_other_models_are_ordinary_ones() {
     let server = server();
     let (with, told) = made(&server, &body("a Wobbly apple")).await;
     assert_eq!((&told["embeddings"], &told["warnings"]), (&json!(["wobbly"]), &json!([])));
-    let (_, told) = made(&server, &body("a wobblyish, huge apple")).await;
+    let (_, told) = made(&server, &body("a wobblyish, narrow apple")).await;
     assert_eq!(told["embeddings"], json!([]));
     let warning = told["warnings"][0].as_str().unwrap();
-    assert!(warning.contains("`huge` is read as ordinary words"), "{warning}");
+    assert!(warning.contains("`narrow` is read as ordinary words"), "{warning}");
     fs::remove_file(server.directory.path().join("models/embeddings/wobbly.safetensors")).unwrap();
     server.post_json("/v1/models/refresh", &json!({})).await;
     let (without, told) = made(&server, &body("a Wobbly apple")).await;

@@ -128,7 +128,7 @@ impl Files {
     /// [`Error::Lora`] and [`Error::Embedding`] for one that is gone.
     pub fn of(models: &Registry, parameters: &Parameters) -> Result<Self> {
         let lora = |lora: &Lora| {
-            let found = models.lora(&lora.id).ok().filter(|found| found.id == lora.id);
+            let found = models.exactly_lora(&lora.id).filter(|found| found.id == lora.id);
             let problem = || "is no longer there".to_owned();
             found.ok_or_else(|| Error::Lora { asked: lora.id.clone(), problem: problem() })
         };
