@@ -18,7 +18,7 @@ const CHAT: &str = "/v1/chat/completions";
 
 /// A directory with the model `tiny`, LoRAs for it (`kohya`, `other spelling`, and `half`, of which a part suits no
 /// model) and for SDXL (`large`), the embedding `wobbly` and one for no model at all (`narrow`).
-fn directory(paint: &str) -> TempDir {
+fn directory(backend: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let models = directory.path().join("models");
     for name in ["loras", "embeddings"] {
@@ -36,8 +36,9 @@ fn directory(paint: &str) -> TempDir {
     narrow_embedding(&models.join("embeddings/narrow.safetensors"));
     half_a_lora(&models.join("loras"));
     let config = format!(
-        "server: {{ port: 0 }}\nmodels: {{ directory: models, default_model: tiny }}\nlimits: {{ prompt_chunks: 3, loras: 4 }}\n\
-         generation: {{ backend: paint, max_concurrent: 1, default_steps: 2, backend_options: {{ paint: {{ {paint} }} }} }}\n"
+        "server: {{ port: 0 }}\nmodels: {{ directory: models, default_model: tiny }}\n\
+         limits: {{ prompt_chunks: 3, loras: 4 }}\n\
+         generation: {{ max_concurrent: 1, default_steps: 2, {backend} }}\n"
     );
     fs::write(directory.path().join("config.yaml"), config).unwrap();
     directory
@@ -64,7 +65,7 @@ fn narrow_embedding(path: &Path) {
 }
 
 fn server() -> Server {
-    Server::start(directory(""), &[])
+    Server::start(directory("backend: paint"), &[])
 }
 
 fn body(prompt: &str) -> Value {
@@ -221,7 +222,8 @@ async fn warnings_stay_with_the_job_and_are_on_its_page() {
 
 #[tokio::test]
 async fn a_job_whose_lora_is_gone_after_a_restart_fails_and_says_so() {
-    let server = Server::start(directory("step_ms: 60000"), &[]);
+    let server =
+        Server::start(directory("backend: paint, backend_options: { paint: { step_ms: 60000 } }"), &[]);
     let mut detached = body("a fox <lora:kohya>");
     detached["detach"] = json!(true);
     let waits = server.client.post(format!("{}{IMAGES}", server.base)).json(&detached).send();
@@ -240,4 +242,28 @@ async fn a_job_whose_lora_is_gone_after_a_restart_fails_and_says_so() {
     let job = server.get_json(&format!("/v1/jobs/{id}")).await;
     assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &json!("lora_not_found")));
     assert!(job["error"]["message"].as_str().unwrap().contains("lora/kohya"), "{job}");
+}
+
+#[tokio::test]
+async fn real_networks_hear_loras_embeddings_and_long_prompts_and_forget_them() {
+    let server = Server::start(directory("backend: candle-cpu"), &[]);
+    let long = "a red apple, ".repeat(12);
+    let mut seen = Vec::new();
+    for prompt in [
+        "a red apple",
+        "a red apple <lora:kohya>",
+        "a red apple <lora:kohya:-1>",
+        "a red apple <lora:kohya><lora:other spelling:0.5>",
+        "a (red:1.5) apple",
+        "a red wobbly apple",
+        &long,
+    ] {
+        let (png, told) = made(&server, &body(prompt)).await;
+        assert_eq!(told["warnings"], json!([]), "{prompt}");
+        let pixels = pixels(&png);
+        assert!(!seen.contains(&pixels), "{prompt} looks like another one");
+        seen.push(pixels);
+    }
+    let (again, _) = made(&server, &body("a red apple")).await;
+    assert_eq!(pixels(&again), seen[0], "to the last bit");
 }

@@ -57,11 +57,15 @@ pub async fn delete_model(app: &App, asked: &str) -> Result<String> {
 /// Deletes the LoRA with exactly this id or name from the disk. Gives its id.
 ///
 /// # Errors
-/// [`Error::NotFound`]; otherwise as [`delete_model`].
+/// [`Error::NotFound`]; [`Error::Conflict`] while jobs need it; otherwise as [`delete_model`].
 pub async fn delete_lora(app: &App, asked: &str) -> Result<String> {
     let turn = app.models.turn().await;
     let lora = app.models.exactly_lora(asked).ok_or(Error::NotFound)?;
     let doomed = Doomed::new(app, &lora.path, &lora.root).await?;
+    let needs = |job: &Arc<Job>| job.request.files.loras.iter().any(|other| other.path == lora.path);
+    if app.jobs.present().iter().any(needs) {
+        return Err(Error::Conflict(format!("jobs need `{}`; it can go when they are done", lora.id)));
+    }
     doomed.delete(turn).await?;
     info!(lora.id = %lora.id, "`{}` was deleted: {}", lora.id, lora.path.display());
     Ok(lora.id.clone())
