@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use alice_checkpoint::embedding::Embedding;
+use alice_checkpoint::lora::Lora;
 use alice_checkpoint::{Error, Family, Listing};
 
 /// What a file is.
@@ -19,21 +21,10 @@ pub(super) enum Kind {
     Autoencoder,
 }
 
-/// What an adapter's tensors are called, in some part of their names.
-const ADAPTERS: [&str; 12] = [
-    ".lora_down.",
-    ".lora_up.",
-    ".lora_A.",
-    ".lora_B.",
-    ".lora.down.",
-    ".lora.up.",
-    "_lora.down.",
-    "_lora.up.",
-    ".lora_linear_layer.",
-    ".hada_w1_a",
-    ".lokr_w1",
-    ".oft_blocks",
-];
+/// What stands somewhere in the names of an adapter's tensors. Whether it is one that can be applied,
+/// [`Lora::open`] says.
+const ADAPTERS: [&str; 9] =
+    ["lora_", ".lora", "_lora.", ".hada_", ".lokr_", "oft_", ".dora_scale", ".on_input", ".ia3_l"];
 /// How the names of an autoencoder's tensors begin, in all spellings.
 const AUTOENCODERS: [&str; 6] =
     ["first_stage_model.", "vae.", "encoder.", "decoder.", "quant_conv.", "post_quant_conv."];
@@ -43,15 +34,15 @@ const TENSORS_OF_EMBEDDINGS: usize = 2;
 /// What the file at `path` is.
 ///
 /// # Errors
-/// Those of a file that is none of these and no sound safetensors file either.
+/// Why it is no sound safetensors file; why a LoRA or an embedding cannot be used.
 pub(super) fn of(path: &Path) -> Result<Kind, Error> {
     let listing = Listing::open(path)?;
     if listing.names().any(|name| ADAPTERS.iter().any(|part| name.contains(part))) {
-        return Ok(Kind::Lora(None));
+        return Ok(Kind::Lora(Lora::open(path)?.base()));
     }
     let is_flat = |name: &str| listing.shape(name).is_some_and(|shape| shape.len() <= 2);
     if listing.names().count() <= TENSORS_OF_EMBEDDINGS && listing.names().all(is_flat) {
-        return Ok(Kind::Embedding);
+        return Embedding::open(path).map(|_| Kind::Embedding);
     }
     let of_autoencoder = |name: &str| AUTOENCODERS.iter().any(|beginning| name.starts_with(beginning));
     let decodes = listing.names().any(|name| name.ends_with("decoder.conv_out.weight"));
