@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use tracing::info;
@@ -12,6 +13,7 @@ use super::registry::Turn;
 use super::scan::built_in;
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::jobs::Job;
 use crate::residence;
 
 /// Deletes the model with exactly this id or name from the disk. Gives its id.
