@@ -357,9 +357,9 @@ async fn bad_parameters_are_named_in_openais_words_and_the_server_goes_on() {
         (json!({"prompt": "x", "output_format": "gif"}), 400, "output_format"),
         (json!({"prompt": "x", "background": "transparent"}), 400, "background"),
         (json!({"prompt": "x", "stream": true, "partial_images": 4}), 400, "partial_images"),
-        (json!({"prompt": 7}), 400, ""),
-        (json!({"prompt": "x", "steps": "many"}), 400, ""),
-        (json!({"prompt": "x", "response_format": "fax"}), 400, ""),
+        (json!({"prompt": 7}), 400, "prompt"),
+        (json!({"prompt": "x", "steps": "many"}), 400, "steps"),
+        (json!({"prompt": "x", "response_format": "fax"}), 400, "response_format"),
         (json!({}), 400, ""),
         (json!([]), 400, ""),
     ];
