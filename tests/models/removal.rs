@@ -122,3 +122,21 @@ async fn a_lora_goes_alone_and_takes_its_empty_directory_with_it() {
     assert!(left(&file("elm.yaml")) && left(&file("elm-2.safetensors")));
     assert_eq!(ids(&stage, "/v1/loras", &key).await, ["lora/elm-2"]);
 }
+
+#[tokio::test]
+async fn a_lora_that_a_job_needs_stays() {
+    let (models, stage, key) = stage("", "step_ms: 60000").await;
+    symlink(source("tests/fixtures/sd1-eps"), models.path().join("tiny")).unwrap();
+    let file = models.path().join("loras/kohya.safetensors");
+    fs::create_dir(models.path().join("loras")).unwrap();
+    fs::copy(source("tests/fixtures/loras/sd1-eps-kohya.safetensors"), &file).unwrap();
+    stage.call(Method::POST, "/v1/models/refresh", &key, None).await;
+    let body = json!({"prompt": "x <lora:kohya:1>", "model": "tiny", "stream": true, "detach": true});
+    let request = stage.request(Method::POST, "/v1/images/generations").header("x-api-key", &key).json(&body);
+    let job = request.send().await.unwrap();
+    assert_eq!(job.status(), 200, "{}", job.text().await.unwrap());
+    let (status, error) = delete(&stage, "/v1/loras/kohya", &key).await;
+    assert_eq!(status, 409, "{error}");
+    assert!(file.exists());
+    assert_eq!(ids(&stage, "/v1/loras", &key).await, ["lora/kohya"], "it is back on the list");
+}

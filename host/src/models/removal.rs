@@ -12,16 +12,48 @@ use tracing::info;
 use super::registry::Turn;
 use super::scan::built_in;
 use crate::app::App;
+use crate::auth::Actor;
+use crate::auth::audit::{self, Author};
 use crate::error::{Error, Result};
 use crate::jobs::Job;
 use crate::residence;
 
-/// Deletes the model with exactly this id or name from the disk. Gives its id.
+/// Deletes the model with exactly this id or name from the disk, for `actor`. Gives its id. What has begun is
+/// brought to its end also when nobody waits any more.
 ///
 /// # Errors
 /// [`Error::NoModel`]; [`Error::Forbidden`] for the built-in one; [`Error::Conflict`] for one that jobs or the
 /// configuration need, and for one that lies elsewhere.
-pub async fn delete_model(app: &App, asked: &str) -> Result<String> {
+pub async fn delete_model(app: App, actor: &Actor, asked: String) -> Result<String> {
+    let author = Author::from(actor);
+    let work = async move {
+        let id = model(&app, &asked).await?;
+        note(&app, author, "model.delete", &id).await?;
+        Ok(id)
+    };
+    tokio::spawn(work).await.map_err(anyhow::Error::from)?
+}
+
+/// Deletes the LoRA with exactly this id or name from the disk, for `actor`. Gives its id.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Conflict`] for one that jobs need, and for one that lies elsewhere.
+pub async fn delete_lora(app: App, actor: &Actor, asked: String) -> Result<String> {
+    let author = Author::from(actor);
+    let work = async move {
+        let id = lora(&app, &asked).await?;
+        note(&app, author, "lora.delete", &id).await?;
+        Ok(id)
+    };
+    tokio::spawn(work).await.map_err(anyhow::Error::from)?
+}
+
+async fn note(app: &App, author: Author, act: &'static str, id: &str) -> Result<()> {
+    let (id, now) = (id.to_owned(), app.clock.now());
+    app.database.write(move |transaction| audit::note(transaction, &author, act, &id, now)).await
+}
+
+async fn model(app: &App, asked: &str) -> Result<String> {
     // Held to the end, so that nobody finds the model again meanwhile.
     let turn = app.models.turn().await;
     let Some(model) = app.models.exactly(asked) else {
@@ -56,16 +88,14 @@ pub async fn delete_model(app: &App, asked: &str) -> Result<String> {
     Ok(model.id.clone())
 }
 
-/// Deletes the LoRA with exactly this id or name from the disk. Gives its id.
-///
-/// # Errors
-/// [`Error::NotFound`]; [`Error::Conflict`] while jobs need it; otherwise as [`delete_model`].
-pub async fn delete_lora(app: &App, asked: &str) -> Result<String> {
+async fn lora(app: &App, asked: &str) -> Result<String> {
     let turn = app.models.turn().await;
     let lora = app.models.exactly_lora(asked).ok_or(Error::NotFound)?;
     let doomed = Doomed::new(app, &lora.path, &lora.root).await?;
-    let needs = |job: &Arc<Job>| job.request.files.loras.iter().any(|other| other.path == lora.path);
+    let withdrawn = turn.withdraw(|path| path == lora.path);
+    let needs = |job: &Arc<Job>| job.request.files.loras.iter().any(|needed| needed.path == lora.path);
     if app.jobs.present().iter().any(needs) {
+        turn.put_back(withdrawn);
         return Err(Error::Conflict(format!("jobs need `{}`; it can go when they are done", lora.id)));
     }
     doomed.delete(turn).await?;
