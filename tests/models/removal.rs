@@ -5,13 +5,14 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::files::{copy_model, lora};
-use crate::harness::source;
+use crate::harness::{Server, ended, source};
 use crate::stage::Stage;
 
 /// A server over the models `one` and `two`, and its administrator's key.
@@ -54,6 +55,9 @@ async fn a_deleted_model_is_gone_from_disk_and_list_and_no_other_is() {
     assert_eq!(delete(&stage, "/v1/models/sd/one", &key).await.0, 404);
     assert_eq!(delete(&stage, "/v1/models/sd%2Ftwo", &key).await.0, 200);
     assert!(ids(&stage, "/v1/models", &key).await.is_empty());
+    let (_, log) = stage.call(Method::GET, "/v1/auth/audit", &key, None).await;
+    let log = log.to_string();
+    assert!(log.contains("model.delete") && log.contains("sd/one") && log.contains("sd/two"), "{log}");
     assert_eq!(shipped(), before, "the links in the copies were deleted, not what they lead to");
 }
 
@@ -139,4 +143,36 @@ async fn a_lora_that_a_job_needs_stays() {
     assert_eq!(status, 409, "{error}");
     assert!(file.exists());
     assert_eq!(ids(&stage, "/v1/loras", &key).await, ["lora/kohya"], "it is back on the list");
+}
+
+#[tokio::test]
+async fn the_built_in_model_cannot_be_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    // A program that lies elsewhere has its own built-in model, and no test can delete the source tree's.
+    let program = directory.path().join("bin/alice");
+    fs::create_dir(directory.path().join("bin")).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_alice"), &program).unwrap();
+    let built_in = directory.path().join("share/alice/models/shipped");
+    copy_model(&built_in);
+    // Also when the directory of models is where the built-in model lies.
+    for models in ["models", "share/alice/models"] {
+        let config = format!(
+            "server: {{ port: 0 }}\nmodels: {{ directory: {models} }}\ngeneration: {{ backend: paint }}\n\
+             storage: {{ database: \"{models}.db\" }}\n"
+        );
+        let place = tempfile::tempdir_in(directory.path()).unwrap();
+        for link in ["models", "share"] {
+            fs::create_dir_all(directory.path().join(link)).unwrap();
+            symlink(directory.path().join(link), place.path().join(link)).unwrap();
+        }
+        fs::write(place.path().join("config.yaml"), config.replace("share/alice/models.db", "two.db"))
+            .unwrap();
+        let made = ended(Command::new(&program).current_dir(place.path()).args(["admin", "create", "chief"]));
+        let key = made.stdout.trim().to_owned();
+        let server = Server::start_program(&program, place, &[]);
+        let address = format!("{}/v1/models/sd/shipped", server.base);
+        let answer = server.client.delete(address).header("x-api-key", key).send().await.unwrap();
+        assert_eq!(answer.status(), 403, "{models}: {}", answer.text().await.unwrap());
+        assert!(built_in.join("model_index.json").exists());
+    }
 }

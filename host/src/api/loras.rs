@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Id;
 use super::models::model_type;
 use crate::app::App;
+use crate::auth::Actor;
 use crate::error::Alice;
 use crate::models::{LoraEntry, removal};
 
@@ -55,8 +56,8 @@ pub async fn list(State(app): State<App>) -> Json<LoraList> {
 }
 
 /// `DELETE /v1/loras/{id}`: the file goes for good. 404 for an unknown one, 409 for one that jobs need.
-pub async fn delete(State(app): State<App>, Id(id): Id) -> Result<Json<Deleted>, Alice> {
-    let lora_id = removal::delete_lora(&app, &id).await?;
+pub async fn delete(State(app): State<App>, actor: Actor, Id(id): Id) -> Result<Json<Deleted>, Alice> {
+    let lora_id = removal::delete_lora(app, &actor, id).await?;
     Ok(Json(Deleted { status: "deleted", lora_id }))
 }
 

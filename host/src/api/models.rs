@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Id;
 use crate::app::App;
+use crate::auth::Actor;
 use crate::engine::{ModelState, ModelStatus};
 use crate::error::{Alice, Error};
 use crate::models::{Counts, LeftOpen, Model, left_open, removal};
@@ -105,8 +106,8 @@ pub async fn show(State(app): State<App>, Id(path): Id) -> Result<Response, Alic
 
 /// `DELETE /v1/models/{id}`: the model's files go for good. Only an id or a whole name will do. 404 for an unknown
 /// one, 403 for the built-in one, 409 for one that jobs or the configuration need.
-pub async fn delete(State(app): State<App>, Id(id): Id) -> Result<Json<Deleted>, Alice> {
-    let model_id = removal::delete_model(&app, &id).await?;
+pub async fn delete(State(app): State<App>, actor: Actor, Id(id): Id) -> Result<Json<Deleted>, Alice> {
+    let model_id = removal::delete_model(app, &actor, id).await?;
     Ok(Json(Deleted { status: "deleted", model_id }))
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! What was done to accounts, keys and sessions, by whom and from where. An entry is written in the
-//! transaction of the act itself: neither is there without the other.
+//! What was done to accounts, keys, sessions and the files of models, by whom and from where. An entry is written in
+//! the transaction of the act itself, neither is there without the other; of files right after they were deleted.
 
 use rusqlite::{Connection, Row, Transaction, params};
 

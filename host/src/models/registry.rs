@@ -23,8 +23,11 @@ use crate::prompts::NEEDS_PICTURE;
 pub struct Registry {
     config: Arc<config::Models>,
     shelf: RwLock<Arc<Shelf>>,
-    /// How often somebody has begun to look. Held while the lists change.
+    /// How often somebody has begun to look.
     looks: AtomicU64,
+    /// The last of these looks that came to its end: one whose client hangs up does not.
+    ended: AtomicU64,
+    /// Held while the lists change.
     turn: Mutex<()>,
 }
 
@@ -75,6 +78,7 @@ impl Registry {
             config,
             shelf: RwLock::new(Arc::new(shelf)),
             looks: AtomicU64::new(1),
+            ended: AtomicU64::new(1),
             turn: Mutex::default(),
         })
     }
@@ -142,7 +146,7 @@ impl Registry {
     pub async fn refresh(&self) -> Result<Counts> {
         let asked_after = self.looks.load(Ordering::SeqCst);
         let turn = self.turn().await;
-        if self.looks.load(Ordering::SeqCst) == asked_after {
+        if self.ended.load(Ordering::SeqCst) <= asked_after {
             turn.look().await?;
         }
         Ok(self.counts())
@@ -174,7 +178,7 @@ impl Turn<'_> {
     /// # Errors
     /// When the look ends in a panic.
     pub(crate) async fn look(&self) -> Result<()> {
-        self.registry.looks.fetch_add(1, Ordering::SeqCst);
+        let number = self.registry.looks.fetch_add(1, Ordering::SeqCst) + 1;
         let (config, before) = (Arc::clone(&self.registry.config), self.registry.shelf());
         // Opening files takes its time and must not hold up what else the daemon does.
         let shelf = tokio::task::spawn_blocking(move || {
@@ -188,6 +192,7 @@ impl Turn<'_> {
             shelf
         });
         self.registry.put(Arc::new(shelf.await.map_err(anyhow::Error::from)?));
+        self.registry.ended.store(number, Ordering::SeqCst);
         Ok(())
     }
 
