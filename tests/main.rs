@@ -28,5 +28,6 @@ mod secrets;
 mod slow;
 mod stage;
 mod strangers;
+mod tensors;
 mod wire;
 mod worker;

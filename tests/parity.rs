@@ -19,7 +19,9 @@ use self::bench::{Bench, Distance, psnr};
 use crate::harness::{plugin, source};
 
 mod bench;
+mod checkpoints;
 mod company;
+mod network;
 
 /// The small random models with full runs, one for each family.
 const MODELS: [&str; 4] = ["sd1-eps", "sd2-v", "sdxl", "sdxl-refiner"];
@@ -255,7 +257,7 @@ fn copy_with_other_text_activations(from: &Path, to: &Path) {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(std::result::Result::unwrap) {
         let target = to.join(entry.file_name());

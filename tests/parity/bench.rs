@@ -12,9 +12,8 @@ use alice::denoiser::{Denoiser, Prompts, contract_shape};
 use alice::engine::{self, Engine, Instance, LoadedModel};
 use alice::models::{parse_scheduler, read_tokenizers};
 use alice::prompts::{Encoder, Words};
-use alice_checkpoint::Checkpoint;
-use alice_checkpoint::Family;
 use alice_checkpoint::diffusers::Settings;
+use alice_checkpoint::{Checkpoint, Family, Layout};
 use alice_diffusion::guidance::Guidance;
 use alice_diffusion::{ClipTokenizer, LatentShape, Noise, Sampler, Schedule};
 use alice_plugin::load::Plugin;
@@ -64,7 +63,10 @@ impl Bench {
         let checkpoint = Checkpoint::open(&model).unwrap();
         let scheduler = serde_json::from_slice(&checkpoint.scheduler_config().unwrap()).unwrap();
         let reference = Reference::open(&source("tests/fixtures"), name, model.clone()).unwrap();
-        let files = ModelFiles::Diffusers { path: model };
+        let files = match checkpoint.layout() {
+            Layout::Directory => ModelFiles::Diffusers { path: model },
+            Layout::SingleFile => ModelFiles::SingleFile { path: model },
+        };
         let (family, settings) = (checkpoint.family(), checkpoint.settings().unwrap());
         let request =
             LoadRequest { files, family: family.to_string(), vae: None, dtype: "f32".into(), device: 0 };
