@@ -18,10 +18,12 @@ use serde_json::{Value, json};
 use self::bench::{Bench, Distance, psnr};
 use crate::harness::{plugin, source};
 
+mod adapters;
 mod bench;
 mod checkpoints;
 mod company;
 mod network;
+mod prompts;
 
 /// The small random models with full runs, one for each family.
 const MODELS: [&str; 4] = ["sd1-eps", "sd2-v", "sdxl", "sdxl-refiner"];

@@ -147,7 +147,9 @@ fn the_references_tell_mistakes_with_loras_apart_and_so_does_the_backend() {
 #[ignore = "prints a table of docs/PARITY.md"]
 #[allow(clippy::print_stdout)]
 fn table_of_loras() {
-    println!("| model | LoRA | tokens, dB | pooled, dB | UNet, dB | nearest mistake, dB |\n|---|---|---|---|---|---|");
+    println!(
+        "| model | LoRA | tokens, dB | pooled, dB | UNet, dB | nearest mistake, dB |\n|---|---|---|---|---|---|"
+    );
     for model in MODELS {
         let mut bench = Bench::new(model);
         for index in 0..bench.cases.cases.len() {
@@ -158,7 +160,10 @@ fn table_of_loras() {
             let nearest = case.mistakes_db.iter().max_by(|one, other| one.1.total_cmp(other.1)).unwrap();
             let (tokens, pooled, denoised) = (cell("tokens"), cell("pooled"), cell("denoised"));
             let (name, mistake) = (&case.name, nearest.0);
-            println!("| {model} | {name} | {tokens} | {pooled} | {denoised} | {:.0} ({mistake}) |", nearest.1);
+            println!(
+                "| {model} | {name} | {tokens} | {pooled} | {denoised} | {:.0} ({mistake}) |",
+                nearest.1
+            );
         }
     }
 }
