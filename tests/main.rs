@@ -14,6 +14,7 @@ mod clients;
 mod contract;
 mod engine;
 mod faults;
+mod forty;
 mod harness;
 mod hostile;
 mod jobs;
