@@ -287,11 +287,14 @@ fn shard(directory: &Path, stem: &str) {
     fs::write(directory.join(format!("{stem}.safetensors.index.json")), index.to_string()).unwrap();
 }
 
-#[test]
+#[tokio::test]
 #[ignore = "prints a table of docs/PARITY.md"]
 #[allow(clippy::print_stdout)]
-fn table_of_files() {
-    println!("| file | text, dB | UNet, dB | encoded picture, dB |\n|---|---|---|---|");
+async fn table_of_files() {
+    println!(
+        "| file | text, dB | UNet, dB | encoded picture, dB | runs: latents, max abs | runs: picture, dB |"
+    );
+    println!("|---|---|---|---|---|---|");
     for (name, _) in FILES {
         let single = Single::new(name);
         let mut network = Network::load(&single.path, single.vae.clone());
@@ -301,6 +304,16 @@ fn table_of_files() {
             let those = nearness.iter().filter(|(name, _)| name.starts_with(start));
             those.map(|(_, db)| *db).fold(f64::INFINITY, f64::min)
         };
-        println!("| {name} | {:.0} | {:.0} | {:.0} |", worst("text"), worst("denoise"), worst("encode"));
+        let (mut latents, mut picture) = ("-".to_owned(), "-".to_owned());
+        if WITH_RUNS.contains(&name) {
+            let bench = Bench::new(name, single.path.clone(), 1).await;
+            let distances = bench.compare_all().await;
+            let every = || distances.iter().map(|(_, distance)| distance);
+            latents = format!("{:.1e}", every().map(|one| one.latents).fold(0.0, f32::max));
+            picture = format!("{:.1}", every().map(|one| one.picture_db).fold(f64::INFINITY, f64::min));
+        }
+        let (text, denoised, encoded) = (worst("text"), worst("denoise"), worst("encode"));
+        let picture = picture.replace("inf", "equal");
+        println!("| {name} | {text:.0} | {denoised:.0} | {encoded:.0} | {latents} | {picture} |");
     }
 }
