@@ -48,6 +48,10 @@ pub struct Encoder<'a> {
     pub limit_s: u32,
 }
 
+/// Two prompts are repeated up to so many chunks; beyond that the shorter one gets chunks of an empty text, as in
+/// A1111's option for it, because attending to more costs more than it is worth.
+const MOST_REPEATED: usize = 32;
+
 /// The chunks of each text encoder.
 type Chunks = Vec<Vec<prompt::Chunk>>;
 
@@ -56,6 +60,22 @@ struct Read {
     chunks: Chunks,
     /// Places of the embeddings in it, in the order of their vectors.
     embeddings: Vec<usize>,
+}
+
+/// Repeats the chunks of each encoder until there are `count`, a multiple of how many there are.
+fn repeat(chunks: &mut Chunks, count: usize) {
+    for chunks in chunks {
+        *chunks = chunks.iter().cloned().cycle().take(count).collect();
+    }
+}
+
+/// The smallest number that both divide, which are not 0.
+fn least_common_multiple(one: usize, other: usize) -> usize {
+    let (mut divisor, mut rest) = (one, other);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    one / divisor * other
 }
 
 /// What is particular to one of the two prompts.
@@ -70,8 +90,8 @@ struct Manner {
 impl Encoder<'_> {
     /// The prompt, without the last `clip_skip` of the layers that the model uses; and the negative prompt, if it has
     /// a say (`Some`). One that is absent is an empty text, or nothing at all for the models that were trained so. No
-    /// layers are left out of it: diffusers' pipelines leave them out of the prompt alone. Both become as long as the
-    /// longer one, with chunks of an empty text.
+    /// layers are left out of it: diffusers' pipelines leave them out of the prompt alone. Both become equally long by
+    /// being repeated, which changes nothing: a network that attends to vectors several times hears them once.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a prompt of too many chunks, and for a model that hears what nobody here can say;
@@ -86,9 +106,13 @@ impl Encoder<'_> {
         let mut against =
             negative.map(|text| self.read("negative_prompt", text.unwrap_or(""))).transpose()?;
         let both = || [&text].into_iter().chain(&against).flat_map(|read| &read.chunks);
-        let most = both().map(Vec::len).max().unwrap_or(1);
+        let longest = both().map(Vec::len).max().unwrap_or(1);
+        let common = both().map(Vec::len).fold(1, least_common_multiple);
         for read in [&mut text].into_iter().chain(&mut against) {
-            self.lengthen(&mut read.chunks, most);
+            match common <= MOST_REPEATED {
+                true => repeat(&mut read.chunks, common),
+                false => self.lengthen(&mut read.chunks, longest),
+            }
         }
         let manner = Manner { clip_skip, aesthetic_score: AESTHETIC_SCORE, silent: false };
         let conditional = self.encode(text, manner).await?;

@@ -193,6 +193,35 @@ fn a_short_prompt_and_a_long_negative_one_are_each_heard_as_they_are() {
 }
 
 #[test]
+fn a_prompt_that_is_repeated_is_heard_as_if_it_were_there_once() {
+    for model in MODELS {
+        let mut bench = Bench::new(model);
+        let asked = bench.cases.guided.remove(0);
+        let latents = bench.reference.numbers("guided.latents").unwrap();
+        let index = bench.cases.encoded.iter().position(|case| case.name == asked.prompt).unwrap();
+        let (mut windows, _) = bench.windows(&bench.cases.encoded[index]);
+        let inputs = [("time_ids", asked.time_ids.as_slice())];
+        let size = (asked.height, asked.width);
+        let expected = bench.reference.numbers(&format!("guided.{}.answers", asked.prompt)).unwrap();
+        for windows in &mut windows {
+            *windows = windows.iter().cloned().cycle().take(3).collect();
+        }
+        let text = bench.network.encode(&windows, &[], 0);
+        let answer = bench.network.denoise(size, &latents, asked.timestep, text, &inputs);
+        assert!(signal(&expected, &answer) >= RIGHT_DB, "{model}");
+        // Chunks of an empty text are heard.
+        for (windows, tokenizer) in windows.iter_mut().zip(&bench.network.tokenizers) {
+            windows.truncate(1);
+            let chunk = tokenizer.empty_chunk();
+            windows.push((chunk.ids, chunk.weights));
+        }
+        let text = bench.network.encode(&windows, &[], 0);
+        let answer = bench.network.denoise(size, &latents, asked.timestep, text, &inputs);
+        assert!(signal(&expected, &answer) <= WRONG_DB, "{model}");
+    }
+}
+
+#[test]
 #[ignore = "prints a table of docs/PARITY.md"]
 #[allow(clippy::print_stdout)]
 fn table_of_prompts() {
