@@ -276,10 +276,10 @@ async fn take_up(app: &App, record: Record) -> Result<()> {
 
 /// Lets a client that asks again for a job which was done find it.
 async fn remember(app: &App, record: Record) -> Result<()> {
-    let (fingerprint, truncated) = (record.fingerprint, record.truncated);
+    let fingerprint = record.fingerprint;
     let took_s = record.took_ms.unwrap_or(0) as f64 / 1000.0;
     let job = again(app, record).await?;
-    job.close(Progress::Done(Arc::new(Outcome::new(&job.request, &job.planned, truncated, took_s))));
+    job.close(Progress::Done(Arc::new(Outcome::new(&job.request, &job.planned, took_s))));
     app.jobs.remember(job, fingerprint);
     Ok(())
 }
