@@ -165,16 +165,16 @@ fn held_against_model(mut request: Request) -> Result<Request> {
     let model = Arc::clone(&request.model);
     let unusable =
         |error: alice_checkpoint::Error| Error::Model { id: model.id.clone(), problem: error.to_string() };
-    let checkpoint = Checkpoint::open(&model.path).map_err(unusable)?;
     let mut warnings = Vec::new();
     if !request.files.loras.is_empty() {
-        let layers = layers(&checkpoint).map_err(unusable)?;
+        let layers = model.layers()?;
         for lora in &request.files.loras {
             warnings.extend(check_lora(lora, &model, &layers)?);
         }
     }
     if !request.files.embeddings.is_empty() {
-        let encoders = encoders(&checkpoint).map_err(unusable)?;
+        let encoders = Checkpoint::open(&model.path).and_then(|checkpoint| encoders(&checkpoint));
+        let encoders = encoders.map_err(unusable)?;
         let Files { embeddings, .. } = &mut request.files;
         embeddings.retain(|embedding| {
             let problem = misfit(embedding, &encoders);
@@ -187,15 +187,6 @@ fn held_against_model(mut request: Request) -> Result<Request> {
     }
     request.warnings.extend(warnings);
     Ok(request)
-}
-
-/// The layers that LoRAs change.
-fn layers(checkpoint: &Checkpoint) -> std::result::Result<Vec<Layer>, alice_checkpoint::Error> {
-    let mut layers = Vec::new();
-    for component in checkpoint.components()?.into_iter().filter(|component| *component != "vae") {
-        layers.extend(checkpoint.layers(component)?);
-    }
-    Ok(layers)
 }
 
 /// A warning when only a part of the file suits the model.

@@ -301,7 +301,7 @@ fn within_text_model(name: String) -> String {
 /// The JSON file `name` in `directory`.
 fn json<C: DeserializeOwned>(directory: &Path, name: &Path) -> Result<C, Error> {
     let parsed = serde_json::from_slice(&read(directory, name)?);
-    parsed.map_err(|source| Error::Json { path: directory.join(name), source })
+    parsed.map_err(|cause| Error::Json { path: directory.join(name), cause })
 }
 
 /// The bytes of a small file that must be in `directory`.
@@ -313,7 +313,7 @@ fn read(directory: &Path, name: &Path) -> Result<Vec<u8>, Error> {
 
 /// A file's content, `None` if there is no such file.
 fn read_if_there(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-    let io = |source| Error::Io { path: path.to_owned(), source };
+    let io = |cause| Error::Io { path: path.to_owned(), cause };
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(io)?,

@@ -10,12 +10,13 @@ use safetensors::Dtype;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused to open or read a file.
-    #[error("cannot read `{}`: {source}", path.display())]
+    #[error("cannot read `{}`: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
-        source: io::Error,
+        // Not called `source`: the sentence says it already, and whoever writes out the chain would say it twice.
+        cause: io::Error,
     },
     /// A directory, a pipe, a device: something that has no fixed content to map.
     #[error("`{}` is not a regular file", path.display())]
@@ -44,6 +45,14 @@ pub enum Error {
         /// The first thing found wrong.
         reason: String,
     },
+    /// The file is of another kind, whatever its name.
+    #[error("`{}` is not a safetensors file: {what}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        what: &'static str,
+    },
     /// A file beside the weights is larger than any honest one.
     #[error("`{}` has {bytes} bytes, more than the {limit} that such a file may have", path.display())]
     TooLarge {
@@ -55,12 +64,12 @@ pub enum Error {
         limit: u64,
     },
     /// A JSON file that does not parse, or lacks something it must say.
-    #[error("`{}` cannot be understood: {}", path.display(), sentence(source))]
+    #[error("`{}` cannot be understood: {}", path.display(), sentence(cause))]
     Json {
         /// The file.
         path: PathBuf,
         /// Where and why.
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
     /// Part of a model directory is not there.
     #[error("`{}` has no {what}; the download may be incomplete", path.display())]

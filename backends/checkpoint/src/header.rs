@@ -53,6 +53,8 @@ pub(crate) enum Refusal {
     Unsafe(&'static str),
     /// Anything else that is wrong, in words.
     Damaged(String),
+    /// It is something else altogether: a sentence that says what.
+    Foreign(&'static str),
 }
 
 /// Reads and checks the header of `file`, which has `length` bytes; the data behind it stays where it is.
@@ -113,20 +115,22 @@ fn split_json(beginning: &[u8]) -> Result<(&[u8], usize), String> {
 
 /// What a file that is no safetensors file looks like, if that is worth telling.
 fn what_else(beginning: &[u8]) -> Option<Refusal> {
-    let damaged = |reason: &str| Some(Refusal::Damaged(reason.to_owned()));
     match beginning {
         [b'P', b'K', 3 | 5, 4 | 6, ..] => Some(Refusal::Unsafe("a zip archive, as PyTorch keeps pickles in")),
         // The opcode PROTO with a protocol number, the first bytes of every pickle since protocol 2.
         [0x80, 2..=5, ..] => Some(Refusal::Unsafe("a pickle")),
-        [b'G', b'G', b'U', b'F', ..] => damaged("it is a GGUF file, a format that is not read here"),
+        [b'G', b'G', b'U', b'F', ..] => {
+            Some(Refusal::Foreign("it is a GGUF file, a format that is not read here"))
+        }
         _ if beginning.get(257..262) == Some(b"ustar") => {
             Some(Refusal::Unsafe("a tar archive, as old PyTorch kept pickles in"))
         }
         _ if beginning.starts_with(b"version https://git-lfs") => {
-            damaged("it is a Git LFS pointer, not the file it points to (`git lfs pull` fetches that)")
+            let what = "it is a Git LFS pointer, not the file it points to (`git lfs pull` fetches that)";
+            Some(Refusal::Foreign(what))
         }
         _ if beginning.trim_ascii_start().starts_with(b"<") => {
-            damaged("it is a web page, perhaps one that asks to log in, and not the file")
+            Some(Refusal::Foreign("it is a web page, perhaps one that asks to log in, and not the file"))
         }
         _ => None,
     }

@@ -34,7 +34,7 @@ impl Listing {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let (file, bytes) = regular_file(path)?;
         let header = header::read(file, bytes)
-            .map_err(|source| Error::Io { path: path.to_owned(), source })?
+            .map_err(|cause| Error::Io { path: path.to_owned(), cause })?
             .map_err(|refusal| refused(path, refusal))?;
         Ok(Self { path: path.to_owned(), header, bytes })
     }
@@ -94,7 +94,7 @@ impl Listing {
     /// # Errors
     /// [`Error::MissingTensor`], and [`Error::Io`], also when the file has become shorter.
     pub(crate) fn read(&self, names: &[&str]) -> Result<Vec<Tensor<'static>>, Error> {
-        let io = |source| Error::Io { path: self.path.clone(), source };
+        let io = |cause| Error::Io { path: self.path.clone(), cause };
         let mut file = File::open(&self.path).map_err(io)?;
         let tensor = |name: &&str| {
             let missing = || Error::MissingTensor { path: self.path.clone(), name: (*name).to_owned() };
@@ -112,7 +112,7 @@ impl Listing {
 
 /// Opens a regular file that is not empty; with its size in bytes.
 pub(crate) fn regular_file(path: &Path) -> Result<(File, u64), Error> {
-    let io = |source| Error::Io { path: path.to_owned(), source };
+    let io = |cause| Error::Io { path: path.to_owned(), cause };
     // Asked before opening: to open a pipe would wait for its writer.
     let metadata = fs::metadata(path).map_err(io)?;
     if !metadata.is_file() {
@@ -131,5 +131,6 @@ pub(crate) fn refused(path: &Path, refusal: Refusal) -> Error {
             Error::UnsafeFormat { path: path.to_owned(), format, convert: CONVERT_MODEL }
         }
         Refusal::Damaged(reason) => Error::Damaged { path: path.to_owned(), reason },
+        Refusal::Foreign(what) => Error::Foreign { path: path.to_owned(), what },
     }
 }

@@ -71,7 +71,7 @@ impl Network {
     /// [`Error::Json`] when it does not say what `C` needs.
     pub(crate) fn config<C: DeserializeOwned>(&self, path: &Path) -> Result<C, Error> {
         let parsed = serde_json::from_value(self.config.clone());
-        parsed.map_err(|source| Error::Json { path: path.to_owned(), source })
+        parsed.map_err(|cause| Error::Json { path: path.to_owned(), cause })
     }
 }
 

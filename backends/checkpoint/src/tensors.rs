@@ -93,7 +93,7 @@ fn map(path: &Path) -> Result<Mmap, Error> {
     // SAFETY: the map is read-only and private to this process, and `u8` has no invalid values. What cannot
     // be ruled out is another process that writes to the file or cuts it short under the map; `TensorFile`
     // states that this must not happen, and weights are only ever read in a process that may die of it.
-    unsafe { Mmap::map(&file) }.map_err(|source| Error::Io { path: path.to_owned(), source })
+    unsafe { Mmap::map(&file) }.map_err(|cause| Error::Io { path: path.to_owned(), cause })
 }
 
 /// One tensor of an open file.

@@ -88,7 +88,7 @@ fn sharded(directory: &Path, index: &Path) -> Result<Catalog, Error> {
     let text = read_if_there(index, MAX_INDEX_BYTES)?
         .ok_or_else(|| Error::Missing { path: directory.to_owned(), what: index.display().to_string() })?;
     let ShardIndex { weight_map } =
-        serde_json::from_slice(&text).map_err(|source| Error::Json { path: index.to_owned(), source })?;
+        serde_json::from_slice(&text).map_err(|cause| Error::Json { path: index.to_owned(), cause })?;
     let (mut catalog, mut listings) = (Catalog::default(), BTreeMap::<&str, (usize, Listing)>::new());
     for (name, shard) in &weight_map {
         if !listings.contains_key(shard.as_str()) {

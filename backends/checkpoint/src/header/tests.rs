@@ -212,15 +212,14 @@ fn a_sound_file_that_begins_like_a_pickle_is_accepted() {
 }
 
 #[test]
-fn a_git_lfs_pointer_is_recognised() {
-    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
-    assert!(damage_of(pointer).contains("git lfs pull"));
-}
-
-#[test]
-fn a_web_page_and_a_file_of_another_format_are_recognised() {
-    assert!(damage_of(b"\n<!DOCTYPE html><html><body>Please log in").contains("web page"));
-    assert!(damage_of(b"GGUF\x03\x00\x00\x00\x00\x00\x00\x00").contains("GGUF"));
+fn files_of_other_kinds_are_called_what_they_are() {
+    for (file, word) in [
+        (&b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"[..], "git lfs pull"),
+        (b"\n<!DOCTYPE html><html><body>Please log in", "web page"),
+        (b"GGUF\x03\x00\x00\x00\x00\x00\x00\x00", "GGUF"),
+    ] {
+        assert!(matches!(parse(file), Err(Refusal::Foreign(what)) if what.contains(word)), "{word}");
+    }
 }
 
 #[test]
