@@ -54,6 +54,8 @@ pub(crate) struct SingleFile {
     family: Family,
     networks: BTreeMap<&'static str, Network>,
     scheduler: Value,
+    /// It was distilled to a few steps.
+    few_steps: bool,
 }
 
 /// One network in the words of diffusers.
@@ -94,13 +96,14 @@ impl SingleFile {
             pooled = network.config["projection_dim"].as_u64().unwrap_or(0);
             networks.insert(encoder.component, network);
         }
+        let few_steps = scheduler::takes_few_steps(&listing);
         let scheduler = scheduler::config(&listing, family, denoiser.input)?;
         networks.insert("unet", denoiser.network(family, pooled).map_err(unknown)?);
         let halves = ["encoder.", "decoder."].map(|half| format!("{VAE}{half}"));
         if listing.names().any(|name| halves.iter().any(|half| name.starts_with(half))) {
             networks.insert("vae", vae::read(Moves::new(&listing, VAE), family)?);
         }
-        Ok(Self { path: path.to_owned(), family, networks, scheduler })
+        Ok(Self { path: path.to_owned(), family, networks, scheduler, few_steps })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -117,7 +120,7 @@ impl SingleFile {
 
     /// As the published models of the family have them.
     pub(crate) fn settings(&self) -> Settings {
-        Settings { force_zeros_for_empty_prompt: self.family == Family::Sdxl }
+        Settings { force_zeros_for_empty_prompt: self.family == Family::Sdxl, few_steps: self.few_steps }
     }
 
     /// The configuration of a network.

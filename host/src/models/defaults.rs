@@ -3,6 +3,7 @@
 //! What a request leaves open, and what is usual for a model then.
 
 use alice_checkpoint::Family;
+use alice_checkpoint::diffusers::Settings;
 use alice_diffusion::{Method, Sampler, SchedulerConfig};
 use serde::Serialize;
 
@@ -48,17 +49,19 @@ impl Defaults {
         }
     }
 
-    /// What is usual for a family, and for models that were distilled to few steps, as far as their own sampler
-    /// gives that away. Turbo and Lightning models do not differ from others in their tensors; their owners say it
-    /// in the sidecar.
+    /// What is usual for a family, and for models that were distilled to few steps, as far as their own sampler or
+    /// their file's title gives that away. Turbo and Lightning models do not differ from others in their tensors;
+    /// where the title is silent, their owners say it in the sidecar.
     ///
     /// Sources: the Python ALICE's 25 steps; guidance of diffusers' pipelines (7.5, for SDXL 5); four steps
     /// without guidance for consistency models, Luo et al. 2023, arXiv:2311.05556, and Zheng et al. 2024,
     /// arXiv:2402.19159.
-    pub(super) fn usual(family: Family, scheduler: &SchedulerConfig) -> Self {
+    pub(super) fn usual(family: Family, scheduler: &SchedulerConfig, settings: Settings) -> Self {
         let distilled = [Method::Lcm, Method::Tcd].map(Sampler::from);
+        let few_steps =
+            settings.few_steps || scheduler.sampler().is_some_and(|sampler| distilled.contains(&sampler));
         let (steps, guidance_scale) = match family {
-            _ if scheduler.sampler().is_some_and(|sampler| distilled.contains(&sampler)) => (4, 1.0),
+            _ if few_steps => (4, 1.0),
             Family::Sd1 | Family::Sd2 => (25, 7.5),
             Family::Sdxl | Family::SdxlRefiner => (25, 5.0),
         };
@@ -84,7 +87,7 @@ pub struct LeftOpen {
 /// What a request for `model` gets that leaves everything open: the configuration's word, else the model's. Without
 /// any model it is what Stable Diffusion 1 would get.
 pub fn left_open(model: Option<&Model>, generation: &Generation) -> LeftOpen {
-    let usual = || Defaults::usual(Family::Sd1, &SchedulerConfig::default());
+    let usual = || Defaults::usual(Family::Sd1, &SchedulerConfig::default(), Settings::default());
     let (own, native) =
         model.map_or_else(|| (usual(), 512), |model| (model.defaults.clone(), model.native_size));
     let configured = generation.default_scheduler.as_deref();
@@ -106,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_models_own_word_comes_before_what_is_usual() {
-        let usual = Defaults::usual(Family::Sdxl, &SchedulerConfig::default());
+        let usual = Defaults::usual(Family::Sdxl, &SchedulerConfig::default(), Settings::default());
         assert_eq!((usual.steps, usual.guidance_scale), (Some(25), Some(5.0)));
         let own = Defaults { steps: Some(8), ..Defaults::default() };
         let both = own.or(usual);
@@ -116,7 +119,10 @@ mod tests {
     #[test]
     fn distilled_models_take_few_steps_without_guidance() {
         let lcm = SchedulerConfig::from_json(r#"{"_class_name": "LCMScheduler"}"#).unwrap();
-        let usual = Defaults::usual(Family::Sd1, &lcm);
+        let usual = Defaults::usual(Family::Sd1, &lcm, Settings::default());
+        assert_eq!((usual.steps, usual.guidance_scale), (Some(4), Some(1.0)));
+        let titled = Settings { few_steps: true, ..Settings::default() };
+        let usual = Defaults::usual(Family::Sdxl, &SchedulerConfig::default(), titled);
         assert_eq!((usual.steps, usual.guidance_scale), (Some(4), Some(1.0)));
     }
 }

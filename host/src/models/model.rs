@@ -90,8 +90,8 @@ impl Model {
         checkpoint.components()?.iter().try_for_each(|network| checkpoint.values(network).map(drop))?;
         let family = checkpoint.family();
         let scheduler = with_word_of_owner(read_scheduler(&checkpoint)?, &sidecar)?;
-        let sizes = Sizes::read(&checkpoint)?;
-        let defaults = sidecar.defaults.clone().or(Defaults::usual(family, &scheduler));
+        let (sizes, settings) = (Sizes::read(&checkpoint)?, checkpoint.settings()?);
+        let defaults = sidecar.defaults.clone().or(Defaults::usual(family, &scheduler, settings));
         let most_clip_skip = sizes.most_clip_skip(family);
         if let Some(layers) = defaults.clip_skip {
             let fits = layers <= most_clip_skip;
@@ -117,7 +117,7 @@ impl Model {
             created: created(&metadata),
             native_size: sizes.native(family, &scheduler),
             scheduler,
-            settings: checkpoint.settings()?,
+            settings,
             most_clip_skip,
             needs_picture: sizes.needs_picture(),
             vae,

@@ -31,11 +31,13 @@ pub struct TextEncoder {
 }
 
 /// What a pipeline does beside its networks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Whether an absent negative prompt is zeros instead of an encoded empty one. Without a word in the file
     /// true for the pipelines of SDXL, and false for the others, which know no such thing.
     pub force_zeros_for_empty_prompt: bool,
+    /// It was distilled to a few steps without guidance, as far as its file says so: tensors do not tell.
+    pub few_steps: bool,
 }
 
 /// The file as it stands.
@@ -65,7 +67,10 @@ impl Index {
     }
 
     pub(super) fn settings(&self) -> Settings {
-        Settings { force_zeros_for_empty_prompt: self.force_zeros_for_empty_prompt.unwrap_or(self.is_xl()) }
+        Settings {
+            force_zeros_for_empty_prompt: self.force_zeros_for_empty_prompt.unwrap_or(self.is_xl()),
+            few_steps: false,
+        }
     }
 
     /// The text encoders, or the class of one that is not known here.

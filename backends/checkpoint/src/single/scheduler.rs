@@ -24,6 +24,18 @@ const TELLING_DEVIATION: f64 = 0.09;
 /// It has 320 values of at most eight bytes.
 const MAX_BIAS_BYTES: usize = 1 << 16;
 
+/// The title that the file's maker gave the model, of the same standard.
+const TITLE_NOTE: &str = "modelspec.title";
+/// Words in the titles of models that were distilled to a few steps.
+const DISTILLED: [&str; 4] = ["turbo", "lightning", "hyper", "lcm"];
+
+/// Whether the file says of itself that its model was distilled to a few steps without guidance.
+pub(super) fn takes_few_steps(listing: &Listing) -> bool {
+    let title = listing.note(TITLE_NOTE).unwrap_or_default().to_ascii_lowercase();
+    let mut words = title.split(|sign: char| !sign.is_ascii_alphabetic());
+    words.any(|word| DISTILLED.contains(&word))
+}
+
 /// The scheduler of a model of `family` whose denoiser takes `input` channels, in the words of diffusers'
 /// `scheduler_config.json`.
 ///
@@ -59,6 +71,10 @@ pub(super) fn config(listing: &Listing, family: Family, input: usize) -> Result<
     });
     if is_xl {
         config["timestep_spacing"] = "leading".into();
+    }
+    if takes_few_steps(listing) {
+        // As the published ones: with a handful of steps the first must begin where all is noise.
+        config["timestep_spacing"] = "trailing".into();
     }
     if zero_snr {
         // The last timestep is the one that makes the difference, so it must be among the steps.

@@ -51,6 +51,24 @@ fn a_mark_says_that_the_noise_ends_without_any_signal() {
     assert_eq!(found["rescale_betas_zero_snr"], true);
 }
 
+#[test]
+fn a_title_says_that_a_model_was_distilled_to_a_few_steps() {
+    let few_steps = |title: &str| {
+        let notes = json!({ "modelspec.title": title });
+        let checkpoint = Written::new(&SDXL.tensors(), &notes).open().unwrap();
+        let spacing = scheduler(&SDXL.tensors(), &notes)["timestep_spacing"].clone();
+        let few_steps = checkpoint.settings().unwrap().few_steps;
+        assert_eq!(spacing, if few_steps { "trailing" } else { "leading" }, "{title}");
+        few_steps
+    };
+    for title in ["SDXL Turbo 1.0", "dream_lightning-4step", "Hyper SD", "lcm"] {
+        assert!(few_steps(title), "{title}");
+    }
+    for title in ["", "Stable Diffusion XL 1.0 Base", "Hyperion", "Turbocharged"] {
+        assert!(!few_steps(title), "{title}");
+    }
+}
+
 /// A second-generation file whose telling bias alternates between these values.
 fn biased(low: f32, high: f32, notes: &Value) -> Value {
     biased_of(SD2, low, high, notes)
