@@ -8,7 +8,7 @@ use std::path::Path;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, source};
+use crate::harness::{Server, install, source};
 
 const IMAGES: &str = "/v1/images/generations";
 
@@ -191,7 +191,7 @@ async fn without_any_model_the_server_starts_and_says_so() {
     let directory = tempfile::tempdir().unwrap();
     // Away from the source tree the program finds no built-in model.
     let program = directory.path().join("alice");
-    fs::copy(env!("CARGO_BIN_EXE_alice"), &program).unwrap();
+    install(&program);
     let config = "server: { port: 0 }\nmodels: { directory: missing }\ngeneration: { backend: paint }\n";
     fs::write(directory.path().join("config.yaml"), config).unwrap();
     let server = Server::start_program(&program, directory, &[]);

@@ -36,6 +36,15 @@ pub(crate) fn alice(directory: &Path) -> Command {
     command(Path::new(env!("CARGO_BIN_EXE_alice")), directory)
 }
 
+/// Puts a copy of the program at `path`.
+///
+/// Not copied by this process: a file that it has open for writing is open in every child that another test starts
+/// meanwhile, and the system runs no program that somebody writes to.
+pub(crate) fn install(path: &Path) {
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_alice")).arg(path).status().unwrap();
+    assert!(copied.success());
+}
+
 fn command(program: &Path, directory: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(directory).env("ALICE_BACKEND_PATH", plugins());

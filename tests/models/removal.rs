@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::files::{copy_model, lora};
-use crate::harness::{Server, ended, source};
+use crate::harness::{Server, ended, install, source};
 use crate::stage::Stage;
 
 /// A server over the models `one` and `two`, and its administrator's key.
@@ -151,7 +151,7 @@ async fn the_built_in_model_cannot_be_deleted() {
     // A program that lies elsewhere has its own built-in model, and no test can delete the source tree's.
     let program = directory.path().join("bin/alice");
     fs::create_dir(directory.path().join("bin")).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_alice"), &program).unwrap();
+    install(&program);
     let built_in = directory.path().join("share/alice/models/shipped");
     copy_model(&built_in);
     // Also when the directory of models is where the built-in model lies.
