@@ -349,7 +349,7 @@ async fn bad_parameters_are_named_in_openais_words_and_the_server_goes_on() {
         (json!({"prompt": "x", "seed": -2}), 400, "seed"),
         (json!({"prompt": "x", "n": 0}), 400, "n"),
         (json!({"prompt": "x", "n": 11}), 400, "n"),
-        (json!({"prompt": "x <lora:detail:0.5>"}), 400, "lora"),
+        (json!({"prompt": "x <lora:detail:0.5>"}), 400, "prompt"),
         (json!({"prompt": "x <lora:detail:0.5"}), 400, "prompt"),
         (json!({"prompt": "x (y:1000)"}), 400, "prompt"),
         (json!({"prompt": "x", "negative_prompt": "<lora:y>"}), 400, "negative_prompt"),

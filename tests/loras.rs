@@ -144,9 +144,31 @@ async fn the_chat_form_has_loras_in_the_words_of_the_python_alice() {
         (json!({"lora_paths": ["kohya"], "lora_scales": [1, 1]}), 422),
         (json!({"lora_paths": ["nothing"]}), 400),
         (json!({"lora_paths": "kohya"}), 422),
+        (json!({"lora_scales": [1, 2]}), 422),
     ] {
         assert_eq!(server.post(CHAT, &chat("sam_config", config.clone())).await.status(), status, "{config}");
     }
+    // What else stands in `metadata` may be anybody's, but a picture without its LoRA is nobody's wish.
+    for readable in [
+        json!({"lora_paths": "kohya", "lora_scales": "0.5"}),
+        json!({"lora_paths": "[\"kohya\"]", "lora_scales": "[0.5]"}),
+        json!({"loras": [{"id": "kohya", "weight": "0.5"}]}),
+        json!({"loras": "[{\"name\": \"kohya\", \"scale\": 0.5}]"}),
+    ] {
+        let answer = server.post_json(CHAT, &chat("metadata", readable.clone())).await;
+        let told = &answer["choices"][0]["message"]["metadata"];
+        assert_eq!(told["loras"][0], json!({"id": "lora/kohya", "scale": 0.5}), "{readable}");
+    }
+    for unreadable in [
+        json!({"lora_paths": ["kohya", 1]}),
+        json!({"lora_paths": ["kohya"], "lora_scales": ["abc"]}),
+        json!({"loras": ["kohya"]}),
+        json!({"loras": [{"name": "kohya", "scale": "much"}]}),
+    ] {
+        let answer = server.post(CHAT, &chat("metadata", unreadable.clone())).await;
+        assert_eq!(answer.status(), 400, "{unreadable}");
+    }
+    assert_eq!(server.post(CHAT, &chat("metadata", json!({"lora_paths": null}))).await.status(), 200);
 }
 
 #[tokio::test]
@@ -158,9 +180,12 @@ async fn what_cannot_be_done_is_refused_before_there_is_a_job() {
         ("x <lora:kohya:11>", "invalid_value", "-10 to 10"),
         ("x <lora:kohya:9><lora:kohya:9>", "invalid_value", "-10 to 10"),
         ("x <lora:kohya:1:0.5>", "invalid_value", "more than one weight"),
+        ("x <lora:kohya:-9><lora:kohya:-9><lora:kohya:6>", "invalid_value", "-10 to 10"),
         ("x <lora:kohya", "invalid_value", "not closed"),
         ("<lora:half><lora:half><lora:half><lora:half><lora:half>", "invalid_value", "more than 4 LoRAs"),
         ("x (y:1000)", "invalid_value", "-100 to 100"),
+        ("<lo<lora:kohya>ra:kohya> x", "invalid_value", "around another"),
+        ("x\0y", "invalid_value", "NUL"),
     ] {
         let answer = server.post(IMAGES, &body(prompt)).await;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{prompt}");
@@ -168,11 +193,15 @@ async fn what_cannot_be_done_is_refused_before_there_is_a_job() {
         assert_eq!(error["code"], code, "{prompt}: {error}");
         assert!(error["message"].as_str().unwrap().contains(words), "{prompt}: {error}");
     }
+    let unknown = server.post(IMAGES, &body("x <lora:nothing>")).await.json::<Value>().await.unwrap();
+    assert_eq!(unknown["error"]["param"], "prompt", "where it stands");
+    let back = body("x <lora:kohya:9><lora:kohya:9><lora:kohya:-9>");
+    assert_eq!(made(&server, &back).await.1["loras"][0]["scale"], 9.0, "only the sum counts");
     let mut negative = body("x");
     negative["negative_prompt"] = json!("y <lora:kohya>");
     let error = server.post(IMAGES, &negative).await.json::<Value>().await.unwrap()["error"].clone();
     assert_eq!(error["param"], "negative_prompt", "{error}");
-    assert_eq!(server.get_json("/v1/jobs").await["data"], json!([]));
+    assert_eq!(server.get_json("/v1/jobs").await["data"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -69,25 +69,25 @@ pub fn chosen(
     config: &Config,
     wishes: impl IntoIterator<Item = (&'static str, LoraWish)>,
 ) -> Result<Vec<Lora>> {
-    let mut sums: Vec<(String, f64)> = Vec::new();
+    let mut sums: Vec<(String, f64, &'static str)> = Vec::new();
     for (count, (param, LoraWish { name, scale })) in wishes.into_iter().enumerate() {
         let most = config.limits.loras;
         if count >= most {
             return Err(Error::invalid(param, format!("names more than {most} LoRAs")));
         }
-        let id = models.lora(name.trim())?.id.clone();
-        let place = sums.iter().position(|(known, _)| *known == id).unwrap_or_else(|| {
-            sums.push((id, 0.0));
+        let id = models.lora(name.trim()).map_err(|error| error.about(param))?.id.clone();
+        let place = sums.iter().position(|(known, ..)| *known == id).unwrap_or_else(|| {
+            sums.push((id, 0.0, param));
             sums.len() - 1
         });
         sums[place].1 += scale;
-        let sum = sums[place].1;
-        if !(-MOST_SCALE..=MOST_SCALE).contains(&sum) {
-            let problem = format!("gives the LoRA `{name}` a weight beyond -{MOST_SCALE} to {MOST_SCALE}");
-            return Err(Error::invalid(param, problem));
-        }
+        sums[place].2 = param;
     }
-    Ok(sums.into_iter().map(|(id, scale)| Lora { id, scale: scale as f32 }).collect())
+    if let Some((id, _, param)) = sums.iter().find(|(_, sum, _)| !(-MOST_SCALE..=MOST_SCALE).contains(sum)) {
+        let problem = format!("gives the LoRA `{id}` a weight beyond -{MOST_SCALE} to {MOST_SCALE}");
+        return Err(Error::invalid(*param, problem));
+    }
+    Ok(sums.into_iter().map(|(id, scale, _)| Lora { id, scale: scale as f32 }).collect())
 }
 
 /// The textual inversions whose names stand in `texts`.
@@ -130,7 +130,8 @@ impl Files {
         let lora = |lora: &Lora| {
             let found = models.exactly_lora(&lora.id).filter(|found| found.id == lora.id);
             let problem = || "is no longer there".to_owned();
-            found.ok_or_else(|| Error::Lora { asked: lora.id.clone(), problem: problem() })
+            let param = || "loras".to_owned();
+            found.ok_or_else(|| Error::Lora { param: param(), asked: lora.id.clone(), problem: problem() })
         };
         let embedding = |name: &String| {
             let found = models.embedding(name).filter(|found| found.name == *name);

@@ -16,6 +16,11 @@ use crate::secret::Secret;
 
 pub mod file;
 
+/// The most chunks of a prompt that every backend reads, for each of two text encoders.
+const MOST_CHUNKS: usize = 512;
+/// The most LoRAs at once that every backend applies.
+const MOST_LORAS: usize = 64;
+
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -455,8 +460,8 @@ impl Config {
         check("limits.job_days", (1..=36_500).contains(&self.limits.job_days), "must be 1 to 36500");
         check("limits.prompt_bytes", self.limits.prompt_bytes >= 1, "must be at least 1");
         let chunks = self.limits.prompt_chunks;
-        check("limits.prompt_chunks", (1..=1024).contains(&chunks), "must be 1 to 1024");
-        check("limits.loras", self.limits.loras <= 1024, "must be at most 1024");
+        check("limits.prompt_chunks", (1..=MOST_CHUNKS).contains(&chunks), "must be 1 to 512");
+        check("limits.loras", self.limits.loras <= MOST_LORAS, "must be at most 64");
         let limits = &self.limits;
         check("limits.picture_body_bytes", limits.picture_body_bytes >= 1024, "must be at least 1024");
         for (key, value) in [

@@ -157,6 +157,17 @@ impl Request {
         let files = Files::of(models, &parameters)?;
         Ok(Self { model, parameters, schedule, count, files, warnings: Vec::new() })
     }
+
+    /// Whether everything is still there that it is to be made with.
+    ///
+    /// # Errors
+    /// Names what has been deleted meanwhile.
+    pub(crate) fn still_stands(&self, models: &Registry) -> Result<()> {
+        match models.exactly(&self.model.id).is_some_and(|model| model.path == self.model.path) {
+            true => Files::of(models, &self.parameters).map(drop),
+            false => Err(Error::ModelGone { id: self.model.id.clone() }),
+        }
+    }
 }
 
 impl Draft {
@@ -176,6 +187,11 @@ impl Draft {
         }
         let wrong = |error: alice_diffusion::Error| Error::invalid("prompt", error.to_string());
         let (bare, tags) = without_loras(&prompt).map_err(wrong)?;
+        if lora_tag(&bare).is_some() {
+            return Err(Error::invalid("prompt", "names a LoRA around another one"));
+        }
+        // Tidied also where LoRAs come beside it: the picture's text writes them as tags, and must ask for the same
+        // when it is pasted.
         let prompt = if tags.is_empty() && self.loras.is_empty() { prompt } else { tidied(&bare) };
         let model = models.find(self.model.as_deref())?;
         if model.needs_picture {
@@ -235,6 +251,10 @@ fn text(param: &str, text: String, config: &Config) -> Result<String> {
     let limit = config.limits.prompt_bytes;
     if text.len() > limit {
         return Err(Error::invalid(param, format!("is {} bytes long, the limit is {limit}", text.len())));
+    }
+    // It would end the text that pictures carry of their prompt.
+    if text.contains('\0') {
+        return Err(Error::invalid(param, "holds a character of no width and no meaning (NUL)"));
     }
     Ok(text.trim().to_owned())
 }

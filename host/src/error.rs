@@ -69,9 +69,17 @@ pub enum Error {
         /// Its format can carry a program.
         is_unsafe: bool,
     },
+    /// The model of a job has been deleted.
+    #[error("the model `{id}` is no longer there")]
+    ModelGone {
+        /// Its id.
+        id: String,
+    },
     /// No LoRA of that name, or several.
     #[error("the LoRA `{asked}` {problem}")]
     Lora {
+        /// The parameter that names it.
+        param: String,
         /// The name that was asked for.
         asked: String,
         /// Why it is not clear which one that is.
@@ -204,6 +212,15 @@ impl Error {
         match self {
             Self::Invalid { param, problem } => Self::Invalid { param: rename(param), problem },
             Self::OutOfRange { param, range } => Self::OutOfRange { param: rename(param), range },
+            Self::Lora { param, asked, problem } => Self::Lora { param: rename(param), asked, problem },
+            other => other,
+        }
+    }
+
+    /// The same about a LoRA that stands in the parameter `param`.
+    pub fn about(self, param: &str) -> Self {
+        match self {
+            Self::Lora { asked, problem, .. } => Self::Lora { param: param.to_owned(), asked, problem },
             other => other,
         }
     }
@@ -226,7 +243,9 @@ impl Error {
             | Self::Embedding { .. }
             | Self::Refused { param: "lora", .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoModel { .. } | Self::Refused { .. } | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NoModel { .. } | Self::ModelGone { .. } | Self::Refused { .. } | Self::NotFound => {
+                StatusCode::NOT_FOUND
+            }
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::CrossSite | Self::NotSetUp | Self::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -253,7 +272,7 @@ impl Error {
             Self::OutOfRange { .. } => "out_of_range",
             Self::Malformed(_) | Self::Unreadable { .. } => "invalid_json",
             Self::TooLarge { .. } => "request_too_large",
-            Self::NoModel { .. } => "model_not_found",
+            Self::NoModel { .. } | Self::ModelGone { .. } => "model_not_found",
             Self::Refused { is_unsafe: true, .. } => "unsafe_format",
             Self::Refused { param: "lora", .. } => "lora_unusable",
             Self::Refused { .. } => "model_unusable",
@@ -289,9 +308,10 @@ impl Error {
             Self::Invalid { param, .. } | Self::OutOfRange { param, .. } | Self::Unreadable { param, .. } => {
                 Some(param)
             }
-            Self::NoModel { .. } => Some("model"),
+            Self::NoModel { .. } | Self::ModelGone { .. } => Some("model"),
             Self::Refused { param, .. } => Some(param),
-            Self::Lora { .. } | Self::LoraUnusable { .. } => Some("lora"),
+            Self::Lora { param, .. } => Some(param),
+            Self::LoraUnusable { .. } => Some("loras"),
             Self::Job(cause) => cause.param(),
             _ => None,
         }

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use tracing::{error, info};
 
 use crate::app::App;
-use crate::engine::{ModelStatus, Unload};
+use crate::engine::{Engine, ModelStatus, Unload};
 use crate::error::{Error, Result};
 use crate::generate::{load_request, unusable};
 use crate::models::Model;
@@ -61,7 +61,7 @@ pub(crate) async fn unload_model(app: &App, model: &Model) -> Result<()> {
 
 /// Loads the pinned models and, if one is configured, the default one. A failure is told in the log: the
 /// daemon serves with what there is.
-pub async fn warm_up(app: &App) {
+async fn warm_up(app: &App) {
     pin(app).await;
     if let Some(name) = &app.config.models.default_model {
         warm(app, name, false).await;
@@ -89,10 +89,13 @@ async fn warm(app: &App, name: &str, pin: bool) -> bool {
     brought.is_ok()
 }
 
-/// Brings the pinned models back whenever a backend has died and taken them along. Never ends.
+/// Loads what is to be in memory from the start, and brings the pinned models back whenever a backend has died and
+/// taken them along. Never ends.
 pub async fn keep(app: &App) {
-    let watches = app.engines.all().iter().map(|engine| async {
-        let mut deaths = engine.deaths();
+    // A backend may die of the first loads already.
+    let deaths: Vec<_> = app.engines.all().iter().map(Engine::deaths).collect();
+    warm_up(app).await;
+    let watches = deaths.into_iter().map(|mut deaths| async move {
         while deaths.changed().await.is_ok() {
             let brought = pin(app).await;
             if !brought {

@@ -48,7 +48,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let residence = tokio::spawn({
         let app = app.clone();
         async move {
-            residence::warm_up(&app).await;
             residence::keep(&app).await;
         }
     });

@@ -3,8 +3,8 @@
 //! What people write into prompts beside words: weights, `BREAK`, the names of textual inversions, LoRA tags.
 //!
 //! The rules are those of AUTOMATIC1111's program, because prompts are shared with pictures that were made by it.
-//! Everything here takes time in proportion to the text, and nothing recurses, so a prompt of nothing but brackets
-//! costs no more than another.
+//! Reading takes time in proportion to the text, and nothing recurses, so a prompt of nothing but brackets costs
+//! no more than another. Looking for names compares each word with those that begin alike.
 
 mod attention;
 mod chunks;

@@ -169,7 +169,7 @@ impl ChatRequest {
         if self.stream == Some(true) {
             return Err(Error::invalid("stream", "is not offered by this version: leave it out"));
         }
-        let from_metadata = self.metadata.map(SamConfig::lenient).unwrap_or_default();
+        let from_metadata = self.metadata.map(SamConfig::lenient).transpose()?.unwrap_or_default();
         let mut config = self.sam_config.unwrap_or_default().or(from_metadata);
         config.refuse_what_is_missing()?;
         let loras = config.take_loras()?;
@@ -210,14 +210,17 @@ fn prompt(messages: Vec<Message>) -> Result<String> {
 impl SamConfig {
     /// The known fields of `metadata` that have usable values; numbers may be text. Everything else is
     /// somebody else's.
-    fn lenient(metadata: Value) -> Self {
-        let Value::Object(fields) = metadata else { return Self::default() };
+    ///
+    /// # Errors
+    /// Lists of LoRAs that cannot be read: the picture would silently be without them.
+    fn lenient(metadata: Value) -> Result<Self> {
+        let Value::Object(fields) = metadata else { return Ok(Self::default()) };
         let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
         // Its presence is all that counts, since none of them can be used yet.
         let list = |name: &str| {
             fields.get(name).and_then(Value::as_array).map(|list| vec![String::new(); list.len()])
         };
-        Self {
+        Ok(Self {
             negative_prompt: text("negative_prompt"),
             steps: number(&fields, "steps"),
             guidance_scale: number(&fields, "guidance_scale").filter(|scale: &f64| scale.is_finite()),
@@ -231,12 +234,12 @@ impl SamConfig {
             height: number(&fields, "height"),
             seed: number(&fields, "seed"),
             num_images: number(&fields, "num_images"),
-            lora_paths: fields.get("lora_paths").and_then(texts),
-            lora_scales: fields.get("lora_scales").and_then(numbers),
-            loras: fields.get("loras").and_then(|list| serde_json::from_value(list.clone()).ok()),
+            lora_paths: readable(&fields, "lora_paths", texts)?,
+            lora_scales: readable(&fields, "lora_scales", numbers)?,
+            loras: readable(&fields, "loras", wishes)?,
             input_images: list("input_images"),
             input_image_urls: list("input_image_urls"),
-        }
+        })
     }
 
     /// Field by field: ours, else `other`'s.
@@ -254,7 +257,10 @@ impl SamConfig {
             seed: self.seed.or(other.seed),
             num_images: self.num_images.or(other.num_images),
             // Scales belong to the paths beside them.
-            lora_scales: if self.lora_paths.is_some() { self.lora_scales } else { other.lora_scales },
+            lora_scales: match self.lora_paths.is_some() {
+                true => self.lora_scales,
+                false => self.lora_scales.or(other.lora_scales),
+            },
             lora_paths: self.lora_paths.or(other.lora_paths),
             loras: self.loras.or(other.loras),
             input_images: self.input_images.or(other.input_images),
@@ -288,18 +294,62 @@ impl SamConfig {
     }
 }
 
-/// A list of texts.
-fn texts(value: &Value) -> Option<Vec<String>> {
-    value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
+/// A field that is absent (or null), or can be read.
+fn readable<T>(
+    fields: &Map<String, Value>,
+    name: &str,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Result<Option<T>> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match read(value) {
+            Some(read) => Ok(Some(read)),
+            None => Err(Error::invalid(name, "cannot be read: it is no list of the kind that it should be")),
+        },
+    }
 }
 
-/// A list of numbers, written as numbers or as text.
+/// A list of texts, or what OpenAI's metadata can hold of it: a text with such a list as JSON, or the only entry.
+fn texts(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) if text.trim_start().starts_with('[') => texts(&serde_json::from_str(text).ok()?),
+        Value::String(text) if text.trim().is_empty() => Some(Vec::new()),
+        Value::String(text) => Some(vec![text.clone()]),
+        other => other.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
+    }
+}
+
+/// The same of numbers, each written as a number or as text.
 fn numbers(value: &Value) -> Option<Vec<f64>> {
-    let number = |value: &Value| match value {
+    match value {
+        Value::String(text) if text.trim_start().starts_with('[') => {
+            numbers(&serde_json::from_str(text).ok()?)
+        }
+        Value::Array(list) => list.iter().map(one_number).collect(),
+        other => Some(vec![one_number(other)?]),
+    }
+}
+
+fn one_number(value: &Value) -> Option<f64> {
+    match value {
         Value::String(text) => text.trim().parse().ok(),
         other => other.as_f64(),
+    }
+}
+
+/// The same of LoRAs, whose scales may be text too.
+fn wishes(value: &Value) -> Option<Vec<LoraWish>> {
+    let wish = |value: &Value| {
+        let fields = value.as_object()?;
+        let field = |names: [&str; 2]| names.into_iter().find_map(|name| fields.get(name));
+        let name = field(["name", "id"])?.as_str()?.to_owned();
+        let scale = field(["scale", "weight"]).map_or(Some(1.0), one_number)?;
+        Some(LoraWish { name, scale })
     };
-    value.as_array()?.iter().map(number).collect()
+    match value {
+        Value::String(text) => wishes(&serde_json::from_str(text).ok().filter(Value::is_array)?),
+        other => other.as_array()?.iter().map(wish).collect(),
+    }
 }
 
 /// A number, written as a number or as text.

@@ -42,21 +42,22 @@ pub async fn submit(app: &App, actor: &Actor, request: Request, wish: Wish) -> R
     }
     let request = adapters::check(request).await?;
     let caller = Caller::of(actor);
+    let id = HEXLOWER.encode(&token::random::<16>()?);
     app.jobs.admit(&caller).inspect_err(|_| app.metrics.refused())?;
-    let accepted = accept(app.clone(), caller, actor.account(), request, wish);
+    let accepted = accept(app.clone(), id, caller, actor.account(), request, wish);
     // In a task of its own: also when its client goes away meanwhile, the job is either nowhere or in line.
     tokio::spawn(accepted).await.map_err(|error| Error::Internal(error.into()))?
 }
 
 async fn accept(
     app: App,
+    id: String,
     caller: Caller,
     account: Option<i64>,
     request: Request,
     wish: Wish,
 ) -> Result<Attendance> {
     let now = app.clock.now();
-    let id = HEXLOWER.encode(&token::random::<16>()?);
     app.jobs.announce(&id);
     let written = write_down(&app, &caller, account, &request, &wish, &id, now).await;
     app.jobs.release(&caller);
@@ -75,6 +76,11 @@ async fn accept(
         kept_going: false,
     });
     let job = app.jobs.enter(job, wish.fingerprint);
+    // Who deletes a model takes it off the list and then looks for jobs that need it: one of the two sees the other.
+    if let Err(gone) = job.request.still_stands(&app.models) {
+        cancel(&app, &job);
+        return Err(gone);
+    }
     let attendance = Attendance::new(&app, job, wish.leave);
     advance(&app);
     Ok(attendance)

@@ -42,7 +42,9 @@ impl Stored {
     /// # Errors
     /// When its model, a LoRA or a textual inversion is gone, or the model cannot be sampled so any more.
     pub fn restore(self, models: &Registry) -> Result<Request> {
-        let model = models.find(Some(&self.model))?;
+        // Another model of a similar name would make another picture.
+        let model = models.exactly(&self.model).filter(|model| model.id == self.model);
+        let model = model.ok_or_else(|| Error::ModelGone { id: self.model.clone() })?;
         let request = Request::again(models, model, self.parameters, self.count)?;
         Ok(Request { warnings: self.warnings, ..request })
     }
@@ -298,7 +300,8 @@ pub fn unfinished(connection: &Connection) -> Result<Vec<Record>> {
     Ok(records.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The jobs that were done after `moment` and whose requests may be repeated, the oldest first.
+/// The jobs that were done after `moment` and whose requests may be repeated, the oldest first. That they are not
+/// `accepted` says the same as `done` and less; it is what the index over ended jobs asks for.
 ///
 /// # Errors
 /// When the database fails.

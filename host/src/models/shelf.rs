@@ -84,7 +84,7 @@ impl Shelf {
     /// The LoRA that a client or a prompt means.
     pub(super) fn lora(&self, asked: &str) -> Result<Arc<LoraEntry>> {
         let asked = asked.trim();
-        let wrong = |problem| Error::Lora { asked: asked.to_owned(), problem };
+        let wrong = |problem| Error::Lora { param: "loras".to_owned(), asked: asked.to_owned(), problem };
         let bare = asked.strip_prefix("lora/").unwrap_or(asked);
         let exact = self.loras.iter().find(|lora| lora.id == asked || lora.name == asked);
         if let Some(lora) = exact.or_else(|| self.loras.iter().find(|lora| lora.name == bare)) {
