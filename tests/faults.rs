@@ -59,6 +59,9 @@ async fn a_backend_that_fails_once_serves_the_next_request() {
         let (status, error) = generate(&server, None).await;
         assert_eq!(status, expected, "{effect}: {error}");
         assert_eq!(generate(&server, None).await.0, 200, "{effect}");
+        let metrics = server.get_json("/metrics").await;
+        assert_eq!(metrics["outOfMemory"], u64::from(effect == "out_of_memory"), "{effect}");
+        assert_eq!(metrics["workerRestarts"], 0, "{effect}");
     }
 }
 
@@ -132,6 +135,35 @@ async fn a_full_line_is_answered_503_with_a_time_to_come_back() {
     while server.post(IMAGES, &json!({"prompt": "x", "steps": 1})).await.status() != StatusCode::OK {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn the_time_to_come_back_follows_the_measured_pace() {
+    let mut told = Vec::new();
+    for step_ms in [5, 200] {
+        let server = Server::with(&format!(
+            "generation: {{ backend: paint, max_concurrent: 1, \
+             backend_options: {{ paint: {{ step_ms: {step_ms} }} }} }}\n\
+             limits: {{ waiting: 0 }}"
+        ))
+        .await;
+        let body = json!({"prompt": "x", "steps": 150, "guidance_scale": 1.0});
+        let request = server.client.post(format!("{}{IMAGES}", server.base)).json(&body);
+        let running = tokio::spawn(request.send());
+        let steps = async || server.get_json("/metrics").await["totalSteps"].as_u64().unwrap();
+        while steps().await < 3 {
+            tokio::task::yield_now().await;
+        }
+        let refused = server.post(IMAGES, &body).await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let seconds: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        // At least as long as what was left afterwards takes by itself, nearly.
+        let left = (150 - steps().await) as f64 * f64::from(step_ms) / 1000.0;
+        assert!(seconds as f64 >= 0.9 * left, "{seconds} s for {left} s");
+        told.push(seconds);
+        running.abort();
+    }
+    assert!(told[0] < 10 && told[1] > 20 && told[1] < 150, "{told:?}");
 }
 
 /// A copy of the built-in model under another name, in the server's own directory of models.

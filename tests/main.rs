@@ -12,6 +12,7 @@ mod bench;
 mod chaos;
 mod clients;
 mod contract;
+mod devices;
 mod engine;
 mod faults;
 mod forty;

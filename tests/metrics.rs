@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::join_all;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::{Value, json};
 
@@ -171,6 +172,36 @@ async fn jobs_that_wait_run_fail_or_are_refused_are_told_apart() {
         ["done", "failed"].map(|how| page.value(&format!("alice_job_seconds_count{{outcome=\"{how}\"}}")));
     assert_eq!((jobs, page.value("alice_jobs_refused_total")), ([1.0, 1.0], 1.0));
     assert_eq!((page.value("alice_jobs_running"), page.value("alice_jobs_waiting")), (0.0, 0.0));
+}
+
+#[tokio::test]
+async fn a_picture_has_the_same_bytes_among_seven_others_that_share_its_passes() {
+    let server = Server::with("generation: { backend: candle-cpu }\nengine: { max_rows: 8 }").await;
+    // Passes of four rows and more; a guided picture alone has two.
+    let shared = async || {
+        let metrics = server.get_json("/metrics").await;
+        let rows = &metrics["rowsPerBatch"];
+        let many = rows["upTo"].as_object().unwrap().iter();
+        let many = many.filter(|(bound, _)| bound.parse::<u64>().unwrap() >= 4);
+        let many: u64 = many.map(|(_, count)| count.as_u64().unwrap()).sum();
+        (many + rows["more"].as_u64().unwrap(), metrics)
+    };
+    let body = |number: u64| {
+        json!({"prompt": format!("apple {number}"), "seed": number, "steps": 4, "guidance_scale": 4.0,
+               "response_format": "b64_json"})
+    };
+    let alone = server.post_json(IMAGES, &body(0)).await;
+    let (many, metrics) = shared().await;
+    assert_eq!((many, metrics["rowsPerBatch"]["mean"].as_f64()), (0, Some(2.0)), "{metrics}");
+    let bodies: Vec<_> = (0..8).map(body).collect();
+    let answers = join_all(bodies.iter().map(|body| server.post_json(IMAGES, body))).await;
+    let picture = |answer: &Value| answer["data"][0]["b64_json"].as_str().unwrap().to_owned();
+    assert!(picture(&answers[0]) == picture(&alone), "the same bytes");
+    assert!(answers[1..].iter().all(|answer| picture(answer) != picture(&alone)), "those are others");
+    let (many, metrics) = shared().await;
+    assert!(many >= 1, "{metrics}");
+    assert!(metrics["stepsPerSecond"].as_f64().unwrap() > 0.0, "{metrics}");
+    assert_eq!(metrics["totalSteps"], 9 * 4);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::{Server, source};
 
 /// A server with the models `one` and `two`, of 100 MiB each, and these further lines of configuration.
-fn server(paint: &str, models: &str, more: &str) -> Server {
+pub(crate) fn server(paint: &str, models: &str, more: &str) -> Server {
     let directory = tempfile::tempdir().unwrap();
     std::fs::create_dir(directory.path().join("models")).unwrap();
     for name in ["one", "two"] {
@@ -32,7 +32,7 @@ async fn entry(server: &Server, name: &str) -> Value {
     models.into_iter().find(|model| model["name"] == name).unwrap()
 }
 
-async fn wait_until(server: &Server, name: &str, state: &str) -> Value {
+pub(crate) async fn wait_until(server: &Server, name: &str, state: &str) -> Value {
     loop {
         let entry = entry(server, name).await;
         if entry["state"] == state {
@@ -87,6 +87,29 @@ async fn a_model_is_loaded_and_unloaded_on_request() {
     for path in ["sd/three/load", "one/fly", "load"] {
         assert_eq!(act(&server, path).await.0, StatusCode::NOT_FOUND, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_model_on_its_way_tells_how_far_it_has_come() {
+    // The worker gives a sign of life more seldom than the server looks.
+    let server = server("load_ms: 2000, breath_ms: 150", "auto_unload_timeout: 0", "");
+    assert_eq!(entry(&server, "one").await["progress"], Value::Null);
+    let load = server.client.post(format!("{}/v1/models/one/load", server.base)).send();
+    let load = tokio::spawn(load);
+    let mut seen = Vec::new();
+    loop {
+        let entry = entry(&server, "one").await;
+        match entry["state"].as_str().unwrap() {
+            "unloaded" => assert!(seen.is_empty(), "{seen:?}"),
+            "loading" => seen.push(entry["progress"].as_f64().unwrap_or(0.0)),
+            "loaded" => break assert!(entry.get("progress").is_none(), "{entry}"),
+            other => panic!("{other}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(load.await.unwrap().unwrap().status(), StatusCode::OK);
+    assert!(seen.iter().any(|&progress| progress > 0.0 && progress < 1.0), "{seen:?}");
+    assert!(seen.is_sorted() && seen.iter().all(|&progress| progress <= 1.0), "{seen:?}");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use crate::harness::{plugin, source};
 
 mod fakes;
 mod latency;
-mod server;
+pub(crate) mod server;
 
 const SHAPE: LatentShape = LatentShape { channels: 4, height: 6, width: 5 };
 
@@ -312,7 +312,7 @@ fn exists(process: u32) -> bool {
     Command::new("kill").arg("-0").arg(process.to_string()).output().unwrap().status.success()
 }
 
-fn signal(signal: &str, process: u32) {
+pub(crate) fn signal(signal: &str, process: u32) {
     assert!(Command::new("kill").arg(signal).arg(process.to_string()).status().unwrap().success());
 }
 

@@ -44,7 +44,7 @@ pub type Fingerprint = [u8; 32];
 #[derive(Debug)]
 pub struct Jobs {
     inner: Mutex<Inner>,
-    /// Changes whenever somebody's place in line may have.
+    /// Changes whenever somebody's place in line may have, or what can be told of it.
     moved: watch::Sender<()>,
     keep: Duration,
     /// The daemon ends: clients do not leave, they are sent away, and jobs stop where they are.
@@ -189,7 +189,7 @@ impl Jobs {
         inner.pace.seconds_for(own + work)
     }
 
-    /// Resolves whenever somebody's place in line may have changed.
+    /// Resolves whenever somebody's place in line may have changed, or what can be told of it.
     pub fn moves(&self) -> watch::Receiver<()> {
         self.moved.subscribe()
     }
@@ -260,7 +260,16 @@ impl Jobs {
 
     /// A step of a picture of `job` is done.
     pub(crate) fn stepped(&self, job: &Job) {
-        self.lock().pace.add(step_work(&job.request), Instant::now());
+        let work = step_work(&job.request);
+        let mut inner = self.lock();
+        let known = inner.pace.seconds_for(work).is_some();
+        inner.pace.add(work, Instant::now());
+        let first = !known && inner.pace.seconds_for(work).is_some();
+        drop(inner);
+        if first {
+            // Those that wait can be told a time from here on.
+            self.moved.send_replace(());
+        }
         job.stepped();
     }
 

@@ -109,6 +109,6 @@ pub async fn keep(app: &App) {
 
 async fn bring(app: &App, model: &Model, pinned: bool) -> Result<()> {
     let wanted = load_request(model);
-    let loaded = app.engines.pick(&wanted).load(wanted.clone(), pinned).await;
+    let loaded = app.engines.home(&wanted).load(wanted.clone(), pinned).await;
     loaded.map(drop).map_err(|error| unusable(model, Error::Backend(error)))
 }

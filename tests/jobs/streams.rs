@@ -55,6 +55,28 @@ async fn a_job_tells_its_way_from_the_line_to_its_pictures() {
 }
 
 #[tokio::test]
+async fn a_waiting_job_is_told_a_time_as_soon_as_something_was_measured() {
+    let server = slow(EARLY, ONE, 100, "");
+    let running = request(&server, IMAGES, &body(150)).send().await.unwrap();
+    let waiting = request(&server, IMAGES, &body(50)).send().await.unwrap();
+    let mut events = Events::follow(&server, &id(&waiting), "").await;
+    // Before the first step has ended nothing can be told; then it is told without anybody having moved.
+    let (seconds, left) = loop {
+        let (name, data) = events.next().await.unwrap();
+        assert_eq!((name.as_str(), &data["position"]), ("queued", &json!(0)));
+        if let Some(seconds) = data["eta_s"].as_f64() {
+            break (seconds, 200 - job(&server, &id(&running)).await["step"].as_u64().unwrap());
+        }
+        assert_eq!(data["eta_s"], Value::Null);
+    };
+    assert!(seconds >= 0.09 * left as f64 && seconds < 200.0, "{seconds} s for {left} steps");
+    // Whoever looks now is told at once.
+    let mut others = Events::follow(&server, &id(&waiting), "").await;
+    assert!(others.next().await.unwrap().1["eta_s"].is_f64());
+    assert!(job(&server, &id(&waiting)).await["eta_s"].is_f64());
+}
+
+#[tokio::test]
 async fn previews_are_made_only_for_those_who_want_them() {
     let server = slow(EARLY, ONE, 20, "");
     let answer = request(&server, IMAGES, &body(30)).send().await.unwrap();

@@ -22,7 +22,7 @@ async fn with_fault(call: &str, effect: &str) -> Server {
 }
 
 /// The processes whose parent is `parent`, with their states (`Z` for one that nobody has waited for).
-fn children(parent: u32) -> Vec<(u32, char)> {
+pub(crate) fn children(parent: u32) -> Vec<(u32, char)> {
     let numbers =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
     let child = |number: u32| {
@@ -53,6 +53,30 @@ async fn a_server_survives_every_end_of_its_worker_and_keeps_nothing_of_it() {
         // A worker takes three; a client's connection may come and go.
         assert!(counts[2] < counts[0] + 3, "{effect}: open files {counts:?}");
     }
+}
+
+#[tokio::test]
+async fn a_worker_that_is_killed_under_a_request_costs_one_step_and_is_counted() {
+    let server =
+        Server::with("generation: { backend: paint, backend_options: { paint: { step_ms: 20 } } }").await;
+    let body = json!({"prompt": "a red apple", "seed": 7, "steps": 40, "response_format": "b64_json"});
+    let whole = server.post_json(IMAGES, &body).await;
+    assert_eq!(server.get_json("/metrics").await["workerRestarts"], 0);
+    let post = server.client.post(format!("{}{IMAGES}", server.base)).json(&body).send();
+    let post = tokio::spawn(post);
+    while server.get_json("/metrics").await["totalSteps"].as_u64().unwrap() < 45 {
+        tokio::task::yield_now().await;
+    }
+    signal("-KILL", children(server.process_id())[0].0);
+    let answer: Value = post.await.unwrap().unwrap().json().await.unwrap();
+    assert!(
+        answer["data"][0]["b64_json"] == whole["data"][0]["b64_json"],
+        "the same bytes: {}",
+        answer["error"]
+    );
+    let metrics = server.get_json("/metrics").await;
+    assert_eq!((&metrics["workerRestarts"], &metrics["totalGenerations"]), (&json!(1), &json!(2)));
+    assert_eq!(metrics["totalSteps"], 80, "no step is counted twice");
 }
 
 #[tokio::test]

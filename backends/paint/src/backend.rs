@@ -12,7 +12,7 @@ use tracing::debug;
 
 use crate::faults::{Call, Faults};
 use crate::model::{DTYPE, Model};
-use crate::options::{Options, pass};
+use crate::options::Options;
 use crate::picture::{self, mix};
 
 const MIB: u64 = 1 << 20;
@@ -114,7 +114,7 @@ impl Backend for Paint {
                 "another model does not fit into the memory that was asked for",
             ));
         }
-        pass(self.options.load_ms, control)?;
+        self.options.pass(self.options.load_ms, control)?;
         debug!(family = request.family, "Pretending to have loaded a model");
         let info = model.info.clone();
         Ok((ModelHandle(self.models.insert(model)), info))
@@ -169,7 +169,8 @@ impl Backend for Paint {
             let message = format!("{} rows do not fit into the memory that was asked for", rows.len());
             return Err(Error::new(ErrorKind::OutOfMemory, message));
         }
-        pass(self.options.step_ms + self.options.row_ms * rows.len() as f64, control)?;
+        let lasts = self.options.step_ms + self.options.row_ms * rows.len() as f64;
+        self.options.pass(lasts, control)?;
         let answers = out.chunks_exact_mut(shape.len());
         for ((row, prompt), answer) in rows.iter().zip(prompts).zip(answers) {
             let prompt = prompt ^ found.adapters;

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use crate::faults::Fault;
 
-/// The longest sleep between two signs of life.
+/// Milliseconds between two signs of life, unless `breath_ms` says otherwise.
 const BREATH_MS: f64 = 5.0;
+/// The shortest time that can be asked for.
+const SHORTEST_BREATH_MS: f64 = 0.1;
 
 /// The options, all of them optional: `{"step_ms": 20, "row_ms": 5, "faults": [...]}`.
 #[derive(Debug, Default, Deserialize)]
@@ -22,8 +24,10 @@ pub struct Options {
     pub step_ms: f64,
     /// Milliseconds that each row adds; with `step_ms` this makes a device's cost curve.
     pub row_ms: f64,
-    /// Milliseconds that loading a model takes.
+    /// Milliseconds that loading a model takes, with signs of how far it has come.
     pub load_ms: f64,
+    /// Milliseconds between two signs of life while time passes. Unset: 5.
+    pub breath_ms: Option<f64>,
     /// The kind of device that it pretends to have. Unset: `cpu`.
     pub kind: Option<String>,
     /// How many such devices. Unset: one.
@@ -49,21 +53,22 @@ impl Options {
     pub fn parse(value: &Value) -> Result<Self> {
         Self::deserialize(value).map_err(|error| Error::invalid(format!("options of `paint`: {error}")))
     }
-}
 
-/// Lets `milliseconds` pass in breaths that the caller can interrupt.
-///
-/// # Errors
-/// `Cancelled`.
-pub(crate) fn pass(milliseconds: f64, control: &dyn Control) -> Result<()> {
-    let total = milliseconds.max(0.0) as u64;
-    control.progress(0, total)?;
-    let mut left = milliseconds;
-    while left > 0.0 {
-        let breath = BREATH_MS.min(left);
-        sleep(Duration::from_secs_f64(breath / 1000.0));
-        left -= breath;
-        control.progress(total.saturating_sub(left.max(0.0) as u64), total)?;
+    /// Lets `milliseconds` pass in breaths that the caller can interrupt.
+    ///
+    /// # Errors
+    /// `Cancelled`.
+    pub(crate) fn pass(&self, milliseconds: f64, control: &dyn Control) -> Result<()> {
+        let total = milliseconds.max(0.0) as u64;
+        control.progress(0, total)?;
+        let longest = self.breath_ms.unwrap_or(BREATH_MS).max(SHORTEST_BREATH_MS);
+        let mut left = milliseconds;
+        while left > 0.0 {
+            let breath = longest.min(left);
+            sleep(Duration::from_secs_f64(breath / 1000.0));
+            left -= breath;
+            control.progress(total.saturating_sub(left.max(0.0) as u64), total)?;
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -65,6 +65,7 @@ struct Metrics {
     stage_seconds: Stages,
     rows_per_batch: Rows,
     memory_bytes: Memory,
+    devices: Vec<Device>,
     model_evictions: u64,
     worker_restarts: u64,
     out_of_memory: u64,
@@ -103,7 +104,7 @@ struct Rows {
     more: u64,
 }
 
-/// `null` is unknown.
+/// `null` is unknown. The devices' memory is that of all of them together.
 #[derive(Debug, Serialize)]
 struct Memory {
     models: u64,
@@ -111,21 +112,44 @@ struct Memory {
     host: Option<u64>,
 }
 
+/// A device and what is on it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Device {
+    index: u32,
+    kind: String,
+    /// `null` is unknown.
+    memory_bytes: Option<u64>,
+    models_loaded: usize,
+    model_bytes: u64,
+    active_generations: usize,
+}
+
+impl From<&snapshot::Device> for Device {
+    fn from(device: &snapshot::Device) -> Self {
+        Self {
+            index: device.index,
+            kind: device.kind.clone(),
+            memory_bytes: device.bytes,
+            models_loaded: device.models,
+            model_bytes: device.model_bytes,
+            active_generations: device.running,
+        }
+    }
+}
+
 impl From<&Snapshot> for Metrics {
     fn from(snapshot: &Snapshot) -> Self {
         let counted = &snapshot.counted;
         let ended = |how| counted.ended(how).count();
-        let gpu = snapshot.devices.iter().find(|device| device.kind != "cpu");
-        let gibibytes = |bytes: Option<u64>| {
-            let bytes = bytes.filter(|_| gpu.is_some()).unwrap_or(0);
-            format!("{:.1} GB", bytes as f64 / f64::from(1 << 30))
-        };
+        let gpus = || snapshot.devices.iter().filter(|device| device.kind != "cpu");
+        let gibibytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / f64::from(1 << 30));
         Self {
             queue_depth: snapshot.waiting + snapshot.running,
             active_generations: snapshot.running,
             gpu_utilization: 0.0,
-            gpu_memory_used: gibibytes(Some(snapshot.model_bytes)),
-            gpu_memory_total: gibibytes(gpu.and_then(|gpu| gpu.bytes)),
+            gpu_memory_used: gibibytes(gpus().map(|gpu| gpu.model_bytes).sum()),
+            gpu_memory_total: gibibytes(gpus().filter_map(|gpu| gpu.bytes).sum()),
             models_loaded: snapshot.models,
             total_generations: ended(Ended::Done),
             avg_generation_time: counted.ended(Ended::Done).mean().unwrap_or(0.0),
@@ -141,9 +165,10 @@ impl From<&Snapshot> for Metrics {
             rows_per_batch: Rows::from(&counted.rows),
             memory_bytes: Memory {
                 models: snapshot.model_bytes,
-                device: snapshot.devices.first().and_then(|device| device.bytes),
+                device: snapshot.devices.iter().map(|device| device.bytes).sum(),
                 host: snapshot.resident_bytes,
             },
+            devices: snapshot.devices.iter().map(Device::from).collect(),
             model_evictions: counted.evictions,
             worker_restarts: counted.restarts,
             out_of_memory: counted.out_of_memory,

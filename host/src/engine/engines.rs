@@ -27,14 +27,31 @@ impl Engines {
         models.filter(|model| model.state == ModelState::Loaded).count()
     }
 
-    /// The engine for one more picture with a model: of those that have it, that where the fewest use it; else the
+    /// The engine for one more picture with a model: one that has it and whose pictures are done; else one that has
+    /// nothing to do and nothing in its memory; else of those that have it that where the fewest use it; else the
     /// least busy one.
     pub fn pick(&self, request: &LoadRequest) -> &Engine {
-        let burden = |engine: &&Engine| match engine.users(request) {
-            Some(users) => (false, users),
-            None => (true, engine.seats_taken()),
-        };
-        self.0.iter().min_by_key(burden).expect("there is at least one engine")
+        self.least(|engine| match engine.users(request) {
+            Some(0) => (0, 0, 0),
+            // Nothing has to go for the model there, and the device would lie idle beside a busy one.
+            None if engine.is_empty() => (1, 0, 0),
+            Some(users) => (2, users, 0),
+            None => (3, engine.seats_taken(), engine.bytes()),
+        })
+    }
+
+    /// The engine on which a model is to be: one that has it; else the least busy one, and of these that with the
+    /// least in its memory.
+    pub fn home(&self, request: &LoadRequest) -> &Engine {
+        self.least(|engine| match engine.users(request) {
+            Some(users) => (0, users, 0),
+            None => (1, engine.seats_taken(), engine.bytes()),
+        })
+    }
+
+    /// The first of those of the least burden.
+    fn least(&self, burden: impl Fn(&Engine) -> (u8, usize, u64)) -> &Engine {
+        self.0.iter().min_by_key(|engine| burden(engine)).expect("there is at least one engine")
     }
 }
 
@@ -45,5 +62,15 @@ impl Engine {
         let models = self.models();
         let found = models.iter().find(|model| model.request == wanted && model.state == ModelState::Loaded);
         found.map(|model| model.users)
+    }
+
+    /// No picture is made here, and no model is here or on its way.
+    fn is_empty(&self) -> bool {
+        self.seats_taken() == 0 && self.models().is_empty()
+    }
+
+    /// Bytes that the models here take.
+    fn bytes(&self) -> u64 {
+        self.models().iter().map(|model| model.memory_bytes).sum()
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt::{Display, Write};
 
 use super::histogram::Reading;
-use super::snapshot::Snapshot;
+use super::snapshot::{Device, Snapshot};
 
 /// The format's content type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -40,16 +40,19 @@ pub fn write(snapshot: &Snapshot) -> String {
     }
     page.histogram("alice_batch_rows", "Rows in one forward pass of the denoiser.", &counted.rows);
 
-    page.gauge("alice_models_loaded", "Models on the device.", snapshot.models);
+    page.gauge("alice_models_loaded", "Models on the devices.", snapshot.models);
     let bytes = snapshot.model_bytes;
     page.gauge("alice_models_memory_bytes", "Memory that their weights hold there.", bytes);
     page.family("alice_device_memory_bytes", "gauge", "Memory of a device, where the backend knows it.");
     for device in &snapshot.devices {
         if let Some(bytes) = device.bytes {
-            let labels = [("device", device.index.to_string()), ("kind", device.kind.clone())];
-            page.sample("alice_device_memory_bytes", &labels.each_ref().map(|(name, value)| (*name, value.as_str())), bytes);
+            page.device("alice_device_memory_bytes", device, bytes);
         }
     }
+    page.family("alice_device_models_loaded", "gauge", "Models on a device.");
+    snapshot.devices.iter().for_each(|device| page.device("alice_device_models_loaded", device, device.models));
+    page.family("alice_device_jobs_running", "gauge", "Jobs that are worked on on a device.");
+    snapshot.devices.iter().for_each(|device| page.device("alice_device_jobs_running", device, device.running));
     if let Some(bytes) = snapshot.resident_bytes {
         page.gauge("alice_resident_memory_bytes", "Memory of the daemon's own process.", bytes);
     }
@@ -79,6 +82,11 @@ impl Page {
             true => self.line(format_args!("{name} {value}")),
             false => self.line(format_args!("{name}{{{}}} {value}", labels.join(","))),
         }
+    }
+
+    fn device(&mut self, name: &str, device: &Device, value: impl Display) {
+        let index = device.index.to_string();
+        self.sample(name, &[("device", &index), ("kind", &device.kind)], value);
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: impl Display) {

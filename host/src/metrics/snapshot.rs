@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::histogram::Reading;
 use super::{Ended, Stage, process};
 use crate::app::App;
-use crate::engine::ModelState;
+use crate::engine::{Engine, ModelState};
 
 /// The daemon at one moment.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Snapshot {
     pub models: usize,
     /// Bytes that their weights hold there.
     pub model_bytes: u64,
-    /// The devices that the backend could use.
+    /// The devices that the backend uses, each with an engine of its own.
     pub devices: Vec<Device>,
     /// Bytes of the machine's memory in which the daemon's own process lies; `None` when unknown.
     pub resident_bytes: Option<u64>,
@@ -32,7 +32,7 @@ pub struct Snapshot {
     pub counted: Counted,
 }
 
-/// A device and its memory.
+/// A device, its memory, and what is on it.
 #[derive(Clone, Debug)]
 pub struct Device {
     /// The backend's number for it.
@@ -41,6 +41,27 @@ pub struct Device {
     pub kind: String,
     /// Its memory in bytes, if known.
     pub bytes: Option<u64>,
+    /// Models on it.
+    pub models: usize,
+    /// Bytes that their weights hold there.
+    pub model_bytes: u64,
+    /// Jobs that are worked on there with a model in its memory.
+    pub running: usize,
+}
+
+impl Device {
+    fn now(device: &alice_plugin::Device, engine: &Engine) -> Self {
+        let models = engine.models();
+        let loaded = || models.iter().filter(|model| matches!(model.state, ModelState::Loaded));
+        Self {
+            index: device.index,
+            kind: device.kind.clone(),
+            bytes: device.memory_total,
+            models: loaded().count(),
+            model_bytes: loaded().map(|model| model.memory_bytes).sum(),
+            running: models.iter().map(|model| model.users).sum(),
+        }
+    }
 }
 
 /// What [`Metrics`](super::Metrics) has counted.
@@ -89,23 +110,16 @@ impl Counted {
 
 /// The daemon now.
 pub fn take(app: &App) -> Snapshot {
-    let models: Vec<_> = app.engines.all().iter().flat_map(|engine| engine.models()).collect();
-    let loaded = || models.iter().filter(|model| matches!(model.state, ModelState::Loaded));
-    let devices = app.backend.devices.iter();
+    let devices = app.backend.devices.iter().zip(app.engines.all());
+    let devices: Vec<_> = devices.map(|(device, engine)| Device::now(device, engine)).collect();
     Snapshot {
         backend: app.backend.name.clone(),
         uptime: app.started.elapsed(),
         waiting: app.jobs.waiting(),
         running: app.jobs.running(),
-        models: loaded().count(),
-        model_bytes: loaded().map(|model| model.memory_bytes).sum(),
-        devices: devices
-            .map(|device| Device {
-                index: device.index,
-                kind: device.kind.clone(),
-                bytes: device.memory_total,
-            })
-            .collect(),
+        models: devices.iter().map(|device| device.models).sum(),
+        model_bytes: devices.iter().map(|device| device.model_bytes).sum(),
+        devices,
         resident_bytes: process::resident_bytes(),
         counted: app.metrics.read(),
     }

@@ -162,13 +162,14 @@ impl Line {
             }
             sent => sent?,
         }
-        let mut caller = Caller { control, stop: None };
+        let mut caller = Caller { control, reached: (0, 0), stop: None };
         let mut silent = Duration::ZERO;
         // Silence is counted, not measured: time in which the whole machine stood still is not the worker's.
         while silent < patience.get() {
             let Some(message) = self.receiver.receive()? else {
                 silent += GLANCE;
-                caller.hear(0, 0, number, &self.memory)?;
+                let (done, total) = caller.reached;
+                caller.hear(done, total, number, &self.memory)?;
                 continue;
             };
             silent = Duration::ZERO;
@@ -202,6 +203,8 @@ impl Line {
 /// Whoever waits for the answer.
 struct Caller<'a> {
     control: &'a dyn Control,
+    /// How far the call had come at its last sign of life: silence takes nothing back.
+    reached: (u64, u64),
     /// Why it wants no answer any more.
     stop: Option<String>,
 }
@@ -209,6 +212,7 @@ struct Caller<'a> {
 impl Caller<'_> {
     /// Tells the caller that the call goes on, and the worker when the caller does not want it to.
     fn hear(&mut self, done: u64, total: u64, number: u64, memory: &Memory) -> io::Result<()> {
+        self.reached = (done, total);
         if self.stop.is_none()
             && let Err(error) = self.control.progress(done, total)
         {

@@ -306,7 +306,7 @@ async fn two_models_that_do_not_fit_together_are_both_served_under_load() {
 }
 
 #[tokio::test]
-async fn a_picture_goes_where_its_model_is_and_else_to_the_least_busy_device() {
+async fn a_picture_goes_where_its_model_rests_or_nothing_is_and_else_to_the_least_busy_device() {
     let benches = [bench(100), bench(100), bench(100)];
     let [one, two, three] = [0, 1, 2].map(|index| benches[index].engine.clone());
     let engines = Engines::new(one.clone(), [two.clone(), three.clone()]);
@@ -315,7 +315,16 @@ async fn a_picture_goes_where_its_model_is_and_else_to_the_least_busy_device() {
     assert!(is(engines.pick(&request("m")), 2), "nobody has the model, and nobody sits there");
     let (first, second) = join(benches[0].seat(0, 0, "m"), benches[1].seat(0, 0, "m")).await;
     let _third = benches[0].seat(0, 1, "m").await;
+    assert!(is(engines.pick(&request("m")), 2), "there is nothing in the third's memory");
+    assert!(is(engines.home(&request("m")), 1), "but the model is elsewhere already");
+    let other = benches[2].seat(0, 0, "other").await;
     assert!(is(engines.pick(&request("m")), 1), "one user instead of two");
     drop((first, second));
+    while two.models()[0].users > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(is(engines.pick(&request("m")), 1), "nobody uses it there");
+    drop(other);
     assert!(is(engines.pick(&request("other")), 2));
+    assert!(is(engines.home(&request("third")), 2), "nobody sits there");
 }
