@@ -44,14 +44,12 @@ fn directory(backend: &str) -> TempDir {
     directory
 }
 
-/// Writes `half`: `kohya`, with one module called so that no model answers to it.
+/// Writes `half`: `kohya`, with eight modules called so that no model answers to them.
 fn half_a_lora(loras: &Path) {
     let file = fs::read(loras.join("kohya.safetensors")).unwrap();
     let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     let header: Map<String, Value> = serde_json::from_slice(&file[8..8 + length]).unwrap();
-    let module =
-        header.keys().find(|name| name.contains("attn1_to_q")).unwrap().split('.').next().unwrap().to_owned();
-    let renamed = |name: &String| name.replace(&module, "lora_unet_no_such_module");
+    let renamed = |name: &String| name.replace("attn1", "no_such_module");
     let header: Map<_, _> = header.iter().map(|(name, entry)| (renamed(name), entry.clone())).collect();
     let header = Value::from(header).to_string();
     let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &file[8 + length..]].concat();
@@ -135,7 +133,7 @@ async fn the_chat_form_has_loras_in_the_words_of_the_python_alice() {
     assert_eq!(told["loras"], expected);
     assert_eq!(told["prompt"], "a fox");
     let warning = told["warnings"][0].as_str().unwrap();
-    assert!(warning.contains("lora/half") && warning.contains("lora_unet_no_such_module"), "{warning}");
+    assert!(warning.contains("lora/half") && warning.contains("no_such_module"), "{warning}");
     let lenient = json!({"lora_paths": ["kohya"], "lora_scales": ["0.25"], "seed": "7"});
     let answer = server.post_json(CHAT, &chat("metadata", lenient)).await;
     let told = &answer["choices"][0]["message"]["metadata"];
@@ -225,6 +223,13 @@ async fn embeddings_are_words_and_those_of_other_models_are_ordinary_ones() {
     let server = server();
     let (with, told) = made(&server, &body("a Wobbly apple")).await;
     assert_eq!((&told["embeddings"], &told["warnings"]), (&json!(["wobbly"]), &json!([])));
+    let against = |negative: &str| {
+        let mut body = body("an apple");
+        body["negative_prompt"] = json!(negative);
+        body
+    };
+    let (negative, told) = made(&server, &against("Wobbly")).await;
+    assert_eq!((&told["embeddings"], &told["warnings"]), (&json!(["wobbly"]), &json!([])));
     let (_, told) = made(&server, &body("a wobblyish, narrow apple")).await;
     assert_eq!(told["embeddings"], json!([]));
     let warning = told["warnings"][0].as_str().unwrap();
@@ -234,6 +239,73 @@ async fn embeddings_are_words_and_those_of_other_models_are_ordinary_ones() {
     let (without, told) = made(&server, &body("a Wobbly apple")).await;
     assert_eq!(told["embeddings"], json!([]));
     assert_ne!(pixels(&with), pixels(&without));
+    let (without, told) = made(&server, &against("Wobbly")).await;
+    assert_eq!(told["embeddings"], json!([]));
+    assert_ne!(pixels(&negative), pixels(&without), "it acts in a negative prompt too");
+}
+
+#[tokio::test]
+async fn all_parts_that_do_not_suit_the_model_are_told() {
+    let server = server();
+    let answer = server.post(IMAGES, &body("a fox <lora:half> <lora:kohya>")).await;
+    let id = answer.headers()["x-alice-job"].to_str().unwrap().to_owned();
+    let told = answer.json::<Value>().await.unwrap()["x_alice"].clone();
+    let warning = told["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("8 of 30") && warning.ends_with(", ..."), "{warning}");
+    assert_eq!(warning.matches("no_such_module").count(), 3, "{warning}");
+    let unmatched = &told["unmatched"];
+    let names: Vec<_> =
+        unmatched["lora/half"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    assert_eq!(names.len(), 8, "{unmatched}");
+    assert!(names.iter().all(|name| name.contains("no_such_module")), "{unmatched}");
+    assert_eq!(unmatched.as_object().unwrap().len(), 1, "of `kohya` everything suits: {unmatched}");
+    let job = server.get_json(&format!("/v1/jobs/{id}")).await;
+    assert_eq!((&job["unmatched"], &job["warnings"]), (unmatched, &told["warnings"]));
+    assert_eq!(server.get_json("/v1/jobs").await["data"][0].get("unmatched"), None, "lists stay short");
+    let mut streamed = body("a fox <lora:half>");
+    streamed["stream"] = json!(true);
+    let events = server.post(IMAGES, &streamed).await.text().await.unwrap();
+    let completed = events.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let completed: Value = serde_json::from_str(completed).unwrap();
+    assert_eq!(completed["type"], "image_generation.completed");
+    let expected = json!({"warnings": told["warnings"], "unmatched": told["unmatched"]});
+    assert_eq!(completed["x_alice"], expected);
+}
+
+/// The file of one LoRA gets in the place of another one's under its name.
+async fn replace(server: &Server, from: &str, to: &str) {
+    let loras = server.directory.path().join("models/loras");
+    fs::copy(loras.join(format!("{from}.safetensors")), loras.join(format!("{to}.safetensors"))).unwrap();
+    server.post_json("/v1/models/refresh", &json!({})).await;
+}
+
+#[tokio::test]
+async fn a_lora_whose_file_was_replaced_is_the_new_one_after_a_refresh() {
+    let server = server();
+    let asked = body("a red apple <lora:kohya:0.5>");
+    let (old, _) = made(&server, &asked).await;
+    replace(&server, "other spelling", "kohya").await;
+    let (new, told) = made(&server, &asked).await;
+    assert_eq!(told["loras"], json!([{"id": "lora/kohya", "scale": 0.5}]));
+    assert_ne!(pixels(&new), pixels(&old), "the old file acts on");
+    let adapted = server.get_json("/metrics").await["stageSeconds"]["adapt"]["count"].clone();
+    replace(&server, "other spelling", "half").await;
+    assert_eq!(pixels(&made(&server, &asked).await.0), pixels(&new));
+    let again = server.get_json("/metrics").await["stageSeconds"]["adapt"]["count"].clone();
+    assert_eq!(again, adapted, "what was not replaced stays as it is");
+}
+
+#[tokio::test]
+async fn real_networks_take_the_new_file_of_a_lora() {
+    let server = Server::start(directory("backend: candle-cpu"), &[]);
+    let (one, other) = (body("a red apple <lora:kohya>"), body("a red apple <lora:other spelling>"));
+    let (old, _) = made(&server, &one).await;
+    let (expected, _) = made(&server, &other).await;
+    made(&server, &one).await;
+    replace(&server, "other spelling", "kohya").await;
+    let (new, _) = made(&server, &one).await;
+    assert_ne!(pixels(&new), pixels(&old));
+    assert_eq!(pixels(&new), pixels(&expected), "to the last bit");
 }
 
 #[tokio::test]

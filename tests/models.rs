@@ -14,6 +14,7 @@ use files::{copy_model, embedding, lora, pickles, safetensors};
 
 mod files;
 mod removal;
+mod replaced;
 
 /// A server over the directory `models` that `fill` has filled, with further configuration of the models.
 fn server(more: &str, fill: impl FnOnce(&Path)) -> Server {

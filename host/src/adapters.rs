@@ -18,14 +18,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::draft::{Parameters, Request};
-use crate::engine;
+use crate::engine::{self, Versioned};
 use crate::error::{Error, Result};
 use crate::models::{EmbeddingEntry, LoraEntry, Model, Registry};
 
 /// How strongly a LoRA may act, either way: beyond this every picture is noise.
 const MOST_SCALE: f64 = 10.0;
-/// How many names of a file a warning lists.
+/// How many names of a file a warning lists, and how many are told beside it, of all files together.
 const LISTED: usize = 3;
+const MOST_UNMATCHED: usize = 1000;
+/// So much of a name is told: files come from strangers, and no network has longer ones.
+const LONGEST_NAME: usize = 200;
+
+/// By the ids of LoRAs, the parts of their files that do not suit the model.
+pub type Unmatched = BTreeMap<String, Vec<String>>;
 
 /// A LoRA as a client asks for it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -144,9 +150,12 @@ impl Files {
     }
 
     /// The LoRAs for the engine.
-    pub fn adapters(&self, parameters: &Parameters) -> Arc<[Adapter]> {
+    pub fn adapters(&self, parameters: &Parameters) -> Arc<[Versioned<Adapter>]> {
         let pairs = self.loras.iter().zip(&parameters.loras);
-        engine::canonical(pairs.map(|(entry, lora)| Adapter { path: entry.path.clone(), scale: lora.scale }))
+        engine::canonical(pairs.map(|(entry, lora)| Versioned {
+            what: Adapter { path: entry.path.clone(), scale: lora.scale },
+            version: entry.version,
+        }))
     }
 }
 
@@ -166,11 +175,15 @@ fn held_against_model(mut request: Request) -> Result<Request> {
     let model = Arc::clone(&request.model);
     let unusable =
         |error: alice_checkpoint::Error| Error::Model { id: model.id.clone(), problem: error.to_string() };
-    let mut warnings = Vec::new();
+    let (mut warnings, mut unmatched) = (Vec::new(), Unmatched::new());
     if !request.files.loras.is_empty() {
         let layers = model.layers()?;
         for lora in &request.files.loras {
-            warnings.extend(check_lora(lora, &model, &layers)?);
+            let Some((warning, mut names)) = check_lora(lora, &model, &layers)? else { continue };
+            warnings.push(warning);
+            let told: usize = unmatched.values().map(Vec::len).sum();
+            names.truncate(MOST_UNMATCHED - told);
+            unmatched.insert(lora.id.clone(), names);
         }
     }
     if !request.files.embeddings.is_empty() {
@@ -187,11 +200,12 @@ fn held_against_model(mut request: Request) -> Result<Request> {
         request.parameters.embeddings = embeddings.iter().map(|embedding| embedding.name.clone()).collect();
     }
     request.warnings.extend(warnings);
+    request.unmatched = unmatched;
     Ok(request)
 }
 
-/// A warning when only a part of the file suits the model.
-fn check_lora(lora: &LoraEntry, model: &Model, layers: &[Layer]) -> Result<Option<String>> {
+/// A warning when only a part of the file suits the model, and the names of the other parts.
+fn check_lora(lora: &LoraEntry, model: &Model, layers: &[Layer]) -> Result<Option<(String, Vec<String>)>> {
     let unusable = |problem: String| Error::LoraUnusable { id: lora.id.clone(), problem };
     let file = LoraFile::open(&lora.path).map_err(|error| unusable(error.to_string()))?;
     let fit = file.fit(layers);
@@ -202,14 +216,17 @@ fn check_lora(lora: &LoraEntry, model: &Model, layers: &[Layer]) -> Result<Optio
         return Err(unusable(problem));
     }
     Ok((!fit.unmatched.is_empty()).then(|| {
-        let listed: Vec<_> = fit.unmatched.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
+        let told = |name: &String| name.chars().take(LONGEST_NAME).collect::<String>();
+        let names: Vec<_> = fit.unmatched.iter().take(MOST_UNMATCHED).map(told).collect();
+        let listed: Vec<_> = names.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
         let more = if fit.unmatched.len() > LISTED { ", ..." } else { "" };
         let (left_out, all) = (fit.unmatched.len(), fit.unmatched.len() + fit.changes.len());
-        format!(
+        let warning = format!(
             "of `{}` {left_out} of {all} parts do not suit the model and are left out: {}{more}",
             lora.id,
             listed.join(", ")
-        )
+        );
+        (warning, names)
     }))
 }
 

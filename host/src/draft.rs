@@ -14,7 +14,7 @@ use alice_diffusion::prompt::{LoraTag, lora_tag, tidied, without_loras};
 use alice_diffusion::{Method, Sampler, Schedule};
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::{self, Files, Lora, LoraWish};
+use crate::adapters::{self, Files, Lora, LoraWish, Unmatched};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::models::{Model, Registry};
@@ -83,6 +83,8 @@ pub struct Request {
     pub files: Files,
     /// What the client should know of its request.
     pub warnings: Vec<String>,
+    /// The parts of its LoRAs that do not suit the model.
+    pub unmatched: Unmatched,
 }
 
 /// What a picture was made with, as it is told to clients and written into the picture.
@@ -155,7 +157,8 @@ impl Request {
         let schedule = Schedule::new(sampler, &model.scheduler, parameters.steps as usize);
         let schedule = schedule.map_err(unusable_scheduler)?;
         let files = Files::of(models, &parameters)?;
-        Ok(Self { model, parameters, schedule, count, files, warnings: Vec::new() })
+        let (warnings, unmatched) = (Vec::new(), Unmatched::new());
+        Ok(Self { model, parameters, schedule, count, files, warnings, unmatched })
     }
 
     /// Whether everything is still there that it is to be made with.

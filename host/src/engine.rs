@@ -10,12 +10,11 @@
 //! how many (`curve.rs`), has the model room (`residents.rs`), has it the right LoRAs (`sets.rs`) -> the backend
 //! (`device.rs`), and when that runs out of memory, `ladder.rs`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use alice_plugin::{Adapter, Backend, Error, ErrorKind, LatentShape, LoadRequest, ModelInfo, Result};
+use alice_plugin::{Backend, Error, ErrorKind, LatentShape, LoadRequest, ModelInfo, Result};
 use tokio::sync::{oneshot, watch};
 
 pub use self::engines::Engines;
@@ -23,6 +22,7 @@ use self::mailbox::Message;
 pub use self::seat::{Chunk, Extra, ExtraRows, LoadedModel, Row, Seat, Text};
 use self::status::Board;
 pub use self::status::{Measurement, ModelState, ModelStatus};
+pub use self::versioned::{Versioned, canonical};
 use crate::config::MaxRows;
 use crate::metrics::Metrics;
 
@@ -42,6 +42,7 @@ mod status;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod versioned;
 mod weights;
 mod work;
 
@@ -108,17 +109,6 @@ pub enum Unload {
     InUse,
 }
 
-/// LoRAs in the form in which equal sets are equal: sorted by file, each file once with the sum of its scales, none
-/// that does nothing.
-pub fn canonical(adapters: impl IntoIterator<Item = Adapter>) -> Arc<[Adapter]> {
-    let mut sums = BTreeMap::new();
-    for Adapter { path, scale } in adapters {
-        *sums.entry(path).or_insert(0.0) += scale;
-    }
-    let effective = sums.into_iter().filter(|(_, scale)| *scale != 0.0);
-    effective.map(|(path, scale)| Adapter { path, scale }).collect()
-}
-
 /// What everybody hears from an engine that is no more.
 fn gone() -> Error {
     Error::new(ErrorKind::DeviceLost, "the engine has ended")
@@ -177,12 +167,13 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Seat::load`].
-    pub async fn load(&self, request: LoadRequest, pinned: bool) -> Result<ModelInfo> {
-        let lease = self.seat(OPERATOR, 0).lease(request, pinned).await?;
+    pub async fn load(&self, model: impl Into<Versioned<LoadRequest>>, pinned: bool) -> Result<ModelInfo> {
+        let lease = self.seat(OPERATOR, 0).lease(model.into(), pinned).await?;
         Ok(lease.info.clone())
     }
 
-    /// Unloads a model that nobody uses, pinned or not; a pinned one is pinned again when it is loaded.
+    /// Unloads all versions of a model that nobody uses, pinned or not; a pinned one is pinned again when it is
+    /// loaded.
     ///
     /// # Errors
     /// When the engine has ended.
@@ -192,5 +183,16 @@ impl Engine {
         // An engine that is gone drops the reply, which is heard below.
         let _gone = self.mailbox.send(Message::Unload { request, reply });
         answer.await.map_err(|_| gone())
+    }
+
+    /// From now on there are these models, in these versions, and no others. What else is on the device goes as soon
+    /// as nobody uses it, pinned or not.
+    pub fn offer(&self, models: impl IntoIterator<Item = Versioned<LoadRequest>>) {
+        let here = |Versioned { what, version }| Versioned {
+            what: LoadRequest { device: self.device, ..what },
+            version,
+        };
+        // An engine that is gone has no models.
+        let _gone = self.mailbox.send(Message::Offer(models.into_iter().map(here).collect()));
     }
 }

@@ -10,10 +10,11 @@ use alice_diffusion::{Latent, LatentShape, Noise};
 use alice_plugin::{ErrorKind, LoadRequest};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use crate::adapters::Unmatched;
 use crate::app::App;
 use crate::denoiser::{Denoiser, Prompts, contract_shape, limited};
 use crate::draft::{Parameters, Request};
-use crate::engine::{Engine, LoadedModel, Seat};
+use crate::engine::{Engine, LoadedModel, Seat, Versioned};
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
 use crate::jobs::{Job, store};
@@ -42,6 +43,8 @@ pub struct Outcome {
     pub pictures: Vec<Picture>,
     /// What the client should know of its request.
     pub warnings: Vec<String>,
+    /// The parts of its LoRAs that do not suit the model.
+    pub unmatched: Unmatched,
     /// Seconds from the job's beginning to its last picture.
     pub took_s: f64,
 }
@@ -53,7 +56,8 @@ impl Outcome {
         let pictures = pictures
             .map(|(place, kept)| Picture { parameters: of_place(request, place), kept: kept.clone() })
             .collect();
-        Self { pictures, warnings: request.warnings.clone(), took_s }
+        let (warnings, unmatched) = (request.warnings.clone(), request.unmatched.clone());
+        Self { pictures, warnings, unmatched, took_s }
     }
 }
 
@@ -84,14 +88,15 @@ pub(crate) async fn run(app: &App, job: &Job) -> Result<Outcome> {
 }
 
 /// How the engine is asked for `model`.
-pub(crate) fn load_request(model: &Model) -> LoadRequest {
-    LoadRequest {
+pub(crate) fn load_request(model: &Model) -> Versioned<LoadRequest> {
+    let request = LoadRequest {
         files: model.files.clone(),
         family: model.family.as_str().to_owned(),
         vae: model.vae.clone(),
         dtype: "auto".into(),
         device: 0,
-    }
+    };
+    Versioned { what: request, version: model.version }
 }
 
 /// A job's pictures stand in line one after the other, and behind those of its caller's earlier jobs.
@@ -99,7 +104,12 @@ fn order(job: &Job, place: u32) -> u64 {
     (job.number.unsigned_abs() << 16) + u64::from(place)
 }
 
-async fn load(app: &App, seat: &Seat, model: &Model, wanted: LoadRequest) -> Result<Arc<LoadedModel>> {
+async fn load(
+    app: &App,
+    seat: &Seat,
+    model: &Model,
+    wanted: Versioned<LoadRequest>,
+) -> Result<Arc<LoadedModel>> {
     let loaded = limited(seat, app.config.generation.request_timeout, seat.load(wanted)).await;
     loaded.map_err(|error| unusable(model, error))
 }

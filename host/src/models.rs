@@ -24,6 +24,7 @@ mod walk;
 pub use adapters::{EmbeddingEntry, LoraEntry};
 pub use defaults::{Defaults, LeftOpen, left_open};
 pub use model::{Model, parse_scheduler, read_scheduler};
+pub(crate) use registry::Turn;
 pub use registry::{Counts, Registry};
 pub use sidecar::Sidecar;
 pub use tokenizers::read_tokenizers;

@@ -11,7 +11,7 @@ use alice_diffusion::prompt;
 use alice_plugin::{Adapter, InputInfo};
 
 use crate::denoiser::{Prompt, Prompts, limited};
-use crate::engine::{Chunk, Extra, LoadedModel, Seat, Text};
+use crate::engine::{Chunk, Extra, LoadedModel, Seat, Text, Versioned};
 use crate::error::{Error, Result};
 
 mod words;
@@ -35,7 +35,7 @@ pub struct Encoder<'a> {
     /// One for each of the model's text encoders.
     pub tokenizers: &'a [ClipTokenizer],
     /// The LoRAs that the model has.
-    pub adapters: Arc<[Adapter]>,
+    pub adapters: Arc<[Versioned<Adapter>]>,
     /// Textual inversions.
     pub words: &'a Words,
     /// How the model's pipeline treats prompts.

@@ -5,20 +5,62 @@
 
 use std::sync::Arc;
 
+use alice_plugin::LoadRequest;
 use futures::future::join_all;
 use tracing::{error, info};
 
 use crate::app::App;
-use crate::engine::{Engine, ModelStatus, Unload};
+use crate::engine::{Engine, ModelState, ModelStatus, Unload, Versioned};
 use crate::error::{Error, Result};
 use crate::generate::{load_request, unusable};
-use crate::models::Model;
+use crate::models::{Counts, Model, Turn};
 
-/// Where `model` is: on these devices, or on its way to them.
+/// Where `model` is: on these devices, or on its way to them, in whatever version of its files.
 pub fn of(app: &App, model: &Model) -> Vec<ModelStatus> {
     let wanted = load_request(model);
     let all = app.engines.all().iter().flat_map(|engine| engine.models());
-    all.filter(|status| status.request.files == wanted.files).collect()
+    all.filter(|status| status.request.files == wanted.what.files).collect()
+}
+
+/// Looks at the files again. Models whose files are others now go when nobody uses them; pinned ones come back.
+/// What has begun is brought to its end also when nobody waits any more.
+///
+/// # Errors
+/// As [`Registry::refresh`](crate::models::Registry::refresh).
+pub async fn refresh(app: App) -> Result<Counts> {
+    let work = async move {
+        let counts = app.models.refresh().await?;
+        let turn = app.models.turn().await;
+        offer(&app, &turn);
+        Ok(counts)
+    };
+    tokio::spawn(work).await.map_err(anyhow::Error::from)?
+}
+
+/// Tells the engines which models there are after a look, whose turn is not over: they hear of the looks in their
+/// order.
+pub(crate) fn offer(app: &App, _turn: &Turn<'_>) {
+    let offered: Vec<_> = app.models.all().iter().map(|model| load_request(model)).collect();
+    let is_offered = |status: &ModelStatus| {
+        let what = LoadRequest { device: 0, ..status.request.clone() };
+        offered.contains(&Versioned { what, version: status.version })
+    };
+    let statuses = app.engines.all().iter().flat_map(|engine| engine.models());
+    // One on its way may be a pinned one, which nobody knows before it is there.
+    let may_be_pinned =
+        |status: &ModelStatus| status.pinned || matches!(status.state, ModelState::Loading { .. });
+    let lost: Vec<_> = statuses.filter(|status| may_be_pinned(status) && !is_offered(status)).collect();
+    for engine in app.engines.all() {
+        engine.offer(offered.iter().cloned());
+    }
+    // Whoever unloaded a pinned model by request does not get it back by this.
+    let pinned = app.config.models.pinned.iter();
+    for (name, model) in pinned.filter_map(|name| Some((name.clone(), app.models.find(Some(name)).ok()?))) {
+        if lost.iter().any(|status| status.request.files == model.files) {
+            let app = app.clone();
+            tokio::spawn(async move { warm(&app, &name, true).await });
+        }
+    }
 }
 
 /// Loads the model that is called `id`, and waits until it is in memory.
@@ -47,7 +89,7 @@ pub async fn unload(app: &App, id: &str) -> Result<Arc<Model>> {
 /// [`Error::Conflict`] while pictures are being made with it.
 pub(crate) async fn unload_model(app: &App, model: &Model) -> Result<()> {
     for engine in app.engines.all() {
-        match engine.unload(load_request(model)).await? {
+        match engine.unload(load_request(model).what).await? {
             Unload::Done | Unload::NotLoaded => {}
             Unload::InUse => {
                 let message =

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{early, files, json, now_s, wish};
-use crate::adapters::LoraWish;
+use crate::adapters::{LoraWish, Unmatched};
 use crate::app::App;
 use crate::auth::Actor;
 use crate::draft::{Draft, Parameters};
@@ -119,6 +119,8 @@ struct Metadata {
     enlarged: bool,
     /// What its client should know of the request.
     warnings: Vec<String>,
+    /// The parts of its LoRAs that do not suit the model.
+    unmatched: Unmatched,
 }
 
 /// Pictures have no tokens; SAM insists on the camel-case names, OpenAI's clients on the others.
@@ -373,6 +375,7 @@ impl ChatResponse {
             mode: "txt2img",
             input_image_count: None,
             warnings: outcome.warnings.clone(),
+            unmatched: outcome.unmatched.clone(),
         };
         let message = Answer {
             role: "assistant",

@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{early, files, json, now_s, wish};
-use crate::adapters::LoraWish;
+use crate::adapters::{LoraWish, Unmatched};
 use crate::app::App;
 use crate::auth::Actor;
 use crate::draft::{Draft, Parameters, whole};
@@ -94,6 +94,8 @@ struct Effective {
     enlarged: bool,
     /// What its client should know of the request.
     warnings: Vec<String>,
+    /// The parts of its LoRAs that do not suit the model.
+    unmatched: Unmatched,
     took_s: f64,
 }
 
@@ -214,7 +216,7 @@ fn sides(size: &str) -> Result<(i64, i64)> {
 impl ImageResponse {
     /// The answer with the addresses of the pictures, or without any with the pictures themselves.
     fn new(outcome: &Outcome, files: &[Vec<u8>], urls: Vec<String>) -> Self {
-        let Outcome { pictures, warnings, took_s } = outcome;
+        let Outcome { pictures, warnings, unmatched, took_s } = outcome;
         let parameters = pictures[0].parameters.clone();
         let mut urls = urls.into_iter();
         let mut files = files.iter();
@@ -233,6 +235,7 @@ impl ImageResponse {
                 enlarged: parameters.enlarged(),
                 parameters,
                 warnings: warnings.clone(),
+                unmatched: unmatched.clone(),
                 took_s: *took_s,
             },
         }

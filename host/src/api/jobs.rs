@@ -74,7 +74,8 @@ pub async fn list(
     let mut records = list.await?;
     let has_more = records.len() > limit as usize;
     records.truncate(limit as usize);
-    let data = object::of(&app, &actor, &headers, records, &live).await?;
+    let jobs = object::of(&app, &actor, &headers, records, &live).await?;
+    let data = jobs.into_iter().map(JobObject::in_list).collect();
     Ok(Json(JobList { object: "list", data, has_more }))
 }
 

@@ -86,7 +86,7 @@ pub async fn list(State(app): State<App>) -> Json<ModelList> {
 
 /// `POST /v1/models/refresh`: looks at the files again, and answers with how many of each there are.
 pub async fn refresh(State(app): State<App>) -> Result<Json<Refreshed>, Alice> {
-    let Counts { models, loras, embeddings } = app.models.refresh().await?;
+    let Counts { models, loras, embeddings } = residence::refresh(app).await?;
     Ok(Json(Refreshed {
         status: "ok",
         models_found: models,
@@ -146,20 +146,22 @@ impl ModelEntry {
             name: model.name.clone(),
             family: model.family.as_str(),
             description: model.sidecar.description.clone(),
-            residence: Residence::new(&residence::of(app, model)),
+            residence: Residence::new(model, &residence::of(app, model)),
         }
     }
 }
 
 impl Residence {
-    /// Of a model that is on these devices, or on its way to them.
-    fn new(statuses: &[ModelStatus]) -> Self {
-        let loaded = statuses.iter().any(|status| matches!(status.state, ModelState::Loaded));
-        let progress = statuses.iter().find_map(|status| match status.state {
+    /// Of a model that is on these devices, or on its way to them. An older version of its files takes memory and
+    /// has users as long as pictures are made with it, but is not what is asked for now.
+    fn new(model: &Model, statuses: &[ModelStatus]) -> Self {
+        let present: Vec<_> = statuses.iter().filter(|status| status.version == model.version).collect();
+        let loaded = present.iter().any(|status| matches!(status.state, ModelState::Loaded));
+        let progress = present.iter().find_map(|status| match status.state {
             ModelState::Loading { done, total } if total > 0 => Some(done as f64 / total as f64),
             _ => None,
         });
-        let state = match (loaded, statuses.is_empty()) {
+        let state = match (loaded, present.is_empty()) {
             (true, _) => "loaded",
             (false, false) => "loading",
             (false, true) => "unloaded",
@@ -169,7 +171,7 @@ impl Residence {
             progress: progress.filter(|_| !loaded),
             memory_bytes: statuses.iter().map(|status| status.memory_bytes).sum(),
             users: statuses.iter().map(|status| status.users).sum(),
-            pinned: statuses.iter().any(|status| status.pinned),
+            pinned: present.iter().any(|status| status.pinned),
         }
     }
 }

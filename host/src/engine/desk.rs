@@ -19,6 +19,7 @@ use super::mailbox::{Call, Encoding, Loading, Message, Task};
 use super::residents::{Place, Residents};
 use super::sets::{Need, Sets};
 use super::status::{Board, ModelState, ModelStatus, Posted};
+use super::versioned::Versioned;
 use super::{LoadedModel, Settings, Start, Unload, ladder, weights};
 use crate::config::MaxRows;
 use crate::metrics::Metrics;
@@ -121,6 +122,11 @@ impl Desk {
                 // Who no longer wants to know need not be told.
                 let _gone = reply.send(self.unload(&request));
             }
+            // `next` unloads what is no longer there.
+            Message::Offer(models) => {
+                self.residents.offer(models);
+                self.publish();
+            }
             // `next` looks for calls that nobody wants.
             Message::TakenBack => {}
         }
@@ -148,8 +154,8 @@ impl Desk {
             (Task::Decode(decoding), _) => Work::Alone { keeps_seat: decoding.preview },
             _ => Work::Alone { keeps_seat: false },
         };
-        if let Task::Load(Loading { request, .. }) = &task {
-            self.residents.number(request, || weights::expected(request, &self.backend));
+        if let Task::Load(Loading { wanted, .. }) = &task {
+            self.residents.number(wanted, || weights::expected(&wanted.what, &self.backend));
         }
         let (call, arrived) = (self.next_call, self.now());
         self.next_call += 1;
@@ -158,12 +164,14 @@ impl Desk {
     }
 
     fn unload(&mut self, request: &LoadRequest) -> Unload {
-        let known = self.residents.find(request).filter(|&model| self.residents.get(model).since.is_some());
-        let Some(model) = known else { return Unload::NotLoaded };
-        if self.residents.get(model).users > 0 {
+        let versions: Vec<_> = self.residents.versions(request).collect();
+        if versions.is_empty() {
+            return Unload::NotLoaded;
+        }
+        if versions.iter().any(|&model| self.residents.get(model).users > 0) {
             return Unload::InUse;
         }
-        self.remove(model);
+        versions.into_iter().for_each(|model| self.remove(model));
         Unload::Done
     }
 
@@ -189,7 +197,7 @@ impl Desk {
     pub(super) fn adapt(
         &mut self,
         model: &LoadedModel,
-        adapters: &Arc<[Adapter]>,
+        adapters: &Arc<[Versioned<Adapter>]>,
         control: &dyn Control,
     ) -> Result<()> {
         loop {
@@ -253,7 +261,7 @@ impl Desk {
         loop {
             let now = self.now();
             let wanted = self.line.calls().filter_map(|waiting| match &self.calls.get(&waiting.call)?.1 {
-                Task::Load(loading) => Some((waiting.call, self.residents.find(&loading.request)?)),
+                Task::Load(loading) => Some((waiting.call, self.residents.find(&loading.wanted)?)),
                 _ => None,
             });
             let places = self.residents.admit(wanted, now);
@@ -265,7 +273,7 @@ impl Desk {
             let Some((_, Task::Load(loading))) = self.calls.remove(call) else { continue };
             match *place {
                 Place::Never { needs, free } => {
-                    let refusal = ladder::model_too_large(&loading.request, needs, free);
+                    let refusal = ladder::model_too_large(&loading.wanted.what, needs, free);
                     let _gone = loading.reply.send(Err(refusal));
                 }
                 _ => self.give(loading),
@@ -274,11 +282,11 @@ impl Desk {
     }
 
     /// Gives the use of a model that is there.
-    pub(super) fn give(&mut self, Loading { request, pinned, mailbox, reply }: Loading) {
-        let model = self.residents.find(&request).expect("a model that was loaded has its number");
+    pub(super) fn give(&mut self, Loading { wanted, pinned, mailbox, reply }: Loading) {
+        let model = self.residents.find(&wanted).expect("a model that was loaded has its number");
         let now = self.now();
         self.residents.lent(model, pinned, now);
-        let lease = LoadedModel::new(model, request, self.infos[&model].clone(), mailbox);
+        let lease = LoadedModel::new(model, wanted.what, self.infos[&model].clone(), mailbox);
         self.publish();
         // A lease that nobody takes comes back at once.
         let _gone = reply.send(Ok(Arc::new(lease)));
@@ -286,7 +294,7 @@ impl Desk {
 
     fn unload_overdue(&mut self) {
         for model in self.residents.overdue(self.now()) {
-            info!("Unloading a model that nobody has used for a while");
+            info!("Unloading a model that nobody has used for a while, or whose files are others now");
             self.evict(model);
         }
     }
@@ -329,7 +337,8 @@ impl Desk {
             false => ModelState::Loading { done: 0, total: 0 },
         };
         let status = ModelStatus {
-            request: model.request.clone(),
+            request: model.model.what.clone(),
+            version: model.model.version,
             state,
             memory_bytes: model.bytes,
             users: model.users,

@@ -15,6 +15,7 @@ use alice_plugin::{
 use tracing::{error, info, warn};
 
 use super::seat::{Extra, LoadedModel, Row, Text};
+use super::versioned::Versioned;
 use super::{Instance, Start};
 use crate::metrics::{Metrics, Stage};
 
@@ -42,7 +43,7 @@ pub(super) struct Device {
 struct Placed {
     handle: ModelHandle,
     /// The LoRAs that it has; `None` when a change was broken off and nobody knows.
-    adapters: Option<Arc<[Adapter]>>,
+    adapters: Option<Arc<[Versioned<Adapter>]>>,
 }
 
 /// A prompt on the device.
@@ -101,7 +102,7 @@ impl Device {
     pub(super) fn adapt(
         &mut self,
         model: &LoadedModel,
-        adapters: &Arc<[Adapter]>,
+        adapters: &Arc<[Versioned<Adapter>]>,
         control: &dyn Control,
     ) -> Result<Option<Duration>> {
         let handle = self.model(model, control)?;
@@ -109,8 +110,9 @@ impl Device {
         if placed.is_some_and(|placed| Arc::ptr_eq(placed, adapters) || placed == adapters) {
             return Ok(None);
         }
+        let named: Vec<_> = adapters.iter().map(|adapter| adapter.what.clone()).collect();
         let began = Instant::now();
-        let result = self.call(|backend| backend.adapt(handle, adapters, control));
+        let result = self.call(|backend| backend.adapt(handle, &named, control));
         let took = began.elapsed();
         if let Some(placed) = self.models.get_mut(&model.id) {
             match &result {

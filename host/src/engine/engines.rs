@@ -4,7 +4,7 @@
 
 use alice_plugin::LoadRequest;
 
-use super::{Engine, ModelState};
+use super::{Engine, ModelState, Versioned};
 
 /// The engines of all devices that serve.
 #[derive(Clone, Debug)]
@@ -30,8 +30,8 @@ impl Engines {
     /// The engine for one more picture with a model: one that has it and whose pictures are done; else one that has
     /// nothing to do and nothing in its memory; else of those that have it that where the fewest use it; else the
     /// least busy one.
-    pub fn pick(&self, request: &LoadRequest) -> &Engine {
-        self.least(|engine| match engine.users(request) {
+    pub fn pick(&self, wanted: &Versioned<LoadRequest>) -> &Engine {
+        self.least(|engine| match engine.users(wanted) {
             Some(0) => (0, 0, 0),
             // Nothing has to go for the model there, and the device would lie idle beside a busy one.
             None if engine.is_empty() => (1, 0, 0),
@@ -42,8 +42,8 @@ impl Engines {
 
     /// The engine on which a model is to be: one that has it; else the least busy one, and of these that with the
     /// least in its memory.
-    pub fn home(&self, request: &LoadRequest) -> &Engine {
-        self.least(|engine| match engine.users(request) {
+    pub fn home(&self, wanted: &Versioned<LoadRequest>) -> &Engine {
+        self.least(|engine| match engine.users(wanted) {
             Some(users) => (0, users, 0),
             None => (1, engine.seats_taken(), engine.bytes()),
         })
@@ -57,10 +57,12 @@ impl Engines {
 
 impl Engine {
     /// How many use the model here; `None` when it is not on the device.
-    fn users(&self, request: &LoadRequest) -> Option<usize> {
-        let wanted = LoadRequest { device: self.device, ..request.clone() };
+    fn users(&self, Versioned { what, version }: &Versioned<LoadRequest>) -> Option<usize> {
+        let wanted = LoadRequest { device: self.device, ..what.clone() };
         let models = self.models();
-        let found = models.iter().find(|model| model.request == wanted && model.state == ModelState::Loaded);
+        let found = models.iter().find(|model| {
+            (&model.request, model.version) == (&wanted, *version) && model.state == ModelState::Loaded
+        });
         found.map(|model| model.users)
     }
 

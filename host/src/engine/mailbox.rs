@@ -12,6 +12,7 @@ use super::choice::Choice;
 use super::desk::Desk;
 use super::errands;
 use super::sync::{Receiver, RecvTimeoutError, Sender};
+use super::versioned::Versioned;
 use super::{LoadedModel, Row, Text, Unload};
 
 /// How often it is looked whether the backend is still there when nobody asks it for anything.
@@ -31,6 +32,8 @@ pub(super) enum Message {
     Returned(usize),
     /// A model that nobody uses is to go.
     Unload { request: LoadRequest, reply: oneshot::Sender<Unload> },
+    /// There are these models and no others.
+    Offer(Vec<Versioned<LoadRequest>>),
     /// Somebody no longer waits for an answer.
     TakenBack,
 }
@@ -56,7 +59,7 @@ pub(super) enum Task {
 /// The use of a model is wanted.
 #[derive(Debug)]
 pub(super) struct Loading {
-    pub(super) request: LoadRequest,
+    pub(super) wanted: Versioned<LoadRequest>,
     pub(super) pinned: bool,
     /// Goes into the lease: the thread itself keeps no way to its mailbox, or it would never see it close.
     pub(super) mailbox: Sender<Message>,
@@ -93,14 +96,14 @@ pub(super) struct Decoding {
 
 impl Evaluation {
     /// The LoRAs with which it is to run.
-    pub(super) fn adapters(&self) -> Arc<[Adapter]> {
+    pub(super) fn adapters(&self) -> Arc<[Versioned<Adapter>]> {
         self.rows.first().map(|row| row.text.adapters.clone()).unwrap_or_default()
     }
 }
 
 impl Task {
     /// The model, and the LoRAs with which it does this. What has nothing to do with LoRAs is done with any.
-    pub(super) fn needs(&self) -> Option<(usize, Arc<[Adapter]>)> {
+    pub(super) fn needs(&self) -> Option<(usize, Arc<[Versioned<Adapter>]>)> {
         match self {
             Self::Encode(encoding) => Some((encoding.model.id, encoding.text.adapters.clone())),
             Self::Denoise(evaluation) => Some((evaluation.model.id, evaluation.adapters())),

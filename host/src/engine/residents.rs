@@ -13,23 +13,26 @@ use std::time::Duration;
 use alice_plugin::LoadRequest;
 
 use super::choice::Moment;
+use super::versioned::Versioned;
 
 /// A model may be used for at least so many times as long as its loading took before it makes way.
 const QUANTUM: u32 = 10;
 
-/// All models that were ever asked for; a model's index is its number.
+/// All models that were ever asked for, each version of its files apart; a model's index is its number.
 #[derive(Clone, Debug)]
 pub(super) struct Residents {
     /// Bytes that all weights together may take.
     budget: u64,
     unload_after: Option<Duration>,
     models: Vec<Resident>,
+    /// The models that there are, if anybody has said so.
+    offered: Option<Vec<Versioned<LoadRequest>>>,
 }
 
 /// One model.
 #[derive(Clone, Debug)]
 pub(super) struct Resident {
-    pub(super) request: LoadRequest,
+    pub(super) model: Versioned<LoadRequest>,
     /// Bytes of its weights: measured when it was loaded, else what its files let expect.
     pub(super) bytes: u64,
     /// Since when it has been on the device.
@@ -42,6 +45,8 @@ pub(super) struct Resident {
     price: Duration,
     /// It ran out of memory beside others: it is loaded only when nothing else can be made to go.
     crowded: bool,
+    /// Its files are no longer these: it goes when nobody uses it.
+    outdated: bool,
 }
 
 /// What becomes of a request for a model.
@@ -65,16 +70,16 @@ struct Claim {
 
 impl Residents {
     pub(super) fn new(budget: u64, unload_after: Option<Duration>) -> Self {
-        Self { budget, unload_after, models: Vec::new() }
+        Self { budget, unload_after, models: Vec::new(), offered: None }
     }
 
     /// The model's number. One that was never asked for is expected to take `estimate` bytes.
-    pub(super) fn number(&mut self, request: &LoadRequest, estimate: impl FnOnce() -> u64) -> usize {
-        if let Some(known) = self.find(request) {
+    pub(super) fn number(&mut self, model: &Versioned<LoadRequest>, estimate: impl FnOnce() -> u64) -> usize {
+        if let Some(known) = self.find(model) {
             return known;
         }
         self.models.push(Resident {
-            request: request.clone(),
+            model: model.clone(),
             bytes: estimate(),
             since: None,
             users: 0,
@@ -82,12 +87,27 @@ impl Residents {
             used: Moment::ZERO,
             price: Duration::ZERO,
             crowded: false,
+            outdated: self.offered.as_ref().is_some_and(|offered| !offered.contains(model)),
         });
         self.models.len() - 1
     }
 
-    pub(super) fn find(&self, request: &LoadRequest) -> Option<usize> {
-        self.models.iter().position(|model| model.request == *request)
+    pub(super) fn find(&self, model: &Versioned<LoadRequest>) -> Option<usize> {
+        self.models.iter().position(|known| known.model == *model)
+    }
+
+    /// The numbers of all versions of a model that are on the device.
+    pub(super) fn versions(&self, request: &LoadRequest) -> impl Iterator<Item = usize> {
+        self.present().filter(move |(_, known)| known.model.what == *request).map(|(number, _)| number)
+    }
+
+    /// There are these models and no others.
+    pub(super) fn offer(&mut self, offered: Vec<Versioned<LoadRequest>>) {
+        for known in &mut self.models {
+            known.outdated = !offered.contains(&known.model);
+            known.pinned &= !known.outdated;
+        }
+        self.offered = Some(offered);
     }
 
     pub(super) fn get(&self, model: usize) -> &Resident {
@@ -212,7 +232,7 @@ impl Residents {
     pub(super) fn lent(&mut self, model: usize, pinned: bool, now: Moment) {
         let known = &mut self.models[model];
         known.users += 1;
-        known.pinned |= pinned;
+        known.pinned |= pinned && !known.outdated;
         known.used = now;
     }
 
@@ -223,7 +243,7 @@ impl Residents {
         known.used = now;
     }
 
-    /// The models that have been unused for too long.
+    /// The models that have been unused for too long, and those that are out of date.
     pub(super) fn overdue(&self, now: Moment) -> Vec<usize> {
         let due = |(model, at): (usize, Moment)| (at <= now).then_some(model);
         self.ends().filter_map(due).collect()
@@ -236,7 +256,11 @@ impl Residents {
 
     fn ends(&self) -> impl Iterator<Item = (usize, Moment)> {
         let idle = self.present().filter(|(_, model)| model.users == 0 && !model.pinned);
-        idle.filter_map(|(number, model)| Some((number, model.used + self.unload_after?)))
+        let end = |model: &Resident| match model.outdated {
+            true => Some(model.used),
+            false => Some(model.used + self.unload_after?),
+        };
+        idle.filter_map(move |(number, model)| Some((number, end(model)?)))
     }
 
     /// The model that was used longest ago of those that nobody uses.

@@ -11,6 +11,7 @@ use super::gone;
 use super::mailbox::{Call, Decoding, Encoding, Evaluation, Loading, Message, Reply, Task};
 use super::status::Board;
 use super::sync::Sender;
+use super::versioned::Versioned;
 
 /// One picture's place at the device, from its first call to its last. Dropping it gives everything back.
 ///
@@ -65,7 +66,7 @@ pub struct Text {
     pub extra_rows: Arc<[ExtraRows]>,
     /// The LoRAs with which the model encodes it, and evaluates the rows that hold it. The same ones in all texts of
     /// an evaluation, in the order of [`canonical`](super::canonical).
-    pub adapters: Arc<[Adapter]>,
+    pub adapters: Arc<[Versioned<Adapter>]>,
 }
 
 impl Text {
@@ -147,14 +148,18 @@ impl Seat {
     /// # Errors
     /// As [`alice_plugin::Backend::load`]; `OutOfMemory` for a model that never fits, saying what it needs and what
     /// there is.
-    pub async fn load(&self, request: LoadRequest) -> Result<Arc<LoadedModel>> {
-        self.lease(request, false).await
+    pub async fn load(&self, model: impl Into<Versioned<LoadRequest>>) -> Result<Arc<LoadedModel>> {
+        self.lease(model.into(), false).await
     }
 
-    pub(super) async fn lease(&self, request: LoadRequest, pinned: bool) -> Result<Arc<LoadedModel>> {
-        let request = LoadRequest { device: self.device, ..request };
+    pub(super) async fn lease(
+        &self,
+        Versioned { what, version }: Versioned<LoadRequest>,
+        pinned: bool,
+    ) -> Result<Arc<LoadedModel>> {
+        let wanted = Versioned { what: LoadRequest { device: self.device, ..what }, version };
         let mailbox = self.mailbox.clone();
-        self.ask(|reply| Task::Load(Loading { request, pinned, mailbox, reply })).await
+        self.ask(|reply| Task::Load(Loading { wanted, pinned, mailbox, reply })).await
     }
 
     /// Encodes a prompt. What comes back stands for it in [`Row`]s; equal prompts are encoded once.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use alice_plugin::Adapter;
 
 use super::choice::{Demand, Line, Moment, Waiting};
+use super::versioned::Versioned;
 
 /// A set is used for at least so many times as long as the change took before it makes way.
 const QUANTUM: u32 = 10;
@@ -34,7 +35,7 @@ pub(super) struct Need {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sets {
     /// A set's place is its number.
-    known: Vec<Arc<[Adapter]>>,
+    known: Vec<Arc<[Versioned<Adapter>]>>,
     present: BTreeMap<usize, Present>,
 }
 
@@ -49,8 +50,8 @@ struct Present {
 
 impl Sets {
     /// The number of a set.
-    pub(super) fn number(&mut self, set: &Arc<[Adapter]>) -> usize {
-        let same = |known: &Arc<[Adapter]>| Arc::ptr_eq(known, set) || known == set;
+    pub(super) fn number(&mut self, set: &Arc<[Versioned<Adapter>]>) -> usize {
+        let same = |known: &Arc<[Versioned<Adapter>]>| Arc::ptr_eq(known, set) || known == set;
         self.known.iter().position(same).unwrap_or_else(|| {
             self.known.push(set.clone());
             self.known.len() - 1
@@ -114,15 +115,17 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    fn set(scale: f32) -> Arc<[Adapter]> {
-        Arc::new([Adapter { path: "/x".into(), scale }])
+    fn set(scale: f32) -> Arc<[Versioned<Adapter>]> {
+        Arc::new([Adapter { path: "/x".into(), scale }.into()])
     }
 
     #[test]
     fn a_set_has_one_number_whoever_holds_it() {
         let mut sets = Sets::default();
-        let numbers = [set(1.0), set(0.5), set(1.0), Arc::new([])].map(|set| sets.number(&set));
-        assert_eq!(numbers, [0, 1, 0, 2]);
+        let rewritten: Arc<[_]> =
+            set(1.0).iter().map(|lora| Versioned { version: 1, ..lora.clone() }).collect();
+        let numbers = [set(1.0), set(0.5), set(1.0), Arc::new([]), rewritten].map(|set| sets.number(&set));
+        assert_eq!(numbers, [0, 1, 0, 2, 3]);
     }
 
     #[test]

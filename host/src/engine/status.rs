@@ -17,6 +17,8 @@ const MANY: usize = 1024;
 pub struct ModelStatus {
     /// How it was asked for.
     pub request: LoadRequest,
+    /// Which version of its files it is made of.
+    pub version: u64,
     /// Whether it can be used.
     pub state: ModelState,
     /// Bytes of its weights; before it is loaded, as many as its files let expect.

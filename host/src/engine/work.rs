@@ -52,14 +52,14 @@ impl Desk {
     }
 
     fn load(&mut self, call: u64, seat: u64, loading: Loading) {
-        let model = self.residents.find(&loading.request).expect("a model that is asked for has its number");
+        let model = self.residents.find(&loading.wanted).expect("a model that is asked for has its number");
         if let Place::Room(victims) = self.residents.room(model) {
             victims.into_iter().for_each(|victim| self.evict(victim));
         }
         self.publish_coming(model);
         let began = self.now();
         let control = Progress { board: &self.board, loading: &loading, calls: &self.calls };
-        match self.device.load(model, &loading.request, &control) {
+        match self.device.load(model, &loading.wanted.what, &control) {
             Ok(info) => {
                 let now = self.now();
                 self.residents.came(model, info.memory_bytes, now - began, now);
@@ -85,12 +85,12 @@ impl Desk {
                 return;
             }
             let needs = self.residents.get(model).bytes;
-            let error = ladder::model_did_not_fit(&loading.request, needs, self.budget, &error);
+            let error = ladder::model_did_not_fit(&loading.wanted.what, needs, self.budget, &error);
             return self.finish(call, loading.reply, Err(error));
         }
-        let Loading { request, pinned, mailbox, reply } = loading;
+        let Loading { wanted, pinned, mailbox, reply } = loading;
         self.conclude(call, seat, Err(error), reply, |reply| {
-            Task::Load(Loading { request, pinned, mailbox, reply })
+            Task::Load(Loading { wanted, pinned, mailbox, reply })
         });
     }
 
@@ -285,7 +285,7 @@ struct Progress<'a> {
 impl Progress<'_> {
     fn is_wanted(&self) -> bool {
         let same = |task: &Task| match task {
-            Task::Load(other) => other.request == self.loading.request && task.is_wanted(),
+            Task::Load(other) => other.wanted == self.loading.wanted && task.is_wanted(),
             _ => false,
         };
         !self.loading.reply.is_closed() || self.calls.values().any(|(_, task)| same(task))

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Caller, Fingerprint};
+use crate::adapters::Unmatched;
 use crate::clock::Timestamp;
 use crate::draft::{Parameters, Request};
 use crate::error::{Error, Result};
@@ -24,6 +25,9 @@ pub struct Stored {
     /// What the client should know of its request.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The parts of its LoRAs that do not suit the model.
+    #[serde(default, skip_serializing_if = "Unmatched::is_empty")]
+    pub unmatched: Unmatched,
 }
 
 impl Stored {
@@ -34,6 +38,7 @@ impl Stored {
             parameters: request.parameters.clone(),
             count: request.count,
             warnings: request.warnings.clone(),
+            unmatched: request.unmatched.clone(),
         }
     }
 
@@ -46,7 +51,7 @@ impl Stored {
         let model = models.exactly(&self.model).filter(|model| model.id == self.model);
         let model = model.ok_or_else(|| Error::ModelGone { id: self.model.clone() })?;
         let request = Request::again(models, model, self.parameters, self.count)?;
-        Ok(Request { warnings: self.warnings, ..request })
+        Ok(Request { warnings: self.warnings, unmatched: self.unmatched, ..request })
     }
 }
 
@@ -407,8 +412,13 @@ mod tests {
 
     /// Writes a job with two pictures down, and gives its number and their names.
     async fn accept(database: &Database, id: &'static str) -> (i64, [Kept; 2]) {
-        let stored =
-            Stored { model: "sd/m".into(), parameters: parameters(), count: 2, warnings: Vec::new() };
+        let stored = Stored {
+            model: "sd/m".into(),
+            parameters: parameters(),
+            count: 2,
+            warnings: Vec::new(),
+            unmatched: Unmatched::new(),
+        };
         let planned = [Kept::random().unwrap(), Kept::random().unwrap()];
         let new = New {
             id: id.to_owned(),
@@ -482,8 +492,13 @@ mod tests {
 
     #[test]
     fn a_request_is_read_back_as_it_was_written() {
-        let stored =
-            Stored { model: "sd/m".into(), parameters: parameters(), count: 2, warnings: Vec::new() };
+        let stored = Stored {
+            model: "sd/m".into(),
+            parameters: parameters(),
+            count: 2,
+            warnings: Vec::new(),
+            unmatched: Unmatched::new(),
+        };
         let again: Stored = serde_json::from_str(&serde_json::to_string(&stored).unwrap()).unwrap();
         assert_eq!(again.parameters, stored.parameters);
         assert_eq!(again.parameters.seed, u64::MAX);

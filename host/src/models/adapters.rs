@@ -27,6 +27,8 @@ pub struct LoraEntry {
     pub created: u64,
     /// How large the file is.
     pub size_bytes: u64,
+    /// A number that changes whenever the file does.
+    pub version: u64,
     /// One sentence for people, out of its sidecar.
     pub description: Option<String>,
     /// Words that a prompt should have for it to be seen, out of its sidecar.
@@ -77,6 +79,7 @@ impl LoraEntry {
             base,
             created: model::created(metadata),
             size_bytes: metadata.len(),
+            version: files::stamp([path]),
             description: sidecar.description,
             trigger: sidecar.trigger,
             root: root.to_owned(),

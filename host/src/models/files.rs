@@ -4,7 +4,7 @@
 
 use std::fs::{self, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 /// A model has some twenty files in directories that lie two deep.
@@ -20,10 +20,18 @@ pub(super) fn size(path: &Path) -> u64 {
 
 /// A number that changes when one of these files, or one in these directories, is written, comes or goes.
 pub(super) fn stamp<'a>(paths: impl IntoIterator<Item = &'a Path>) -> u64 {
+    stamp_without(paths, &[])
+}
+
+/// The same, whatever becomes of the files `besides`.
+pub(super) fn stamp_without<'a>(paths: impl IntoIterator<Item = &'a Path>, besides: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for path in paths {
         path.hash(&mut hasher);
         each(path, 0, &mut 0, &mut |path, metadata| {
+            if besides.iter().any(|other| other == path) {
+                return;
+            }
             let modified = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
             (path, metadata.len(), modified).hash(&mut hasher);
         });
@@ -66,6 +74,7 @@ mod tests {
         assert_ne!(second, first);
         fs::write(path.join("b"), "").unwrap();
         assert_ne!(stamp([path]), second);
+        assert_eq!(stamp_without([path], &[path.join("b")]), second);
         assert_eq!(size(path), 6);
         assert_eq!(size(&path.join("gone")), 0);
     }

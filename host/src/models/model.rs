@@ -38,6 +38,8 @@ pub struct Model {
     pub vae: Option<PathBuf>,
     /// How large its files are.
     pub size_bytes: u64,
+    /// A number that changes whenever one of its files does, or its autoencoder.
+    pub version: u64,
     /// What kind of network it is.
     pub family: Family,
     /// Seconds since 1970 when it was put here.
@@ -109,6 +111,7 @@ impl Model {
                 Layout::SingleFile => ModelFiles::SingleFile { path: path_of_files },
             },
             size_bytes: files::size(path),
+            version: source.version(vae.as_deref()),
             stamp: source.stamp(vae.as_deref()),
             configured_vae: source.vae.map(Path::to_owned),
             warnings,
@@ -243,6 +246,11 @@ impl Source<'_> {
         let sidecars = self.sidecars();
         let sidecars = sidecars.iter().map(PathBuf::as_path);
         files::stamp([Some(self.path), vae].into_iter().flatten().chain(sidecars))
+    }
+
+    /// The same for what a backend reads of it.
+    fn version(&self, vae: Option<&Path>) -> u64 {
+        files::stamp_without([Some(self.path), vae].into_iter().flatten(), &self.sidecars())
     }
 
     /// The autoencoder that the owner has named: an absolute path, or one that begins beside the model or in the

@@ -83,7 +83,7 @@ async fn model(app: &App, asked: &str) -> Result<String> {
         turn.put_back(withdrawn);
         return Err(error);
     }
-    doomed.delete(turn).await?;
+    doomed.delete(app, turn).await?;
     info!(model.id = %model.id, "`{}` was deleted: {}", model.id, model.path.display());
     Ok(model.id.clone())
 }
@@ -98,7 +98,7 @@ async fn lora(app: &App, asked: &str) -> Result<String> {
         turn.put_back(withdrawn);
         return Err(Error::Conflict(format!("jobs need `{}`; it can go when they are done", lora.id)));
     }
-    doomed.delete(turn).await?;
+    doomed.delete(app, turn).await?;
     info!(lora.id = %lora.id, "`{}` was deleted: {}", lora.id, lora.path.display());
     Ok(lora.id.clone())
 }
@@ -124,9 +124,10 @@ impl Doomed {
     }
 
     /// Deletes it, and looks at what is left.
-    async fn delete(self, turn: Turn<'_>) -> Result<()> {
+    async fn delete(self, app: &App, turn: Turn<'_>) -> Result<()> {
         let gone = blocking(move || Ok(delete(&self.path, &self.directory)?)).await;
         turn.look().await?;
+        residence::offer(app, &turn);
         gone
     }
 }

@@ -7,16 +7,18 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
+use crate::adapters::Unmatched;
 use crate::api::sse::{self, Events};
 use crate::api::{JOB, files, now_s};
 use crate::app::App;
+use crate::draft::Request;
 use crate::error::{Error, OpenAi, Result};
 use crate::jobs::{Attendance, Partial};
 
 const PARTIAL: &str = "image_generation.partial_image";
 const COMPLETED: &str = "image_generation.completed";
 
-/// A picture, finished or not. `seed` and `image_index` are ALICE's own.
+/// A picture, finished or not. `seed`, `image_index` and `x_alice` are ALICE's own.
 #[derive(Debug, Serialize)]
 struct ImageEvent {
     r#type: &'static str,
@@ -37,8 +39,29 @@ struct ImageEvent {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum State {
-    Partial { partial_image_index: u32 },
-    Completed { usage: Usage },
+    Partial {
+        partial_image_index: u32,
+    },
+    Completed {
+        usage: Usage,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        x_alice: Option<Notes>,
+    },
+}
+
+/// What the client should know of its request.
+#[derive(Debug, Serialize)]
+struct Notes {
+    warnings: Vec<String>,
+    unmatched: Unmatched,
+}
+
+impl Notes {
+    /// `None` when there is nothing to know.
+    fn of(Request { warnings, unmatched, .. }: &Request) -> Option<Self> {
+        let some = !warnings.is_empty() || !unmatched.is_empty();
+        some.then(|| Self { warnings: warnings.clone(), unmatched: unmatched.clone() })
+    }
 }
 
 /// Pictures have no tokens.
@@ -101,7 +124,8 @@ async fn tell(app: &App, job: &Attendance, events: &mut Events) -> Result<()> {
 async fn completed_event(app: &App, job: &Attendance, place: u32) -> Result<ImageEvent> {
     let kept = job.planned.get(place as usize).ok_or(Error::NotFound)?;
     let png = files::read(app, kept).await?;
-    Ok(event(job, COMPLETED, place, &png, State::Completed { usage: Usage::default() }))
+    let state = State::Completed { usage: Usage::default(), x_alice: Notes::of(&job.request) };
+    Ok(event(job, COMPLETED, place, &png, state))
 }
 
 fn partial_event(job: &Attendance, partial: &Partial) -> ImageEvent {

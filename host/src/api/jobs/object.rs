@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::http::HeaderMap;
 use serde::Serialize;
 
+use crate::adapters::Unmatched;
 use crate::api::files;
 use crate::app::App;
 use crate::auth::Actor;
@@ -39,6 +40,9 @@ pub struct JobObject {
     error: Option<Failure>,
     /// What the client should know of its request.
     warnings: Vec<String>,
+    /// The parts of its LoRAs that do not suit the model. Not in lists, which it would make long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unmatched: Option<Unmatched>,
     /// Seconds from its beginning to its last picture.
     took_s: Option<f64>,
 }
@@ -117,6 +121,11 @@ impl JobObject {
     pub(super) fn status(&self) -> Status {
         self.status
     }
+
+    /// The same as an entry of a list.
+    pub(super) fn in_list(self) -> Self {
+        Self { unmatched: None, ..self }
+    }
 }
 
 /// The jobs of `records`. `live`, of those in memory, was looked at before the records were read: what it says
@@ -149,7 +158,7 @@ pub(super) async fn of(
 
 /// The job of `record` with the places and addresses of its pictures.
 fn object(app: &App, record: Record, pictures: Vec<(u32, String)>, live: Option<&Live>) -> Result<JobObject> {
-    let Stored { model, parameters, count, warnings } =
+    let Stored { model, parameters, count, warnings, unmatched } =
         serde_json::from_str(&record.request).map_err(anyhow::Error::from)?;
     let status = match record.state {
         State::Accepted => live.map_or(Status::Queued, Live::status),
@@ -181,6 +190,7 @@ fn object(app: &App, record: Record, pictures: Vec<(u32, String)>, live: Option<
         images: pictures.into_iter().map(image).collect(),
         error: written.or_else(|| live.and_then(Live::failure)),
         warnings,
+        unmatched: Some(unmatched),
         took_s: record.took_ms.filter(|_| status == Status::Done).map(|took| took as f64 / 1000.0),
         prompt: parameters.prompt,
     })

@@ -45,7 +45,7 @@ impl Bare {
         dtype: &str,
     ) -> anyhow::Result<Self> {
         let model = &request.model;
-        let load = LoadRequest { dtype: dtype.to_owned(), ..generate::load_request(model) };
+        let load = LoadRequest { dtype: dtype.to_owned(), ..generate::load_request(model).what };
         let mut backend = plugin.start(options)?;
         let began = Instant::now();
         let (handle, info) = backend

@@ -9,7 +9,7 @@ use alice_plugin::{ErrorKind, LatentShape};
 use futures::FutureExt;
 use futures::future::{join, join_all};
 
-use super::super::{Engine, Engines, ModelState, Settings, Unload};
+use super::super::{Engine, Engines, ModelState, Settings, Unload, Versioned};
 use super::fake::{Asked, Bench, Plan, SHAPE, answer, no_memory, request, row, waiting};
 
 /// A bench whose device has so many bytes for weights.
@@ -133,6 +133,34 @@ async fn a_model_is_loaded_once_and_shown_with_its_users() {
     assert_eq!(bench.engine.unload(request("60")).await.unwrap(), Unload::Done);
     assert_eq!(bench.engine.unload(request("60")).await.unwrap(), Unload::NotLoaded);
     assert!(bench.engine.models().is_empty());
+}
+
+#[tokio::test]
+async fn another_version_of_a_model_is_another_model_and_the_old_one_goes_when_nobody_uses_it() {
+    let bench = bench(100);
+    let version = |version| Versioned { what: request("30"), version };
+    let versions = || bench.engine.models().iter().map(|model| model.version).collect::<Vec<_>>();
+    bench.engine.load(version(0), true).await.unwrap();
+    bench.engine.offer([version(1)]);
+    // What is asked afterwards is answered afterwards.
+    assert_eq!(bench.engine.unload(request("none")).await.unwrap(), Unload::NotLoaded);
+    let seat = bench.engine.seat(0, 0);
+    let new = seat.load(version(1)).await.unwrap();
+    assert_eq!(versions(), [1], "it was pinned, but its files are gone");
+    let old = seat.load(version(0)).await.unwrap();
+    assert_eq!(versions(), [0, 1], "who has begun with it may have it");
+    assert_eq!(bench.engine.unload(request("30")).await.unwrap(), Unload::InUse);
+    seat.denoise(&old, SHAPE, vec![row(1.0)]).await.unwrap();
+    drop(old);
+    bench.engine.unload(request("none")).await.unwrap();
+    seat.denoise(&new, SHAPE, vec![row(1.0)]).await.unwrap();
+    assert_eq!(versions(), [1]);
+    bench.engine.offer([version(0), version(1)]);
+    drop(new);
+    bench.engine.load(version(0), false).await.unwrap();
+    assert_eq!(versions(), [0, 1], "its files are back");
+    assert_eq!(bench.engine.unload(request("30")).await.unwrap(), Unload::Done);
+    assert_eq!(versions(), [] as [u64; 0]);
 }
 
 #[tokio::test]
@@ -312,19 +340,19 @@ async fn a_picture_goes_where_its_model_rests_or_nothing_is_and_else_to_the_leas
     let engines = Engines::new(one.clone(), [two.clone(), three.clone()]);
     let is = |engine: &Engine, index: usize| Arc::ptr_eq(&engine.board, &benches[index].engine.board);
     let _sits = (one.seat(0, 0), one.seat(0, 1), two.seat(0, 0));
-    assert!(is(engines.pick(&request("m")), 2), "nobody has the model, and nobody sits there");
+    assert!(is(engines.pick(&request("m").into()), 2), "nobody has the model, and nobody sits there");
     let (first, second) = join(benches[0].seat(0, 0, "m"), benches[1].seat(0, 0, "m")).await;
     let _third = benches[0].seat(0, 1, "m").await;
-    assert!(is(engines.pick(&request("m")), 2), "there is nothing in the third's memory");
-    assert!(is(engines.home(&request("m")), 1), "but the model is elsewhere already");
+    assert!(is(engines.pick(&request("m").into()), 2), "there is nothing in the third's memory");
+    assert!(is(engines.home(&request("m").into()), 1), "but the model is elsewhere already");
     let other = benches[2].seat(0, 0, "other").await;
-    assert!(is(engines.pick(&request("m")), 1), "one user instead of two");
+    assert!(is(engines.pick(&request("m").into()), 1), "one user instead of two");
     drop((first, second));
     while two.models()[0].users > 0 {
         tokio::task::yield_now().await;
     }
-    assert!(is(engines.pick(&request("m")), 1), "nobody uses it there");
+    assert!(is(engines.pick(&request("m").into()), 1), "nobody uses it there");
     drop(other);
-    assert!(is(engines.pick(&request("other")), 2));
-    assert!(is(engines.home(&request("third")), 2), "nobody sits there");
+    assert!(is(engines.pick(&request("other").into()), 2));
+    assert!(is(engines.home(&request("third").into()), 2), "nobody sits there");
 }

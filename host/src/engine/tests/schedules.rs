@@ -100,7 +100,7 @@ impl World {
     fn new(sizes: &[u64], jobs: &[(u64, &'static [Act])], may_leave: bool) -> Self {
         let mut residents = Residents::new(100, None);
         for (number, size) in sizes.iter().enumerate() {
-            assert_eq!(residents.number(&request(&number.to_string()), || *size), number);
+            assert_eq!(residents.number(&request(&number.to_string()).into(), || *size), number);
         }
         let job = |&(caller, script)| Job { caller, script, done: 0, waits: None, model: None, may_leave };
         let jobs = jobs.iter().map(job).collect();

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use alice_plugin::{Adapter, Error, ErrorKind};
 use futures::future::{join, join_all};
 
-use super::super::{Row, Text, canonical};
+use super::super::{Row, Text, Versioned, canonical};
 use super::fake::{Asked, Plan, SHAPE, answer, death, row, text, waiting};
 
-fn adapters(scale: f32) -> Arc<[Adapter]> {
+fn adapters(scale: f32) -> Arc<[Versioned<Adapter>]> {
     canonical([Adapter { path: "l".into(), scale }])
 }
 
@@ -26,7 +26,23 @@ fn row_with(scale: f32, timestep: f32) -> Row {
 }
 
 fn adapted(scale: f32) -> Asked {
-    Asked::Adapt(adapters(scale).iter().map(|adapter| adapter.scale).collect())
+    Asked::Adapt(adapters(scale).iter().map(|adapter| adapter.what.scale).collect())
+}
+
+#[tokio::test]
+async fn another_version_of_a_lora_is_another_set_and_its_prompts_are_encoded_anew() {
+    let bench = Plan::default().open();
+    let (seat, model) = bench.seat(0, 0, "m").await;
+    let of_version = |version| {
+        let adapter = Adapter { path: "l".into(), scale: 1.0 };
+        Text { adapters: canonical([Versioned { what: adapter, version }]), ..text(5) }
+    };
+    bench.notes();
+    for version in [0, 0, 1, 1] {
+        seat.encode(&model, of_version(version)).await.unwrap();
+    }
+    let once = [adapted(1.0), Asked::Encode(5)];
+    assert_eq!(bench.notes(), [once.clone(), once].concat());
 }
 
 /// What was asked but for the prompts' end.
@@ -41,6 +57,8 @@ fn equal_sets_are_equal_in_whatever_order_they_are_asked_for() {
     let two = canonical([adapter("a", 0.25), adapter("d", 1.0), adapter("b", 1.0), adapter("a", 0.25)]);
     assert_eq!(one, two);
     assert!(canonical([adapter("a", 1.0), adapter("a", -1.0)]).is_empty());
+    let rewritten = Versioned { what: adapter("a", 1.0), version: 1 };
+    assert_ne!(canonical([rewritten]), canonical([adapter("a", 1.0)]), "another version of the file");
 }
 
 #[tokio::test]
