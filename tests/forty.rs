@@ -3,13 +3,15 @@
 //! A directory as people have it: models of every kind in both layouts, LoRAs, embeddings, an autoencoder, and what
 //! else comes out of downloads. Everything is listed as what it is or refused with a reason, and each model paints.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -20,15 +22,45 @@ use crate::tensors;
 
 /// Directories among the models.
 const DIRECTORIES: [&str; 6] = ["sd1-eps", "sd1-inpaint", "sd1-pix2pix", "sd2-v", "sdxl", "sdxl-refiner"];
+/// One whose weights are in several files, one whose files are called a variant, and a file with all numbers in f32.
+const SHARDED: (&str, &str) = ("sd2-v", "sd2 in shards");
+const VARIANT: (&str, &str) = ("sdxl", "xl-fp16");
+const WIDENED: (&str, &str) = ("file-sd1", "full/file-sd1-f32.safetensors");
 /// Single files, and where they lie.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("file-sd1", "file-sd1.safetensors"),
     ("file-sd1-inpaint", "checkpoints/painting/inpaint v2 (final).safetensors"),
     ("file-sd1-pix2pix", "pix2pix/file-sd1-pix2pix.safetensors"),
+    ("file-sd2-eps", "512-base.safetensors"),
     ("file-sd2-v", "Модели/768-v.safetensors"),
     ("file-sdxl", "xl.safetensors"),
     ("file-sdxl-refiner", "deep/er/and/deeper/refiner.safetensors"),
 ];
+/// What is listed: each model's id and family.
+const LISTED: [(&str, &str); 17] = [
+    ("sd/512-base", "sd2"),
+    ("sd/alice-emoji", "sd1"),
+    ("sd/deeper", "sdxl_refiner"),
+    ("sd/file-sd1", "sd1"),
+    ("sd/full", "sd1"),
+    ("sd/painting", "sd1"),
+    ("sd/pix2pix", "sd1"),
+    ("sd/sd1-eps", "sd1"),
+    ("sd/sd1-inpaint", "sd1"),
+    ("sd/sd1-pix2pix", "sd1"),
+    ("sd/sd2 in shards", "sd2"),
+    ("sd/sd2-v", "sd2"),
+    ("sd/sdxl", "sdxl"),
+    ("sd/sdxl-refiner", "sdxl_refiner"),
+    ("sd/xl", "sdxl"),
+    ("sd/xl-fp16", "sdxl"),
+    ("sd/Модели", "sd2"),
+];
+/// What two models of one family predict, by what their files say.
+const PREDICTS: [(&str, &str); 2] = [("sd/512-base", "epsilon"), ("sd/Модели", "v_prediction")];
+/// Models of the same weights.
+const SAME: [[&str; 2]; 3] =
+    [["sd/sd2-v", "sd/sd2 in shards"], ["sd/sdxl", "sd/xl-fp16"], ["sd/file-sd1", "sd/full"]];
 /// What is no model, LoRA or embedding, and a word of the reason; none where there is nothing to say about it.
 const JUNK: [(&str, &[u8], Option<&str>); 12] = [
     ("pickle.safetensors", b"\x80\x02}q\x00(X\x05\x00\x00\x00stateq\x01K\x01u.", Some("can run a program")),
@@ -49,6 +81,13 @@ const JUNK: [(&str, &[u8], Option<&str>); 12] = [
     (".hidden.safetensors", b"not looked at", None),
 ];
 
+/// What is half there, and a word of the reason.
+const DAMAGED: [(&str, &str); 3] = [
+    ("half.safetensors", "are there"),
+    ("broken", "model_index.json"),
+    ("lost.safetensors", "cannot be looked at"),
+];
+
 /// Puts the forty files and directories into `models`.
 fn fill(models: &Path) {
     let fixtures = source("tests/fixtures");
@@ -57,9 +96,22 @@ fn fill(models: &Path) {
     }
     for (name, place) in FILES {
         fs::create_dir_all(models.join(place).parent().unwrap()).unwrap();
-        let whole = tensors::whole(&fixtures.join(format!("files/{name}.safetensors")));
-        tensors::write(&models.join(place), &whole);
+        tensors::write(&models.join(place), &tensors::whole(&fixtures, name));
     }
+    for (name, place) in [SHARDED, VARIANT] {
+        parity::copy(&fixtures.join(name), &models.join(place));
+    }
+    let parts =
+        [("unet", "diffusion_pytorch_model"), ("vae", "diffusion_pytorch_model"), ("text_encoder", "model")];
+    for (component, stem) in parts {
+        tensors::shard(&models.join(SHARDED.1).join(component), stem);
+    }
+    for (component, stem) in parts.into_iter().chain([("text_encoder_2", "model")]) {
+        tensors::call_variant(&models.join(VARIANT.1).join(component), stem);
+    }
+    let narrow = FILES.into_iter().find(|(name, _)| *name == WIDENED.0).unwrap().1;
+    fs::create_dir_all(models.join(WIDENED.1).parent().unwrap()).unwrap();
+    tensors::write(&models.join(WIDENED.1), &tensors::widened(&models.join(narrow)));
     let vae = "file-sd1-pix2pix-vae.safetensors";
     fs::create_dir_all(models.join("VAE")).unwrap();
     fs::copy(fixtures.join("files").join(vae), models.join("VAE").join(vae)).unwrap();
@@ -110,10 +162,14 @@ fn ids(entries: &[Value]) -> BTreeSet<&str> {
 async fn everything_in_a_directory_of_forty_is_listed_or_refused_with_a_reason_and_every_model_paints() {
     let server = server();
     let models = listed(&server, "/v1/models").await;
-    assert_eq!(models.len(), DIRECTORIES.len() + FILES.len() + 1, "{:?}", ids(&models));
+    let families: BTreeSet<_> = models
+        .iter()
+        .map(|model| (model["id"].as_str().unwrap(), model["family"].as_str().unwrap()))
+        .collect();
+    assert_eq!(families, BTreeSet::from(LISTED));
     let loras = listed(&server, "/v1/loras").await;
     let embeddings = listed(&server, "/v1/embeddings").await;
-    assert_eq!(loras.len(), 14, "{:?}", ids(&loras));
+    assert_eq!(loras.len(), 16, "{:?}", ids(&loras));
     assert_eq!(
         ids(&embeddings),
         BTreeSet::from(["embedding/wobbly", "embedding/wobbly-xl", "embedding/zigzag"])
@@ -126,30 +182,41 @@ async fn everything_in_a_directory_of_forty_is_listed_or_refused_with_a_reason_a
             assert!(line.contains(reason), "{name}: {line}");
         }
     }
-    for name in ["half.safetensors", "broken"] {
-        assert!(log.contains(&format!("Passed over `{name}")), "{name}: {log}");
+    for (name, reason) in DAMAGED {
+        let line = log.lines().find(|line| line.contains(&format!("Passed over `{name}`")));
+        assert!(line.is_some_and(|line| line.contains(reason)), "{name}: {line:?}\n{log}");
     }
+    let told = JUNK.iter().filter(|(_, _, reason)| reason.is_some()).count() + DAMAGED.len();
+    assert_eq!(log.matches("Passed over").count(), told, "{log}");
 
-    let mut painted = 0;
+    let mut pictures = BTreeMap::new();
     for model in &models {
         let id = model["id"].as_str().unwrap();
         let info = server.get_json(&format!("/v1/models/{}/info", id.replace(' ', "%20"))).await;
-        let body = json!({"model": id, "prompt": "a (red:1.2) apple", "steps": 2, "size": "64x64"});
+        let body =
+            json!({"model": id, "prompt": "a (red:1.2) apple", "seed": 7, "steps": 2, "size": "64x64"});
         let answer = server.post("/v1/images/generations", &body).await;
         let status = answer.status();
         let text = answer.text().await.unwrap();
+        if let Some((_, prediction)) = PREDICTS.iter().find(|(which, _)| *which == id) {
+            assert_eq!(info["prediction"], *prediction, "{id}");
+        }
         match info["needs_picture"].as_bool() {
             Some(true) => {
                 assert!(status.is_client_error() && text.contains("picture"), "{id}: {status} {text}")
             }
             _ => {
                 assert_eq!(status, StatusCode::OK, "{id}: {text}");
-                painted += 1;
+                let answer: Value = serde_json::from_str(&text).unwrap();
+                pictures.insert(id, pixels(&answer));
             }
         }
     }
     // All but the four that begin with a picture.
-    assert_eq!(painted, models.len() - 4);
+    assert_eq!(pictures.len(), models.len() - 4);
+    for [one, other] in SAME {
+        assert!(pictures[one] == pictures[other], "{one} and {other} have the same weights");
+    }
 
     // Two LoRAs and an embedding together, and one of another family.
     let prompt = "an apple, wobbly <lora:sd1-eps-kohya:0.5> <lora:sd1-eps-tucker:-0.3>";
@@ -158,6 +225,12 @@ async fn everything_in_a_directory_of_forty_is_listed_or_refused_with_a_reason_a
     assert_eq!(answer.status(), StatusCode::OK, "{}", answer.text().await.unwrap());
     let body = json!({"model": "sd/sd1-eps", "prompt": "x <lora:sdxl-kohya:1>", "steps": 1, "size": "64x64"});
     assert_eq!(server.post("/v1/images/generations", &body).await.status(), StatusCode::BAD_REQUEST);
+}
+
+/// The values of the pixels of an answer's picture, without the text beside them.
+fn pixels(answer: &Value) -> Vec<u8> {
+    let png = BASE64_STANDARD.decode(answer["data"][0]["b64_json"].as_str().unwrap()).unwrap();
+    image::load_from_memory(&png).unwrap().into_rgb8().into_raw()
 }
 
 /// One request for a picture of the smallest kind.

@@ -22,6 +22,7 @@ mod adapters;
 mod bench;
 mod checkpoints;
 mod company;
+mod files_with_loras;
 mod network;
 mod prompts;
 

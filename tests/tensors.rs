@@ -6,7 +6,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use alice_checkpoint::TensorFile;
 use serde_json::{Value, json};
+
+/// Tensors without meaning but for their names: the network predicts the velocity, and was trained down to no signal.
+pub(crate) const MARKS: [&str; 2] = ["v_pred", "ztsnr"];
+/// The file among the fixtures that is not kept, because it is another one without its marks.
+pub(crate) const UNMARKED: (&str, &str) = ("file-sd2-eps", "file-sd2-v");
 
 /// Words of CLIP's vocabulary.
 const WORDS: u64 = 49_408;
@@ -67,10 +73,15 @@ pub(crate) fn write(path: &Path, tensors: &RawTensors) {
     fs::write(path, file).unwrap();
 }
 
-/// One of the single files among the fixtures as it should be: what is kept of its table of words is the beginning,
-/// which is repeated.
-pub(crate) fn whole(kept: &Path) -> RawTensors {
-    let mut tensors = read(kept);
+/// The single file called `name` among the `fixtures` as it should be: what is kept of its table of words is the
+/// beginning, which is repeated.
+pub(crate) fn whole(fixtures: &Path, name: &str) -> RawTensors {
+    let is_unmarked = name == UNMARKED.0;
+    let kept = if is_unmarked { UNMARKED.1 } else { name };
+    let mut tensors = read(&fixtures.join(format!("files/{kept}.safetensors")));
+    if is_unmarked {
+        MARKS.iter().for_each(|mark| drop(tensors.remove(*mark).unwrap()));
+    }
     for (name, table) in &mut tensors {
         if name.ends_with("token_embedding.weight") {
             let row = table.bytes.len() / table.shape[0] as usize;
@@ -79,4 +90,44 @@ pub(crate) fn whole(kept: &Path) -> RawTensors {
         }
     }
     tensors
+}
+
+/// The tensors of the file at `path` with all numbers that are not whole in f32.
+pub(crate) fn widened(path: &Path) -> RawTensors {
+    let file = TensorFile::open(path).unwrap();
+    let mut tensors = read(path);
+    for (name, tensor) in tensors.iter_mut().filter(|(_, tensor)| !tensor.dtype.starts_with('I')) {
+        *tensor = of_f32(&tensor.shape, &file.tensor(name).unwrap().to_f32().unwrap());
+    }
+    tensors
+}
+
+/// A tensor in f32.
+pub(crate) fn of_f32(shape: &[u64], values: &[f32]) -> RawTensor {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    RawTensor { dtype: "F32".into(), shape: shape.to_vec(), bytes }
+}
+
+/// Divides the weights in `directory` among two files and an index, as diffusers does with large ones.
+pub(crate) fn shard(directory: &Path, stem: &str) {
+    let whole = directory.join(format!("{stem}.safetensors"));
+    let mut shards = [RawTensors::new(), RawTensors::new()];
+    for (index, (name, tensor)) in read(&whole).into_iter().enumerate() {
+        shards[index % 2].insert(name, tensor);
+    }
+    fs::remove_file(whole).unwrap();
+    let mut map = serde_json::Map::new();
+    for (index, tensors) in shards.iter().enumerate() {
+        let file = format!("{stem}-{:05}-of-00002.safetensors", index + 1);
+        map.extend(tensors.keys().map(|name| (name.clone(), file.clone().into())));
+        write(&directory.join(file), tensors);
+    }
+    let index = json!({"metadata": {"total_size": 1}, "weight_map": map});
+    fs::write(directory.join(format!("{stem}.safetensors.index.json")), index.to_string()).unwrap();
+}
+
+/// Calls the weights in `directory` a variant, as diffusers does with those in f16.
+pub(crate) fn call_variant(directory: &Path, stem: &str) {
+    let path = |name: String| directory.join(name);
+    fs::rename(path(format!("{stem}.safetensors")), path(format!("{stem}.fp16.safetensors"))).unwrap();
 }

@@ -8,12 +8,13 @@ use alice::conformance::reference::Reference;
 use alice_plugin::{Adapter, TextPart};
 use serde::Deserialize;
 
+use super::checkpoints::Single;
 use super::network::{Network, Windows, signal};
 use super::{RIGHT_DB, WRONG_DB};
 use crate::harness::source;
 
 /// The models that have LoRAs.
-const MODELS: [&str; 2] = ["sd1-eps", "sdxl"];
+const MODELS: [&str; 4] = ["sd1-eps", "sdxl", "file-sd2-v", "file-sdxl"];
 
 /// What `loras-<model>.json` says.
 #[derive(Deserialize)]
@@ -50,6 +51,8 @@ struct Bench {
     network: Network,
     reference: Reference,
     cases: Cases,
+    /// The single file, where the model is one.
+    _file: Option<Single>,
 }
 
 /// How near each part of an answer comes, in dB.
@@ -60,10 +63,13 @@ impl Bench {
         let fixtures = source("tests/fixtures");
         let name = format!("loras-{model}");
         let text = std::fs::read(fixtures.join(format!("{name}.json"))).unwrap();
+        let file = model.starts_with("file-").then(|| Single::new(model));
+        let path = file.as_ref().map_or_else(|| fixtures.join(model), |file| file.path.clone());
         Self {
-            network: Network::load(&fixtures.join(model), None),
-            reference: Reference::open(&fixtures, &name, fixtures.join(model)).unwrap(),
+            network: Network::load(&path, None),
+            reference: Reference::open(&fixtures, &name, path).unwrap(),
             cases: serde_json::from_slice(&text).unwrap(),
+            _file: file,
         }
     }
 
@@ -111,7 +117,7 @@ fn every_format_changes_a_model_as_the_references_do_whatever_was_applied_before
             let adapters = Bench::adapters(&bench.cases.cases[index]);
             let nearness = bench.compare(index, &adapters);
             let name = &bench.cases.cases[index].name;
-            assert_eq!(nearness.len(), if model == "sdxl" { 3 } else { 2 }, "{model} {name}");
+            assert_eq!(nearness.len(), if model.ends_with("sdxl") { 3 } else { 2 }, "{model} {name}");
             for (part, db) in nearness {
                 assert!(db >= RIGHT_DB, "{model} {name}: {part} comes within {db:.1} dB");
             }

@@ -19,24 +19,25 @@ use super::bench::Bench;
 use super::network::{Network, Windows, signal};
 use super::{RIGHT_DB, assert_right};
 use crate::harness::source;
-use crate::tensors::{self, RawTensor, RawTensors};
+use crate::tensors::{self, RawTensors};
 
 /// The files, and the family that each must be found to be of.
-const FILES: [(&str, Family); 6] = [
+const FILES: [(&str, Family); 7] = [
     ("file-sd1", Family::Sd1),
     ("file-sd1-inpaint", Family::Sd1),
     ("file-sd1-pix2pix", Family::Sd1),
+    ("file-sd2-eps", Family::Sd2),
     ("file-sd2-v", Family::Sd2),
     ("file-sdxl", Family::Sdxl),
     ("file-sdxl-refiner", Family::SdxlRefiner),
 ];
 /// Those with full runs.
-const WITH_RUNS: [&str; 3] = ["file-sd1", "file-sd2-v", "file-sdxl"];
+const WITH_RUNS: [&str; 4] = ["file-sd1", "file-sd2-eps", "file-sd2-v", "file-sdxl"];
 
 /// One of the files, whole.
-struct Single {
-    reference: Reference,
-    path: PathBuf,
+pub(super) struct Single {
+    pub(super) reference: Reference,
+    pub(super) path: PathBuf,
     /// The autoencoder, where it is a file of its own.
     vae: Option<PathBuf>,
     /// What the file is as a directory.
@@ -53,10 +54,10 @@ struct AsDirectory {
 }
 
 impl Single {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let (fixtures, scratch) = (source("tests/fixtures"), tempfile::tempdir().unwrap());
         let path = scratch.path().join("a model of unknown origin.safetensors");
-        tensors::write(&path, &tensors::whole(&fixtures.join(format!("files/{name}.safetensors"))));
+        tensors::write(&path, &tensors::whole(&fixtures, name));
         let vae = Some(fixtures.join(format!("files/{name}-vae.safetensors"))).filter(|path| path.exists());
         let text = fs::read(fixtures.join(format!("{name}.json"))).unwrap();
         let mut cases: Value = serde_json::from_slice(&text).unwrap();
@@ -69,7 +70,7 @@ impl Single {
         }
     }
 
-    fn checkpoint(&self) -> Checkpoint {
+    pub(super) fn checkpoint(&self) -> Checkpoint {
         let checkpoint = Checkpoint::open(&self.path).unwrap();
         match &self.vae {
             Some(path) => checkpoint.with_vae(path).unwrap(),
@@ -78,7 +79,7 @@ impl Single {
     }
 
     /// Writes the same model as a directory, with every weight in f32.
-    fn write_directory(&self, to: &Path) {
+    pub(super) fn write_directory(&self, to: &Path) {
         for (path, text) in &self.directory.files {
             fs::create_dir_all(to.join(path).parent().unwrap()).unwrap();
             fs::write(to.join(path), text.to_string()).unwrap();
@@ -88,8 +89,8 @@ impl Single {
             let tensors: RawTensors = weights
                 .iter()
                 .map(|(name, (shape, _))| {
-                    let bytes = bytes_of(&read.tensor(name).unwrap().to_f32().unwrap());
-                    (name.clone(), RawTensor { dtype: "F32".into(), shape: shape.clone(), bytes })
+                    let values = read.tensor(name).unwrap().to_f32().unwrap();
+                    (name.clone(), tensors::of_f32(shape, &values))
                 })
                 .collect();
             let stem = if component.contains("encoder") { "model" } else { "diffusion_pytorch_model" };
@@ -98,12 +99,8 @@ impl Single {
     }
 }
 
-fn bytes_of(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
 /// What a network answers to everything that its reference asks, by what it is.
-fn answers(network: &mut Network, reference: &Reference) -> BTreeMap<String, Vec<f32>> {
+pub(super) fn answers(network: &mut Network, reference: &Reference) -> BTreeMap<String, Vec<f32>> {
     let mut found = BTreeMap::new();
     let mut texts: BTreeMap<&str, ConditioningHandle> = BTreeMap::new();
     for text in &reference.cases.texts {
@@ -182,8 +179,9 @@ fn every_weight_of_a_single_file_is_the_one_that_diffusers_reads() {
                 let tensor = found.tensor(weight).unwrap();
                 let own: Vec<_> = tensor.shape.iter().map(|size| *size as u64).collect();
                 assert_eq!(own, *shape, "{name} {component} {weight}");
-                let values = Sha256::digest(bytes_of(&tensor.to_f32().unwrap()));
-                let hex: String = values[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+                let values = tensors::of_f32(shape, &tensor.to_f32().unwrap());
+                let digest_of_own = Sha256::digest(values.bytes);
+                let hex: String = digest_of_own[..16].iter().map(|byte| format!("{byte:02x}")).collect();
                 assert_eq!(hex, *digest, "{name} {component} {weight}");
             }
         }
@@ -242,10 +240,12 @@ fn marks_of_a_file_say_what_its_network_predicts() {
     let (mut xl, sd2) = (kept("file-sdxl"), kept("file-sd2-v"));
     assert_eq!(prediction(&sd2), ("v_prediction".to_owned(), true));
     assert_eq!(prediction(&xl), ("epsilon".to_owned(), false));
-    for mark in ["v_pred", "ztsnr"] {
+    for mark in tensors::MARKS {
         xl.insert(mark.into(), sd2[mark].clone());
     }
     assert_eq!(prediction(&xl), ("v_prediction".to_owned(), true));
+    let unmarked = tensors::whole(&source("tests/fixtures"), tensors::UNMARKED.0);
+    assert_eq!(prediction(&unmarked), ("epsilon".to_owned(), false));
 }
 
 #[test]
@@ -253,10 +253,9 @@ fn shards_and_variants_of_a_directory_are_the_same_weights() {
     let own = source("tests/fixtures/sd1-eps");
     let copy = tempfile::tempdir().unwrap();
     super::copy(&own, copy.path());
-    shard(&copy.path().join("unet"), "diffusion_pytorch_model");
+    tensors::shard(&copy.path().join("unet"), "diffusion_pytorch_model");
     for (component, stem) in [("vae", "diffusion_pytorch_model"), ("text_encoder", "model")] {
-        let path = |name: String| copy.path().join(component).join(name);
-        fs::rename(path(format!("{stem}.safetensors")), path(format!("{stem}.fp16.safetensors"))).unwrap();
+        tensors::call_variant(&copy.path().join(component), stem);
     }
     let (one, other) = (Checkpoint::open(&own).unwrap(), Checkpoint::open(copy.path()).unwrap());
     for component in ["unet", "vae", "text_encoder"] {
@@ -267,24 +266,6 @@ fn shards_and_variants_of_a_directory_are_the_same_weights() {
             assert_eq!(one.tensor(name).unwrap().bytes, other.tensor(name).unwrap().bytes, "{name}");
         }
     }
-}
-
-/// Divides the weights in `directory` among two files and an index, as diffusers does with large ones.
-fn shard(directory: &Path, stem: &str) {
-    let whole = directory.join(format!("{stem}.safetensors"));
-    let mut shards = [RawTensors::new(), RawTensors::new()];
-    for (index, (name, tensor)) in tensors::read(&whole).into_iter().enumerate() {
-        shards[index % 2].insert(name, tensor);
-    }
-    fs::remove_file(whole).unwrap();
-    let mut map = serde_json::Map::new();
-    for (index, tensors) in shards.iter().enumerate() {
-        let file = format!("{stem}-{:05}-of-00002.safetensors", index + 1);
-        map.extend(tensors.keys().map(|name| (name.clone(), file.clone().into())));
-        tensors::write(&directory.join(file), tensors);
-    }
-    let index = serde_json::json!({"metadata": {"total_size": 1}, "weight_map": map});
-    fs::write(directory.join(format!("{stem}.safetensors.index.json")), index.to_string()).unwrap();
 }
 
 #[tokio::test]
