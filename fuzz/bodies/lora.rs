@@ -2,15 +2,17 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Any names and shapes in a LoRA file: refused with a sentence, or every name is applied or told.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use alice_checkpoint::{
     Layer, TensorFile,
     lora::{Lora, LoraFile},
 };
-use tempfile::NamedTempFile;
+
+use self::written::written;
+
+#[path = "written.rs"]
+mod written;
 
 /// The longest sentence that refuses a file.
 const LONGEST_SENTENCE: usize = 8192;
@@ -18,21 +20,6 @@ const LONGEST_SENTENCE: usize = 8192;
 const LARGEST_WEIGHT: usize = 1 << 16;
 /// The most layers that a file's names are held against, for the same reason.
 const MOST_LAYERS: usize = 64;
-
-thread_local! {
-    /// One file for all, because to make and remove one takes longer than everything else.
-    static FILE: NamedTempFile = NamedTempFile::new().expect("there is a place for temporary files");
-}
-
-/// Writes `bytes` to the file, over what was there: to empty it first would wait for the disk.
-fn written(bytes: &[u8]) -> PathBuf {
-    FILE.with(|file| {
-        let mut open = OpenOptions::new().write(true).open(file.path()).expect("the file is there");
-        open.write_all(bytes).expect("a temporary file can be written");
-        open.set_len(bytes.len() as u64).expect("a temporary file can be cut");
-        file.path().to_owned()
-    })
-}
 
 /// The layers of a small model, and layers named as the file names them, so that some of its changes fit.
 fn layers(path: &Path) -> Vec<Layer> {

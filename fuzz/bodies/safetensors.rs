@@ -2,30 +2,15 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Any bytes as a safetensors file: refused with a sentence, or every tensor can be read as it is described.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::PathBuf;
-
 use alice_checkpoint::{Scope, TensorFile, TensorSet};
-use tempfile::NamedTempFile;
+
+use self::written::written;
+
+#[path = "written.rs"]
+mod written;
 
 /// The longest sentence that refuses a file. A tensor's name may be in it, which the format bounds.
 const LONGEST_SENTENCE: usize = 8192;
-
-thread_local! {
-    /// One file for all, because to make and remove one takes longer than everything else.
-    static FILE: NamedTempFile = NamedTempFile::new().expect("there is a place for temporary files");
-}
-
-/// Writes `bytes` to the file, over what was there: to empty it first would wait for the disk.
-fn written(bytes: &[u8]) -> PathBuf {
-    FILE.with(|file| {
-        let mut open = OpenOptions::new().write(true).open(file.path()).expect("the file is there");
-        open.write_all(bytes).expect("a temporary file can be written");
-        open.set_len(bytes.len() as u64).expect("a temporary file can be cut");
-        file.path().to_owned()
-    })
-}
 
 /// Opens `bytes` as a file and reads all of it.
 pub(crate) fn check(bytes: &[u8]) {

@@ -66,8 +66,8 @@ impl TensorSet {
     }
 
     /// The files that the tensors are in.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(TensorFile::path)
+    pub fn files(&self) -> &[TensorFile] {
+        &self.files
     }
 
     /// The file that a sentence about the tensor `name` speaks of: the one that it is in, or the first.
@@ -89,8 +89,12 @@ fn rows<'a>(stored: Cow<'a, [u8]>, entry: &Entry, first: usize) -> Cow<'a, [u8]>
 
 /// A matrix of the shape `stored` with rows and columns exchanged.
 fn transposed(bytes: &[u8], stored: &[usize]) -> Vec<u8> {
+    if bytes.is_empty() {
+        // A matrix without rows may claim any number of columns.
+        return Vec::new();
+    }
     let (rows, columns) = (stored[0], stored[1]);
-    let size = bytes.len() / (rows * columns).max(1);
+    let size = bytes.len() / (rows * columns);
     let mut turned = Vec::with_capacity(bytes.len());
     for column in 0..columns {
         for row in 0..rows {

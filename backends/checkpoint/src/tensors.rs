@@ -5,6 +5,7 @@
 use std::{
     borrow::Cow,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use half::{bf16, f16, slice::HalfFloatSliceExt};
@@ -25,6 +26,7 @@ use crate::{
 pub struct TensorFile {
     path: PathBuf,
     map: Mmap,
+    modified: Option<SystemTime>,
     header: Header,
 }
 
@@ -35,9 +37,9 @@ impl TensorFile {
     /// [`Error::Io`], [`Error::NotAFile`], [`Error::UnsafeFormat`] for a pickle or an archive of pickles
     /// whatever its name, and [`Error::Damaged`] for everything that breaks the format or its limits.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let map = map(path)?;
+        let (map, modified) = map(path)?;
         let header = header::parse(&map, map.len() as u64).map_err(|refusal| refused(path, refusal))?;
-        Ok(Self { path: path.to_owned(), map, header })
+        Ok(Self { path: path.to_owned(), map, modified, header })
     }
 
     /// The tensor called `name`.
@@ -80,20 +82,33 @@ impl TensorFile {
         (self.map.len() - self.header.data_start) as u64
     }
 
+    /// Bytes of the whole file.
+    pub fn file_bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// When the file that was mapped had been written last, if the system knows. A file that has come to lie at its
+    /// path since says nothing here.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.modified
+    }
+
     /// The path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Maps a regular file that is not empty.
+/// Maps a regular file that is not empty; with the time when it was written last.
 #[allow(unsafe_code)]
-fn map(path: &Path) -> Result<Mmap, Error> {
+fn map(path: &Path) -> Result<(Mmap, Option<SystemTime>), Error> {
     let (file, _) = regular_file(path)?;
+    let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
     // SAFETY: the map is read-only and private to this process, and `u8` has no invalid values. What cannot
     // be ruled out is another process that writes to the file or cuts it short under the map; `TensorFile`
     // states that this must not happen, and weights are only ever read in a process that may die of it.
-    unsafe { Mmap::map(&file) }.map_err(|cause| Error::Io { path: path.to_owned(), cause })
+    let map = unsafe { Mmap::map(&file) }.map_err(|cause| Error::Io { path: path.to_owned(), cause })?;
+    Ok((map, modified))
 }
 
 /// One tensor of an open file.

@@ -37,11 +37,15 @@ impl<O: Ops> Changeable<O> {
         change: Option<impl FnOnce(&mut [f32]) -> Result<()>>,
     ) -> Result<()> {
         let scope = Scope::root(tensors).at(&self.layer.module);
+        let mut values;
         let mut weight = scope.tensor("weight", &self.layer.shape).map_err(bad_model)?;
         if let Some(change) = change {
-            let mut values = weight.to_f32().map_err(bad_model)?;
+            values = weight.to_f32().map_err(bad_model)?;
             change(&mut values)?;
-            weight = Tensor { dtype: Dtype::F32, bytes: bytes_of(&values).into(), ..weight };
+            if cfg!(target_endian = "big") {
+                values.iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits().to_le()));
+            }
+            weight = Tensor { dtype: Dtype::F32, bytes: bytemuck::cast_slice(&values).into(), ..weight };
         }
         let bias = match self.bias {
             true => Some(scope.tensor("bias", &self.layer.shape[..1]).map_err(bad_model)?),
@@ -53,8 +57,4 @@ impl<O: Ops> Changeable<O> {
         }
         Ok(())
     }
-}
-
-fn bytes_of(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }

@@ -11,6 +11,6 @@ mod check;
 mod definitions;
 mod plain;
 
-#[cfg(test)]
-pub(crate) use self::array::numbers;
 pub use self::{array::Array, check::check_ops, plain::Plain};
+#[cfg(test)]
+pub(crate) use self::{array::numbers, plain::ROOM};

@@ -67,7 +67,7 @@ impl Blocks {
                 let (first, stages) = *self.down.get(block.parse::<usize>().ok()?)?;
                 let stage: usize = stage.parse().ok()?;
                 match kind {
-                    "downsamplers" => format!("input_blocks.{}.0.op", first + stages),
+                    "downsamplers" => format!("input_blocks.{}.0.op", first.checked_add(stages)?),
                     _ => format!("input_blocks.{}.{}", first.checked_add(stage)?, within(kind, rest)?),
                 }
             }
@@ -78,7 +78,8 @@ impl Blocks {
                 match kind {
                     "upsamplers" => {
                         let place = if self.attentive.contains(&block) { 2 } else { 1 };
-                        format!("output_blocks.{}.{place}.conv", (first + stages).checked_sub(1)?)
+                        let last = first.checked_add(stages)?.checked_sub(1)?;
+                        format!("output_blocks.{last}.{place}.conv")
                     }
                     _ => format!("output_blocks.{}.{}", first.checked_add(stage)?, within(kind, rest)?),
                 }

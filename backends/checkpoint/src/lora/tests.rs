@@ -164,6 +164,24 @@ fn every_spelling_of_a_layer_is_found() {
 }
 
 #[test]
+fn stages_of_any_number_are_stages() {
+    let last = usize::MAX;
+    let modules = [
+        format!("down_blocks.0.resnets.{last}.conv1"),
+        "down_blocks.0.downsamplers.0.conv".to_owned(),
+        format!("up_blocks.0.resnets.{last}.conv1"),
+        "up_blocks.1.resnets.0.conv1".to_owned(),
+        "up_blocks.1.upsamplers.0.conv".to_owned(),
+        "conv_in".to_owned(),
+    ];
+    let layers = modules.map(|module| layer("unet", &module, &[2, 2]));
+    let names = Names::new(&layers);
+    assert_eq!(names.find("lora_unet_input_blocks_0_0"), Some(5));
+    assert_eq!(names.find("lora_unet_down_blocks_0_downsamplers_0_conv"), Some(1));
+    assert_eq!(names.find("lora_unet_up_blocks_1_upsamplers_0_conv"), Some(4));
+}
+
+#[test]
 fn a_refiner_has_only_the_second_text_encoder_whatever_the_file_calls_it() {
     let layers = [layer("text_encoder_2", Q_PROJ, &[2, 2])];
     for name in [

@@ -43,6 +43,7 @@ fn a_tensor_can_be_rows_of_another_or_another_arrangement() {
     assert_eq!(found("flat"), (vec![6], vec![0, 1, 2, 3, 4, 5]));
     let of_two_bytes = [1, 2, 3, 4, 5, 6, 7, 8];
     assert_eq!(transposed(&of_two_bytes, &[2, 2]), [1, 2, 5, 6, 3, 4, 7, 8]);
+    assert!(transposed(&[], &[0, usize::MAX]).is_empty());
 }
 
 #[test]

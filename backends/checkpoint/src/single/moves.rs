@@ -128,8 +128,10 @@ impl<'a> Moves<'a> {
     pub(crate) fn split<const N: usize>(&mut self, from: &str, to: [String; N]) -> Result<(), Error> {
         let rows = self.side(from, 0)?;
         let entry = self.entry(from)?;
-        let bits = entry.dtype.bitsize() * entry.stored.iter().skip(1).product::<usize>();
-        if rows % N != 0 || bits % 8 != 0 {
+        // Without rows there is no data, so that nobody has checked what one of them would take.
+        let mut sides = entry.stored.iter().skip(1);
+        let row_bits = sides.try_fold(entry.dtype.bitsize(), |bits, &side| bits.checked_mul(side));
+        if rows % N != 0 || row_bits.is_none_or(|bits| bits % 8 != 0) {
             let shape = &entry.stored;
             return Err(self.unknown(format!("its tensor {:?} has the shape {shape:?}", self.full(from))));
         }

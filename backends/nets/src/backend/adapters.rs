@@ -15,10 +15,10 @@ use std::{
 };
 
 use alice_checkpoint::{
-    Checkpoint, Layer, TensorSet,
+    Checkpoint, Layer, TensorFile, TensorSet,
     lora::{Change, LoraFile},
 };
-use alice_plugin::{Adapter, Control, Error, Result};
+use alice_plugin::{Adapter, Control, Error, ErrorKind, Result};
 use tracing::{debug, error};
 
 use crate::{changeable::Changeable, ops::Ops, progress::Progress, weights::bad_model};
@@ -28,11 +28,14 @@ const MAX_ADAPTERS: usize = 64;
 /// How many of the names that a model has no layer for are written to the log.
 const NAMES_LOGGED: usize = 8;
 
+/// The files of each network.
+pub(super) type Files = BTreeMap<&'static str, Vec<Version>>;
+
 /// A model's layers, and the adapters that act on them.
 pub(super) struct Adapters<O: Ops> {
     checkpoint: Checkpoint,
-    /// The files of the networks that adapters act on, as they were when the model was loaded.
-    files: BTreeMap<&'static str, Vec<Version>>,
+    /// The files that the model was loaded from.
+    files: Files,
     layers: Vec<Changeable<O>>,
     /// What was asked for last, in the order in which it acts.
     wanted: Vec<Wanted>,
@@ -51,7 +54,7 @@ struct Wanted {
 
 /// A file, and what tells another one in its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Version {
+pub(super) struct Version {
     path: PathBuf,
     bytes: u64,
     modified: Option<SystemTime>,
@@ -71,16 +74,10 @@ struct Share {
 }
 
 impl<O: Ops> Adapters<O> {
-    /// No adapters on the `layers` of a model that has just been loaded from `checkpoint`.
-    pub(super) fn none(checkpoint: Checkpoint, layers: Vec<Changeable<O>>) -> Result<Self> {
-        let components: BTreeSet<_> = layers.iter().map(|layer| layer.layer.component).collect();
-        let version = |component| {
-            let tensors = checkpoint.weights(component).map_err(bad_model)?;
-            Ok((component, versions(&tensors)?))
-        };
-        let files = components.into_iter().map(version).collect::<Result<_>>()?;
+    /// No adapters on the `layers` of a model that has just been loaded from these `files` of `checkpoint`.
+    pub(super) fn none(checkpoint: Checkpoint, files: Files, layers: Vec<Changeable<O>>) -> Self {
         let (wanted, acting, torn) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
-        Ok(Self { checkpoint, files, layers, wanted, acting, torn })
+        Self { checkpoint, files, layers, wanted, acting, torn }
     }
 
     /// Passes when the layers are as the last call has left them.
@@ -94,7 +91,7 @@ impl<O: Ops> Adapters<O> {
     }
 
     /// Makes the layers those of exactly these adapters, in whatever order they are named. After an error they are
-    /// as before.
+    /// as before, unless it is `Internal` or `DeviceLost`.
     pub(super) fn adapt(&mut self, ops: &O, adapters: &[Adapter], control: &dyn Control) -> Result<()> {
         let wanted = wanted(adapters)?;
         if wanted == self.wanted && self.torn.is_empty() {
@@ -112,7 +109,7 @@ impl<O: Ops> Adapters<O> {
             let done = if built.is_ok() { index + 1 } else { index };
             if let Err(error) = built.and_then(|()| progress.step()) {
                 self.take_back(ops, &files, &places[..done]);
-                return Err(error);
+                return Err(self.without_promise(error));
             }
         }
         (self.wanted, self.acting) = (wanted, acting);
@@ -161,7 +158,7 @@ impl<O: Ops> Adapters<O> {
             places.iter().map(|&place| self.layers[place].layer.component).collect();
         let open = |component| {
             let tensors = self.checkpoint.weights(component).map_err(bad_model)?;
-            match Some(&versions(&tensors)?) == self.files.get(component) {
+            match Some(&versions(&tensors)) == self.files.get(component) {
                 true => Ok((component, tensors)),
                 false => Err(Error::bad_model(format!(
                     "the files of `{}` are not those of when the model was loaded; load it again",
@@ -197,10 +194,24 @@ impl<O: Ops> Adapters<O> {
     /// Builds layers as they were before the call.
     fn take_back(&mut self, ops: &O, files: &BTreeMap<&'static str, TensorSet>, places: &[usize]) {
         for &place in places {
-            if let Err(failure) = self.rebuild(ops, files, place, self.acting.get(&place)) {
-                let module = &self.layers[place].layer.module;
-                error!(%failure, module, "The layer `{module}` could not be built as it was: {failure}");
-                self.torn.insert(place);
+            match self.rebuild(ops, files, place, self.acting.get(&place)) {
+                Ok(()) => drop(self.torn.remove(&place)),
+                Err(failure) => {
+                    let module = &self.layers[place].layer.module;
+                    error!(%failure, module, "The layer `{module}` could not be built as it was: {failure}");
+                    self.torn.insert(place);
+                }
+            }
+        }
+    }
+
+    /// What a change has failed with, or an error that does not say that the model is as before when it is not:
+    /// whoever hears one of the others goes on with the adapters that were there.
+    fn without_promise(&self, error: Error) -> Error {
+        match self.torn.is_empty() || error.kind == ErrorKind::DeviceLost {
+            true => error,
+            false => {
+                Error::internal(format!("{error}; and not all layers could be built as they were before"))
             }
         }
     }
@@ -230,12 +241,18 @@ fn same(one: Option<&Vec<Share>>, other: Option<&Vec<Share>>) -> bool {
             .all(|(one, other)| one.adapter.wanted == other.adapter.wanted && one.change == other.change)
 }
 
-/// The files of a network.
-fn versions(tensors: &TensorSet) -> Result<Vec<Version>> {
-    tensors.paths().map(Version::of).collect()
+/// The files that these tensors are in, as they were when they were opened.
+pub(super) fn versions(tensors: &TensorSet) -> Vec<Version> {
+    let version = |file: &TensorFile| Version {
+        path: file.path().to_owned(),
+        bytes: file.file_bytes(),
+        modified: file.modified(),
+    };
+    tensors.files().iter().map(version).collect()
 }
 
 impl Version {
+    /// The file that is at `path` now.
     fn of(path: &Path) -> Result<Self> {
         let bad = |error: io::Error| Error::bad_model(format!("cannot read `{}`: {error}", path.display()));
         let metadata = fs::metadata(path).map_err(bad)?;

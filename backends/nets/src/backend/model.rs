@@ -5,7 +5,10 @@
 use alice_checkpoint::{Checkpoint, Family, diffusers::TextEncoder};
 use alice_plugin::{Adapter, Control, Error, InputInfo, LoadRequest, ModelInfo, Result, TextEncoderInfo};
 
-use super::{CONCAT, TIME_IDS, adapters::Adapters};
+use super::{
+    CONCAT, TIME_IDS,
+    adapters::{Adapters, Files, versions},
+};
 use crate::{
     clip::{Clip, ClipConfig, ClipPlan, Heard},
     config::ConfigFile,
@@ -62,7 +65,12 @@ impl<O: Ops> Model<O> {
         let plans = Plans::read(&checkpoint)?;
         let loading = Loading::new(Progress::begin(control, plans.blocks())?);
         let ops = open(request.device, &dtype)?;
-        let file = |component| checkpoint.weights(component).map_err(bad_model);
+        let mut files = Files::new();
+        let mut file = |component| {
+            let tensors = checkpoint.weights(component).map_err(bad_model)?;
+            files.insert(component, versions(&tensors));
+            Ok(tensors)
+        };
         let Plans { encoders, unet, vae, inputs } = plans;
         let encoder =
             |(component, plan)| Clip::load(&Weights::new(&ops, component, &file(component)?, &loading), plan);
@@ -78,7 +86,7 @@ impl<O: Ops> Model<O> {
             memory_bytes: loading.values.get() * bytes_per_value(&dtype),
             dtype,
         };
-        let adapters = Adapters::none(checkpoint, loading.layers.into_inner())?;
+        let adapters = Adapters::none(checkpoint, files, loading.layers.into_inner());
         Ok(Self { ops, encoders, unet, vae, adapters, info })
     }
 

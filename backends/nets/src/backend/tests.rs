@@ -19,7 +19,7 @@ use self::micro::{Micro, Tensors, answers};
 use super::*;
 use crate::{
     progress::Progress,
-    testing::{Plain, numbers},
+    testing::{Plain, ROOM, numbers},
 };
 
 const FIRST: [u32; 5] = [9, 3, 1, 10, 10];
@@ -235,6 +235,38 @@ fn chunks_are_joined_in_order_and_weighted_each_for_itself() {
     crate::clip::emphasise(&mut emphasised, &weights);
     assert_eq!(found, [&emphasised, &expected[30..]].concat());
     assert_ne!(found[..30], expected[..30]);
+}
+
+/// Counts the blocks that a call runs.
+#[derive(Default)]
+struct Counting(Cell<u64>);
+
+impl Control for Counting {
+    fn progress(&self, done: u64, total: u64) -> Result<()> {
+        assert!(done <= total);
+        self.0.set(done);
+        Ok(())
+    }
+}
+
+#[test]
+fn chunks_that_are_repeated_are_encoded_once() {
+    let mut loaded = Loaded::new();
+    let weights = [1.0, 1.3, 1.0, 1.0, 1.0];
+    let [even, other, weighted] = [(&SECOND, &EVEN), (&FIRST, &EVEN), (&SECOND, &weights)]
+        .map(|(ids, weights)| TextChunk { encoder: 0, ids, weights });
+    let mut encode = |chunks: &[TextChunk<'_>]| {
+        let control = Counting::default();
+        let request = TextRequest { chunks, extra_rows: &[], clip_skip: 0 };
+        let conditioning = loaded.backend.encode_text(loaded.model, &request, &control).unwrap();
+        (loaded.backend.read_text(conditioning, TextPart::Tokens).unwrap(), control.0.get())
+    };
+    let [alone, first, heavy] = [even, other, weighted].map(|chunk| encode(&[chunk]).0);
+    // The encoder has two layers.
+    assert_eq!(encode(&[even; 31]), (alone.repeat(31), 2));
+    let mixed = [even, other, weighted, even, weighted, other];
+    let expected = [&alone, &first, &heavy, &alone, &heavy, &first].map(|tokens| &tokens[..]).concat();
+    assert_eq!(encode(&mixed), (expected, 3 * 2));
 }
 
 #[test]

@@ -27,14 +27,15 @@ pub(super) struct Prompt<O: Ops> {
     pub(super) pooled: Option<Vec<f32>>,
 }
 
-/// One chunk's place in a prompt.
+/// One chunk of a prompt, wherever it stands there. Prompts are repeated to a common length, so that many of a
+/// prompt's chunks may be the same one.
 struct Part<'a, O: Ops> {
     clip: &'a Clip<O>,
     chunk: &'a TextChunk<'a>,
     /// What the ids behind the encoder's vocabulary stand for, one row after the other.
     extra: Arc<[f32]>,
-    /// Its number among the chunks of its encoder.
-    place: usize,
+    /// Its numbers among the chunks of its encoder; at least one.
+    places: Vec<usize>,
     /// Width of the encoders before this one.
     before: usize,
 }
@@ -49,6 +50,7 @@ impl<O: Ops> Model<O> {
         let chunk_length = self.encoders[0].plan.context_length;
         let length = request.chunks.len() / self.encoders.len() * chunk_length;
         if let [part] = &parts[..]
+            && part.places.len() == 1
             && unweighted(part.chunk)
         {
             let encoded = part.clip.forward(&self.ops, part.words(), skip, true, &progress)?;
@@ -61,24 +63,33 @@ impl<O: Ops> Model<O> {
         for part in &parts {
             let (tokens, vector) = self.encode_part(part, skip, &progress)?;
             pooled = pooled.or(vector);
-            let rows = joined[part.place * chunk_length * width..].chunks_exact_mut(width);
-            for (row, token) in rows.zip(tokens.chunks_exact(part.clip.plan.width)) {
-                row[part.before..][..token.len()].copy_from_slice(token);
+            for place in &part.places {
+                let rows = joined[place * chunk_length * width..].chunks_exact_mut(width);
+                for (row, token) in rows.zip(tokens.chunks_exact(part.clip.plan.width)) {
+                    row[part.before..][..token.len()].copy_from_slice(token);
+                }
             }
         }
         Ok(Prompt { tokens: self.ops.tokens([1, length, width], &joined)?, length, pooled })
     }
 
-    /// The chunks, encoder by encoder.
+    /// The chunks, encoder by encoder, each of them once.
     fn parts<'a>(&'a self, request: &'a TextRequest<'_>) -> Vec<Part<'a, O>> {
-        let (mut parts, mut before) = (Vec::new(), 0);
+        let (mut parts, mut before) = (Vec::<Part<'a, O>>::new(), 0);
         for (encoder, clip) in (0u32..).zip(&self.encoders) {
             let chunks = request.chunks.iter().filter(|chunk| chunk.encoder == encoder);
             let name = format!("rows.{encoder}");
             let rows = request.extra_rows.iter().filter(|rows| rows.name == name);
             let extra: Arc<[f32]> = rows.flat_map(|rows| rows.data).copied().collect();
-            let part = |(place, chunk)| Part { clip, chunk, extra: Arc::clone(&extra), place, before };
-            parts.extend(chunks.enumerate().map(part));
+            for (place, chunk) in chunks.enumerate() {
+                match parts.iter_mut().find(|part| same(part.chunk, chunk)) {
+                    Some(part) => part.places.push(place),
+                    None => {
+                        let extra = Arc::clone(&extra);
+                        parts.push(Part { clip, chunk, extra, places: vec![place], before });
+                    }
+                }
+            }
             before += clip.plan.width;
         }
         parts
@@ -128,7 +139,7 @@ impl<O: Ops> Part<'_, O> {
 
     /// Whether the pooled vector is this chunk's: the first stands for the prompt.
     fn pools(&self) -> bool {
-        self.clip.plan.projection.is_some() && self.place == 0
+        self.clip.plan.projection.is_some() && self.places.contains(&0)
     }
 
     /// Number of layers to run, for the progress of the call.
@@ -139,4 +150,9 @@ impl<O: Ops> Part<'_, O> {
             (false, false) => self.clip.plan.layers_heard(skip),
         }
     }
+}
+
+/// Whether two chunks are encoded alike.
+fn same(one: &TextChunk<'_>, other: &TextChunk<'_>) -> bool {
+    (one.encoder, one.ids, one.weights) == (other.encoder, other.ids, other.weights)
 }

@@ -2,6 +2,8 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The definitions as a backend's operations.
 
+#[cfg(test)]
+use std::cell::Cell;
 use std::sync::Arc;
 
 use alice_checkpoint::Tensor as Weight;
@@ -17,6 +19,12 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
 
+#[cfg(test)]
+thread_local! {
+    /// How many layers can be built on this thread until the memory is said to be full.
+    pub(crate) static ROOM: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
 /// A layer: its weights, its bias, and what else it must know.
 #[derive(Debug)]
 pub struct Layer<S> {
@@ -27,6 +35,8 @@ pub struct Layer<S> {
 
 impl<S> Layer<S> {
     fn new(weight: &Weight<'_>, bias: Option<&Weight<'_>>, settings: S) -> Result<Self> {
+        #[cfg(test)]
+        take_room()?;
         Ok(Self { weight: read(weight)?, bias: bias.map(read).transpose()?, settings })
     }
 
@@ -34,6 +44,13 @@ impl<S> Layer<S> {
     fn shift(&self) -> &Array {
         self.bias.as_ref().expect("normalisations are built with a bias")
     }
+}
+
+#[cfg(test)]
+fn take_room() -> Result<()> {
+    let full = alice_plugin::Error::new(alice_plugin::ErrorKind::OutOfMemory, "there is no room for a layer");
+    ROOM.set(ROOM.get().checked_sub(1).ok_or(full)?);
+    Ok(())
 }
 
 fn read(weight: &Weight<'_>) -> Result<Array> {

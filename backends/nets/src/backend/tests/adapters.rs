@@ -2,7 +2,11 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! A model with adapters answers like one whose files hold their sum, and like itself when they are gone.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use tempfile::TempDir;
 
@@ -126,17 +130,6 @@ fn a_model_answers_as_if_the_adapters_were_in_its_files_and_as_before_without_th
     assert_eq!(loaded.answer(), Loaded::new().answer());
 }
 
-/// Counts what the call says it does.
-#[derive(Default)]
-struct Counting(Cell<u64>);
-
-impl Control for Counting {
-    fn progress(&self, _done: u64, total: u64) -> Result<()> {
-        self.0.set(total);
-        Ok(())
-    }
-}
-
 #[test]
 fn only_layers_that_something_else_acts_on_are_built() {
     let (_directory, ink, oil) = files();
@@ -177,6 +170,69 @@ fn a_file_that_fails_leaves_the_model_as_it_was() {
     fs::remove_file(&oil).unwrap();
     assert_eq!(loaded.adapt(&[adapter(&spoiled, 1.0)]).unwrap_err().kind, ErrorKind::BadModel);
     assert_eq!(loaded.answer(), before);
+}
+
+#[test]
+fn a_model_that_is_not_as_it_was_says_so_and_can_be_adapted_again() {
+    let (directory, ink, oil) = files();
+    let [projection, convolution, query] = INK;
+    let spoiled =
+        lora(&directory.path().join("spoiled.safetensors"), &[query, projection, convolution], true);
+    let mut loaded = Loaded::new();
+    loaded.adapt(&[adapter(&ink, 1.0)]).unwrap();
+    let with_ink = loaded.answer();
+    loaded.adapt(&[adapter(&oil, 1.0)]).unwrap();
+    let before = loaded.answer();
+    // Three layers are built, the convolution behind them cannot be, and the way back builds three again.
+    let change = |loaded: &mut Loaded, room| {
+        ROOM.set(room);
+        let error = loaded.adapt(&[adapter(&spoiled, 1.0)]).unwrap_err();
+        ROOM.set(usize::MAX);
+        error.kind
+    };
+    assert_eq!(change(&mut loaded, 6), ErrorKind::BadModel);
+    assert_eq!(loaded.answer(), before);
+    assert_eq!(change(&mut loaded, 0), ErrorKind::OutOfMemory);
+    assert_eq!(loaded.answer(), before);
+    for room in 1..6 {
+        assert_eq!(change(&mut loaded, room), ErrorKind::Internal, "room for {room}");
+        assert_eq!(loaded.encode(&[(&FIRST, &EVEN)], 0).unwrap_err().kind, ErrorKind::Internal);
+        let again = if room % 2 == 0 { &oil } else { &ink };
+        loaded.adapt(&[adapter(again, 1.0)]).unwrap();
+        assert_eq!(&loaded.answer(), if room % 2 == 0 { &before } else { &with_ink });
+        loaded.adapt(&[adapter(&oil, 1.0)]).unwrap();
+    }
+    // A change that fails as well may have built all layers as they were.
+    assert_eq!(change(&mut loaded, 3), ErrorKind::Internal);
+    assert_eq!(change(&mut loaded, usize::MAX), ErrorKind::BadModel);
+    assert_eq!(loaded.answer(), before);
+}
+
+#[test]
+fn a_model_whose_file_is_replaced_while_it_is_loaded_is_not_mixed_with_the_new_one() {
+    /// Puts another file of the denoiser in its place when everything is loaded.
+    struct Replacing<'a>(&'a Path);
+
+    impl Control for Replacing<'_> {
+        fn progress(&self, done: u64, total: u64) -> Result<()> {
+            if done == total {
+                let bytes = fs::read(self.0).unwrap();
+                fs::remove_file(self.0).unwrap();
+                fs::write(self.0, bytes).unwrap();
+                let later = SystemTime::now() + Duration::from_secs(60);
+                fs::File::options().write(true).open(self.0).unwrap().set_modified(later).unwrap();
+            }
+            Ok(())
+        }
+    }
+
+    let (_directory, ink, _) = files();
+    let (micro, mut backend) = (Micro::new(), backend());
+    let control = Replacing(&micro.path().join("unet/model.safetensors"));
+    let (model, _) = backend.load(&request(micro.path()), &control).unwrap();
+    let error = backend.adapt(model, &[adapter(&ink, 1.0)], &Uncontrolled).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::BadModel);
+    assert!(error.message.contains("load it again"), "{error}");
 }
 
 #[test]

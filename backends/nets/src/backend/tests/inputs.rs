@@ -72,6 +72,26 @@ fn every_encoder_gets_the_same_number_of_chunks() {
 }
 
 #[test]
+fn a_repeated_chunk_is_encoded_once_by_each_encoder_and_the_first_is_pooled() {
+    let mut loaded = Fixture::new("sdxl").loaded;
+    let (ids, others, weights) = ([3; 20], [4; 20], [1.0; 20]);
+    let chunk = |encoder: u32, ids| TextChunk { encoder, ids, weights: &weights };
+    let once = [chunk(0, &ids[..]), chunk(0, &others), chunk(1, &ids), chunk(1, &others)];
+    let thrice = [[once[0], once[1], once[0]], [once[2], once[3], once[2]]].concat();
+    let mut encode = |chunks: &[TextChunk<'_>]| {
+        let control = Counting::default();
+        let request = TextRequest { chunks, extra_rows: &[], clip_skip: 0 };
+        let conditioning = loaded.backend.encode_text(loaded.model, &request, &control).unwrap();
+        let [tokens, pooled] = [TextPart::Tokens, TextPart::Pooled]
+            .map(|part| loaded.backend.read_text(conditioning, part).unwrap());
+        (tokens, pooled, control.0.get())
+    };
+    let (tokens, pooled, blocks) = encode(&once);
+    let again = &tokens[..tokens.len() / 2];
+    assert_eq!(encode(&thrice), ([&tokens[..], again].concat(), pooled, blocks));
+}
+
+#[test]
 fn a_prompt_can_leave_out_all_that_the_denoiser_hears_and_no_more() {
     // The first encoder has four layers, the second three; the last of each is never heard.
     let mut loaded = Fixture::new("sdxl").loaded;
