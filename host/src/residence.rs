@@ -39,7 +39,7 @@ pub async fn refresh(app: App) -> Result<Counts> {
 
 /// Tells the engines which models there are after a look, whose turn is not over: they hear of the looks in their
 /// order.
-pub(crate) fn offer(app: &App, _turn: &Turn<'_>) {
+pub(crate) fn offer(app: &App, _turn: &Turn) {
     let offered: Vec<_> = app.models.all().iter().map(|model| load_request(model)).collect();
     let is_offered = |status: &ModelStatus| {
         let what = LoadRequest { device: 0, ..status.request.clone() };

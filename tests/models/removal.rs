@@ -100,6 +100,20 @@ async fn a_model_that_jobs_or_the_configuration_need_stays_until_they_do_not() {
 }
 
 #[tokio::test]
+async fn a_model_whose_autoencoder_another_uses_stays() {
+    let (models, stage, key) = stage("", "").await;
+    fs::write(models.path().join("two/model_config.yaml"), "vae: one/vae\n").unwrap();
+    stage.call(Method::POST, "/v1/models/refresh", &key, None).await;
+    let (status, error) = delete(&stage, "/v1/models/sd/one", &key).await;
+    assert_eq!(status, 409, "{error}");
+    assert!(error["detail"].as_str().unwrap().contains("`sd/two` uses its autoencoder"), "{error}");
+    assert!(models.path().join("one/vae").exists());
+    assert_eq!(ids(&stage, "/v1/models", &key).await, ["sd/one", "sd/two"]);
+    assert_eq!(delete(&stage, "/v1/models/sd/two", &key).await.0, 200);
+    assert_eq!(delete(&stage, "/v1/models/sd/one", &key).await.0, 200);
+}
+
+#[tokio::test]
 async fn a_loaded_model_is_unloaded_before_it_goes() {
     let (models, stage, key) = stage("", "").await;
     assert_eq!(stage.call(Method::POST, "/v1/models/sd/one/load", &key, None).await.0, 200);

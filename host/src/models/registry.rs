@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context;
 use serde::Serialize;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::warn;
 
 use super::scan::scan;
@@ -21,14 +21,20 @@ use crate::prompts::NEEDS_PICTURE;
 /// one; whoever holds an entry keeps it.
 #[derive(Debug)]
 pub struct Registry {
+    lists: Arc<Lists>,
+}
+
+/// The lists of a [`Registry`], which a look holds until its end.
+#[derive(Debug)]
+struct Lists {
     config: Arc<config::Models>,
     shelf: RwLock<Arc<Shelf>>,
     /// How often somebody has begun to look.
     looks: AtomicU64,
-    /// The last of these looks that came to its end: one whose client hangs up does not.
+    /// The last of these looks that came to its end: one that panicked did not.
     ended: AtomicU64,
     /// Held while the lists change.
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
 }
 
 /// How many of each there are.
@@ -44,9 +50,9 @@ pub struct Counts {
 
 /// The right to change the lists. Nobody looks again while it is held.
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
-    registry: &'a Registry,
-    _turn: MutexGuard<'a, ()>,
+pub(crate) struct Turn {
+    lists: Arc<Lists>,
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl Registry {
@@ -73,14 +79,14 @@ impl Registry {
         for name in config.vae.keys().filter(|name| shelf.exactly(name).is_none()) {
             warn!("`models.vae` names `{name}`, which is not among the models: {}", shelf.ids());
         }
-        let config = Arc::new(config.clone());
-        Ok(Self {
-            config,
+        let lists = Lists {
+            config: Arc::new(config.clone()),
             shelf: RwLock::new(Arc::new(shelf)),
             looks: AtomicU64::new(1),
             ended: AtomicU64::new(1),
-            turn: Mutex::default(),
-        })
+            turn: Arc::default(),
+        };
+        Ok(Self { lists: Arc::new(lists) })
     }
 
     /// The model that a client means: an id, a bare name, an alias of another service, or nothing.
@@ -139,22 +145,23 @@ impl Registry {
     }
 
     /// Looks again, and gives what there is now. Who asks while somebody looks waits for the next look, which all
-    /// who wait share.
+    /// who wait share. A look that has begun comes to its end also when nobody waits for it any more.
     ///
     /// # Errors
     /// When the look ends in a panic; the lists stay as they were.
     pub async fn refresh(&self) -> Result<Counts> {
-        let asked_after = self.looks.load(Ordering::SeqCst);
+        let asked_after = self.lists.looks.load(Ordering::SeqCst);
         let turn = self.turn().await;
-        if self.ended.load(Ordering::SeqCst) <= asked_after {
+        if self.lists.ended.load(Ordering::SeqCst) <= asked_after {
             turn.look().await?;
         }
         Ok(self.counts())
     }
 
     /// Waits until nobody looks, and keeps others from it.
-    pub(crate) async fn turn(&self) -> Turn<'_> {
-        Turn { registry: self, _turn: self.turn.lock().await }
+    pub(crate) async fn turn(&self) -> Turn {
+        let turn = Arc::clone(&self.lists.turn).lock_owned().await;
+        Turn { lists: Arc::clone(&self.lists), _turn: turn }
     }
 
     fn counts(&self) -> Counts {
@@ -162,6 +169,12 @@ impl Registry {
         Counts { models: shelf.models.len(), loras: shelf.loras.len(), embeddings: shelf.embeddings.len() }
     }
 
+    fn shelf(&self) -> Arc<Shelf> {
+        self.lists.shelf()
+    }
+}
+
+impl Lists {
     fn shelf(&self) -> Arc<Shelf> {
         Arc::clone(&self.shelf.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -171,50 +184,92 @@ impl Registry {
     }
 }
 
-impl Turn<'_> {
-    /// Looks again. What the configuration says of single models is warned about where it cannot be kept: the
+impl Turn {
+    /// Looks again, and lets others look then. What the configuration says of single models is warned about where it cannot be kept: the
     /// daemon goes on.
     ///
     /// # Errors
     /// When the look ends in a panic.
-    pub(crate) async fn look(&self) -> Result<()> {
-        let number = self.registry.looks.fetch_add(1, Ordering::SeqCst) + 1;
-        let (config, before) = (Arc::clone(&self.registry.config), self.registry.shelf());
-        // Opening files takes its time and must not hold up what else the daemon does.
-        let shelf = tokio::task::spawn_blocking(move || {
-            let mut shelf = scan(&config, &before);
-            if let Some(name) = &config.default_model {
-                shelf.default = shelf.named(name).ok().flatten().filter(|model| !model.needs_picture);
-                if shelf.default.is_none() {
-                    warn!("`models.default_model: {name}` is not among the models any more");
-                }
-            }
-            shelf
-        });
-        self.registry.put(Arc::new(shelf.await.map_err(anyhow::Error::from)?));
-        self.registry.ended.store(number, Ordering::SeqCst);
-        Ok(())
+    pub(crate) async fn look(self) -> Result<()> {
+        // Opening files takes its time and must not hold up what else the daemon does. The turn goes along: whoever
+        // waits may give up, and nobody looks beside this look.
+        Ok(tokio::task::spawn_blocking(|| self.look_now()).await.map_err(anyhow::Error::from)?)
     }
 
-    /// Takes a model and a LoRA off the lists, each as long as nobody looks. Gives the lists as they were.
+    fn look_now(self) {
+        let Lists { config, looks, ended, .. } = &*self.lists;
+        let number = looks.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut shelf = scan(config, &self.lists.shelf());
+        if let Some(name) = &config.default_model {
+            shelf.default = shelf.named(name).ok().flatten().filter(|model| !model.needs_picture);
+            if shelf.default.is_none() {
+                warn!("`models.default_model: {name}` is not among the models any more");
+            }
+        }
+        self.lists.put(Arc::new(shelf));
+        ended.store(number, Ordering::SeqCst);
+    }
+
+    /// Takes the models and LoRAs whose path is `gone` off the lists, until the next look. Gives the lists as they
+    /// were.
     pub(crate) fn withdraw(&self, gone: impl Fn(&std::path::Path) -> bool) -> Withdrawn {
-        let before = self.registry.shelf();
+        let before = self.lists.shelf();
         let mut shelf = Shelf::clone(&before);
         shelf.models.retain(|model| !gone(&model.path));
         shelf.loras.retain(|lora| !gone(&lora.path));
         if shelf.default.as_ref().is_some_and(|model| gone(&model.path)) {
             shelf.default = None;
         }
-        self.registry.put(Arc::new(shelf));
+        self.lists.put(Arc::new(shelf));
         Withdrawn(before)
     }
 
     /// Puts back what [`withdraw`](Self::withdraw) took.
     pub(crate) fn put_back(&self, withdrawn: Withdrawn) {
-        self.registry.put(withdrawn.0);
+        self.lists.put(withdrawn.0);
     }
 }
 
 /// The lists as they were.
 #[derive(Debug)]
 pub(crate) struct Withdrawn(Arc<Shelf>);
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn registry(directory: &std::path::Path) -> Registry {
+        let config = config::Models { directory: directory.to_owned(), ..config::Models::default() };
+        Registry::discover(&config).unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_waits_shares_one_look() {
+        let directory = tempfile::tempdir().unwrap();
+        let registry = registry(directory.path());
+        let turn = registry.turn().await;
+        let mut many: Vec<_> = (0..24).map(|_| Box::pin(registry.refresh())).collect();
+        for one in &mut many {
+            assert!(one.as_mut().now_or_never().is_none(), "somebody else has the turn");
+        }
+        turn.look().await.unwrap();
+        for answer in futures::future::join_all(many).await {
+            answer.unwrap();
+        }
+        assert_eq!(registry.lists.looks.load(Ordering::SeqCst), 2, "one that began after all had asked");
+    }
+
+    #[tokio::test]
+    async fn a_look_ends_though_nobody_waits_and_nobody_looks_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let registry = registry(directory.path());
+        for looks in 2..8 {
+            drop(registry.refresh().now_or_never());
+            let _turn = registry.turn().await;
+            assert_eq!(registry.lists.looks.load(Ordering::SeqCst), looks);
+            assert_eq!(registry.lists.ended.load(Ordering::SeqCst), looks, "the turn came before its end");
+        }
+    }
+}

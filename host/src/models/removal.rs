@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Deleting a model or a LoRA: its own files and nothing else, and never what lies outside the configured directory.
+//! Deleting a model or a LoRA: its own files, and the directory that they leave behind when nothing else is in it.
+//! Beside a model in one file that may be one hidden file, as in the Python ALICE. What lies outside the configured
+//! directory is never deleted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tracing::info;
 
+use super::Model;
 use super::registry::Turn;
 use super::scan::built_in;
 use crate::app::App;
@@ -73,9 +76,15 @@ async fn model(app: &App, asked: &str) -> Result<String> {
             return Err(Error::Conflict(message));
         }
     }
+    let mut others = app.models.all().into_iter().filter(|other| other.path != model.path);
+    if let Some(other) = others.find(|other| doomed.brings_vae_of(other)) {
+        let message = format!("`{}` uses its autoencoder; give it another one first", other.id);
+        return Err(Error::Conflict(message));
+    }
     let withdrawn = turn.withdraw(|path| path == model.path);
-    let needed = app.jobs.present().iter().any(|job| job.request.model.path == model.path);
-    let freed = match needed {
+    let jobs = app.jobs.present();
+    let mut of_jobs = jobs.iter().map(|job| &job.request.model);
+    let freed = match of_jobs.any(|needed| needed.path == model.path || doomed.brings_vae_of(needed)) {
         true => Err(Error::Conflict(format!("jobs need `{}`; it can go when they are done", model.id))),
         false => residence::unload_model(app, &model).await,
     };
@@ -83,7 +92,7 @@ async fn model(app: &App, asked: &str) -> Result<String> {
         turn.put_back(withdrawn);
         return Err(error);
     }
-    doomed.delete(app, turn).await?;
+    doomed.delete(app, turn, Beside::OneHiddenFile).await?;
     info!(model.id = %model.id, "`{}` was deleted: {}", model.id, model.path.display());
     Ok(model.id.clone())
 }
@@ -98,7 +107,7 @@ async fn lora(app: &App, asked: &str) -> Result<String> {
         turn.put_back(withdrawn);
         return Err(Error::Conflict(format!("jobs need `{}`; it can go when they are done", lora.id)));
     }
-    doomed.delete(app, turn).await?;
+    doomed.delete(app, turn, Beside::Nothing).await?;
     info!(lora.id = %lora.id, "`{}` was deleted: {}", lora.id, lora.path.display());
     Ok(lora.id.clone())
 }
@@ -107,7 +116,16 @@ async fn lora(app: &App, asked: &str) -> Result<String> {
 #[derive(Debug)]
 struct Doomed {
     path: PathBuf,
+    /// The same, when all links to its directory are followed.
+    real: PathBuf,
     directory: PathBuf,
+}
+
+/// What else may lie in a directory that goes with the last file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    OneHiddenFile,
 }
 
 impl Doomed {
@@ -117,17 +135,25 @@ impl Doomed {
         if root != directory {
             return Err(Error::Forbidden(BUILT_IN));
         }
-        let doomed = Self { path: path.to_owned(), directory };
-        let (path, directory) = (doomed.path.clone(), doomed.directory.clone());
-        blocking(move || may_go(&path, &directory, &built_in())).await?;
-        Ok(doomed)
+        let path = path.to_owned();
+        blocking(move || {
+            let real = may_go(&path, &directory, &built_in())?;
+            Ok(Self { path, real, directory })
+        })
+        .await
+    }
+
+    /// Whether a model has its autoencoder out of this.
+    fn brings_vae_of(&self, model: &Model) -> bool {
+        let Some(vae) = &model.vae else { return false };
+        vae.starts_with(&self.path) || vae.canonicalize().is_ok_and(|vae| vae.starts_with(&self.real))
     }
 
     /// Deletes it, and looks at what is left.
-    async fn delete(self, app: &App, turn: Turn<'_>) -> Result<()> {
-        let gone = blocking(move || Ok(delete(&self.path, &self.directory)?)).await;
+    async fn delete(self, app: &App, turn: Turn, beside: Beside) -> Result<()> {
+        let gone = blocking(move || Ok(delete(&self.path, &self.directory, beside)?)).await;
         turn.look().await?;
-        residence::offer(app, &turn);
+        residence::offer(app, &app.models.turn().await);
         gone
     }
 }
@@ -139,9 +165,9 @@ async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 's
     tokio::task::spawn_blocking(act).await.map_err(anyhow::Error::from)?
 }
 
-/// Whether what lies at `path` may be deleted: it is in `directory`, also when all links are followed, and is no
-/// directory `built_in` or in one.
-fn may_go(path: &Path, directory: &Path, built_in: &[PathBuf]) -> Result<()> {
+/// Where what lies at `path` really is, if it may be deleted: it is in `directory`, also when all links are followed,
+/// and is no directory `built_in` or in one.
+fn may_go(path: &Path, directory: &Path, built_in: &[PathBuf]) -> Result<PathBuf> {
     let real = |path: &Path| path.canonicalize().with_context(|| format!("cannot find `{}`", path.display()));
     let (directory, parent) = (real(directory)?, real(path.parent().unwrap_or(path))?);
     if !parent.starts_with(&directory) {
@@ -155,12 +181,13 @@ fn may_go(path: &Path, directory: &Path, built_in: &[PathBuf]) -> Result<()> {
     if !is_link && built_in.any(|root| place.starts_with(root)) {
         return Err(Error::Forbidden(BUILT_IN));
     }
-    Ok(())
+    Ok(place)
 }
 
 /// Deletes what lies at `path`: a link itself and not what it leads to, a directory with everything in it. Of a file
-/// its directory goes too when nothing is left in it, or one hidden file; `directory` stays.
-fn delete(path: &Path, directory: &Path) -> anyhow::Result<()> {
+/// its directory goes too when nothing is left but what may be `beside` it; `directory` stays, also those for LoRAs
+/// and embeddings in it, and links.
+fn delete(path: &Path, directory: &Path, beside: Beside) -> anyhow::Result<()> {
     let metadata = path.symlink_metadata()?;
     if metadata.is_dir() {
         // Does not follow links either.
@@ -168,7 +195,9 @@ fn delete(path: &Path, directory: &Path) -> anyhow::Result<()> {
             .with_context(|| format!("cannot delete all of `{}`", path.display()));
     }
     fs::remove_file(path).with_context(|| format!("cannot delete `{}`", path.display()))?;
-    let Some(parent) = path.parent().filter(|parent| *parent != directory) else { return Ok(()) };
+    let stays = |parent: &Path| ["", "loras", "embeddings"].iter().any(|own| parent == directory.join(own));
+    let goes = |parent: &&Path| !stays(parent) && !parent.is_symlink();
+    let Some(parent) = path.parent().filter(goes) else { return Ok(()) };
     let left: Vec<_> = fs::read_dir(parent)?.take(2).collect::<std::io::Result<_>>()?;
     let is_hidden = |entry: &fs::DirEntry| {
         entry.file_name().as_encoded_bytes().starts_with(b".")
@@ -176,10 +205,10 @@ fn delete(path: &Path, directory: &Path) -> anyhow::Result<()> {
     };
     match left.as_slice() {
         [] => {}
-        [entry] if is_hidden(entry) => fs::remove_file(entry.path())?,
+        [entry] if beside == Beside::OneHiddenFile && is_hidden(entry) => fs::remove_file(entry.path())?,
         _ => return Ok(()),
     }
-    // Others may have put something there, or the directory may be a link: then it stays.
+    // Others may have put something there: then it stays.
     drop(fs::remove_dir(parent));
     Ok(())
 }
@@ -221,17 +250,45 @@ mod tests {
             "two/c.yaml",
         ]);
         let root = root.path();
-        delete(&root.join("a.safetensors"), root).unwrap();
+        delete(&root.join("a.safetensors"), root, Beside::OneHiddenFile).unwrap();
         assert_eq!(files(root), ["a.yaml", "sub", "two"], "the sidecar stays");
-        delete(&root.join("sub/b.safetensors"), root).unwrap();
+        delete(&root.join("sub/b.safetensors"), root, Beside::OneHiddenFile).unwrap();
         assert_eq!(files(root), ["a.yaml", "two"]);
-        delete(&root.join("two/c.sft"), root).unwrap();
+        delete(&root.join("two/c.sft"), root, Beside::OneHiddenFile).unwrap();
         assert_eq!(files(&root.join("two")), ["c.yaml"]);
         fs::remove_file(root.join("a.yaml")).unwrap();
         fs::remove_dir_all(root.join("two")).unwrap();
         fs::write(root.join("last.sft"), "").unwrap();
-        delete(&root.join("last.sft"), root).unwrap();
+        delete(&root.join("last.sft"), root, Beside::OneHiddenFile).unwrap();
         assert!(root.is_dir(), "the directory of models stays");
+    }
+
+    #[test]
+    fn beside_a_lora_nothing_goes_and_the_directories_for_such_things_stay() {
+        let root = directory(&[
+            "loras/a.sft",
+            "loras/.note",
+            "loras/sub/b.sft",
+            "loras/sub/.note",
+            "loras/two/c.sft",
+        ]);
+        let root = root.path();
+        for lora in ["sub/b.sft", "two/c.sft"] {
+            delete(&root.join("loras").join(lora), root, Beside::Nothing).unwrap();
+        }
+        assert_eq!(files(&root.join("loras")), [".note", "a.sft", "sub"]);
+        assert_eq!(files(&root.join("loras/sub")), [".note"], "it is not ours");
+        for (file, beside) in [("a.sft", Beside::Nothing), ("model.sft", Beside::OneHiddenFile)] {
+            let file = root.join("loras").join(file);
+            fs::write(&file, "x").unwrap();
+            fs::remove_dir_all(root.join("loras/sub")).ok();
+            delete(&file, root, beside).unwrap();
+            assert_eq!(files(&root.join("loras")), [".note"]);
+        }
+        fs::remove_file(root.join("loras/.note")).unwrap();
+        fs::write(root.join("loras/last.sft"), "x").unwrap();
+        delete(&root.join("loras/last.sft"), root, Beside::Nothing).unwrap();
+        assert!(root.join("loras").is_dir());
     }
 
     #[test]
@@ -243,7 +300,7 @@ mod tests {
         symlink(elsewhere.path().join("model"), root.join("dir/inside")).unwrap();
         for name in ["linked", "file.safetensors", "dir"] {
             may_go(&root.join(name), root, &[]).unwrap();
-            delete(&root.join(name), root).unwrap();
+            delete(&root.join(name), root, Beside::OneHiddenFile).unwrap();
         }
         assert_eq!(files(root), Vec::<String>::new());
         assert!(elsewhere.path().join("model/unet/x").exists() && elsewhere.path().join("file").exists());
