@@ -27,9 +27,9 @@ pub(crate) const GUIDANCE: RangeInclusive<f32> = 0.0..=20.0;
 /// Pixels that a side may have.
 pub(crate) const SIDES: RangeInclusive<u32> = 64..=2048;
 /// Steps when neither request, configuration nor model says anything: the Python ALICE's default.
-const DEFAULT_STEPS: u32 = 25;
+pub(crate) const DEFAULT_STEPS: u32 = 25;
 /// Guidance scale when nobody says anything.
-const DEFAULT_GUIDANCE_SCALE: f32 = 7.5;
+pub(crate) const DEFAULT_GUIDANCE_SCALE: f32 = 7.5;
 /// Sampler when nobody says anything.
 pub(crate) const DEFAULT_SAMPLER: Sampler = Sampler::DPMPP_SDE_KARRAS;
 /// Sides are a multiple of this many pixels: one latent cell.

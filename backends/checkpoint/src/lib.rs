@@ -30,4 +30,5 @@ pub use listing::Listing;
 /// The number format of a tensor's values, in the words of the safetensors format.
 pub use safetensors::Dtype;
 pub use set::{Scope, TensorSet};
+pub use single::vae::is_training;
 pub use tensors::{Tensor, TensorFile};

@@ -98,7 +98,9 @@ pub async fn refresh(State(app): State<App>) -> Result<Json<Refreshed>, Alice> {
 /// `GET /v1/models/{id}/info`: what is to be known about a model; without `/info` its entry in the list. Ids hold
 /// slashes.
 pub async fn show(State(app): State<App>, Id(path): Id) -> Result<Response, Alice> {
-    if let Some(id) = path.strip_suffix("/info") {
+    // A model may be called `info` itself.
+    let whole = app.models.exactly(&path);
+    if let (None, Some(id)) = (&whole, path.strip_suffix("/info")) {
         return Ok(Json(Info::new(&*app.models.find(Some(id))?)).into_response());
     }
     Ok(Json(ModelEntry::new(&app, &*app.models.find(Some(&path))?)).into_response())

@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use super::Model;
 use crate::config::Generation;
-use crate::draft::{DEFAULT_SAMPLER, GUIDANCE, SIDES, STEPS, default_sampler, within};
-use crate::error::{Error, Result};
+use crate::draft::{
+    DEFAULT_GUIDANCE_SCALE, DEFAULT_SAMPLER, DEFAULT_STEPS, GUIDANCE, SIDES, STEPS, default_sampler, within,
+};
+use crate::error::Result;
 
 /// Parameters that a request leaves out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -25,16 +27,12 @@ pub struct Defaults {
 }
 
 impl Defaults {
-    /// The same rules as for what a request says.
+    /// The same rules as for the numbers that a request says.
     pub(super) fn check(&self) -> Result<()> {
         within("steps", self.steps, STEPS)?;
         within("guidance_scale", self.guidance_scale, GUIDANCE)?;
         within("width", self.width, SIDES)?;
-        within("height", self.height, SIDES)?;
-        match self.scheduler.as_ref().map(|name| name.parse::<Sampler>()) {
-            Some(Err(error)) => Err(Error::invalid("scheduler", error.to_string())),
-            _ => Ok(()),
-        }
+        within("height", self.height, SIDES).map(drop)
     }
 
     /// What is said here, else there.
@@ -62,8 +60,8 @@ impl Defaults {
             settings.few_steps || scheduler.sampler().is_some_and(|sampler| distilled.contains(&sampler));
         let (steps, guidance_scale) = match family {
             _ if few_steps => (4, 1.0),
-            Family::Sd1 | Family::Sd2 => (25, 7.5),
-            Family::Sdxl | Family::SdxlRefiner => (25, 5.0),
+            Family::Sd1 | Family::Sd2 => (DEFAULT_STEPS, DEFAULT_GUIDANCE_SCALE),
+            Family::Sdxl | Family::SdxlRefiner => (DEFAULT_STEPS, 5.0),
         };
         Self { steps: Some(steps), guidance_scale: Some(guidance_scale), ..Self::default() }
     }
@@ -92,8 +90,11 @@ pub fn left_open(model: Option<&Model>, generation: &Generation) -> LeftOpen {
         model.map_or_else(|| (usual(), 512), |model| (model.defaults.clone(), model.native_size));
     let configured = generation.default_scheduler.as_deref();
     LeftOpen {
-        steps: generation.default_steps.or(own.steps).unwrap_or(25),
-        guidance_scale: generation.default_guidance_scale.or(own.guidance_scale).unwrap_or(7.5),
+        steps: generation.default_steps.or(own.steps).unwrap_or(DEFAULT_STEPS),
+        guidance_scale: generation
+            .default_guidance_scale
+            .or(own.guidance_scale)
+            .unwrap_or(DEFAULT_GUIDANCE_SCALE),
         scheduler: match model {
             Some(model) => default_sampler(model, configured).name(),
             None => configured.map_or_else(|| DEFAULT_SAMPLER.name(), str::to_owned),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use alice_checkpoint::embedding::Embedding;
 use alice_checkpoint::lora::Lora;
-use alice_checkpoint::{Error, Family, Listing};
+use alice_checkpoint::{Error, Family, Listing, is_training};
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,33 @@ pub(super) fn of(path: &Path) -> Result<Kind, Error> {
     if listing.names().count() <= TENSORS_OF_EMBEDDINGS && listing.names().all(is_flat) {
         return Embedding::open(path).map(|_| Kind::Embedding);
     }
-    let of_autoencoder = |name: &str| AUTOENCODERS.iter().any(|beginning| name.starts_with(beginning));
+    let of_autoencoder =
+        |name: &str| is_training(name) || AUTOENCODERS.iter().any(|beginning| name.starts_with(beginning));
     let decodes = listing.names().any(|name| name.ends_with("decoder.conv_out.weight"));
     Ok(if decodes && listing.names().all(of_autoencoder) { Kind::Autoencoder } else { Kind::Model })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_autoencoder_is_known_beside_what_its_training_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("vae.safetensors");
+        let kind = |names: &[&str]| {
+            let tensors = names.iter().enumerate().map(|(index, name)| {
+                let (begin, end) = (4 * index, 4 * index + 4);
+                format!(r#""{name}":{{"dtype":"F32","shape":[1,1,1,1],"data_offsets":[{begin},{end}]}}"#)
+            });
+            let header = format!("{{{}}}", tensors.collect::<Vec<_>>().join(","));
+            let data = vec![0; 4 * names.len()];
+            let length = (header.len() as u64).to_le_bytes();
+            std::fs::write(&path, [&length[..], header.as_bytes(), &data].concat()).unwrap();
+            of(&path).unwrap()
+        };
+        let decoder = "decoder.conv_out.weight";
+        assert_eq!(kind(&[decoder, "loss.logvar", "model_ema.decay"]), Kind::Autoencoder);
+        assert_eq!(kind(&[decoder, "strange.weight"]), Kind::Model);
+    }
 }

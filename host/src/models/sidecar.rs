@@ -127,10 +127,12 @@ pub(super) fn read(places: &[PathBuf], subject: Subject) -> anyhow::Result<(Side
         return Ok((Sidecar::default(), Vec::new()));
     };
     let text = text(path).with_context(|| format!("its `{}` cannot be used", path.display()))?;
-    let (sidecar, warnings) = parse(&text, subject)
-        .map_err(|problem| anyhow::anyhow!("{}:{}: {}", path.display(), problem.line, problem.problem))?;
-    let line = |warning: Problem| format!("{}:{}: {}", path.display(), warning.line, warning.problem);
-    Ok((sidecar, warnings.into_iter().map(line).collect()))
+    let placed = |Problem { line, problem }: Problem| match line {
+        0 => format!("{}: {problem}", path.display()),
+        line => format!("{}:{line}: {problem}", path.display()),
+    };
+    let (sidecar, warnings) = parse(&text, subject).map_err(|problem| anyhow::anyhow!(placed(problem)))?;
+    Ok((sidecar, warnings.into_iter().map(placed).collect()))
 }
 
 /// The content of a file, which must be a small one.
@@ -246,8 +248,7 @@ impl Reader {
                 return Ok(());
             }
         }
-        let checked = Defaults { scheduler: None, ..defaults.clone() }.check();
-        checked.map_err(|error| match error {
+        defaults.check().map_err(|error| match error {
             Error::OutOfRange { range, .. } => said.wrong(format_args!("must be {range}")),
             other => said.wrong(other),
         })?;

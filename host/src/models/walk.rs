@@ -80,7 +80,8 @@ impl Walk {
             Err(error) => return self.pass_over(path, format!("it cannot be read: {error}")),
         };
         if !self.seen.insert(real) {
-            return;
+            let why = "it leads to a directory that was looked at already, where its files have their names";
+            return self.pass_over(path, why.to_owned());
         }
         let mut children: Vec<_> = entries.flatten().take(MAX_ENTRIES).map(|entry| entry.path()).collect();
         children.sort();
@@ -205,7 +206,9 @@ mod tests {
         symlink("nowhere", root.path().join("gone.txt")).unwrap();
         let walk = Walk::through(root.path());
         assert_eq!(relatives(&walk), ["a/b/x.safetensors"]);
-        assert_eq!(walk.passed_over.len(), 1, "{:?}", walk.passed_over);
+        let passed_over: Vec<_> = walk.passed_over.iter().map(|(path, _)| path.clone()).collect();
+        assert_eq!(passed_over, ["a/b/up", "a/b/up2", "gone.safetensors"].map(|path| root.path().join(path)));
+        assert!(walk.passed_over[0].1.contains("looked at already"), "{:?}", walk.passed_over);
     }
 
     #[test]

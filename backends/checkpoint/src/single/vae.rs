@@ -10,14 +10,17 @@ use serde_json::{Value, json};
 use super::{Network, moves::Moves};
 use crate::{Error, Family};
 
-/// Parts of its training.
-const IGNORED: [&str; 2] = ["loss.", "model_ema."];
 /// The projections of the attention in the middle, as the original calls them.
 const PROJECTIONS: [&str; 4] = ["q", "k", "v", "proj_out"];
 /// As diffusers does.
 const OURS: [&str; 4] = ["to_q", "to_k", "to_v", "to_out.0"];
 /// As diffusers did before 0.16.
 const OUR_OLD: [&str; 4] = ["query", "key", "value", "proj_attn"];
+
+/// Whether a tensor in an autoencoder's file belongs to its training, and not to what makes pictures.
+pub fn is_training(name: &str) -> bool {
+    ["loss.", "model_ema."].iter().any(|part| name.starts_with(part))
+}
 
 /// Who named the tensors.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,8 +88,7 @@ impl Walk<'_> {
             "use_post_quant_conv": post_quant,
             "scaling_factor": scaling(family),
         });
-        let ignored = |name: &str| IGNORED.iter().any(|part| name.starts_with(part));
-        Ok(Network { config, catalog: self.moves.finish(ignored)? })
+        Ok(Network { config, catalog: self.moves.finish(is_training)? })
     }
 
     /// The half that makes latents: channels and residual blocks of each level, from the picture's size.

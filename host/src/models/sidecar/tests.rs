@@ -123,3 +123,17 @@ fn what_is_too_large_or_too_deep_is_refused_in_one_line() {
         assert!(complaint.len() < 1000 && !complaint.contains('\n'), "{complaint}");
     }
 }
+
+#[test]
+fn the_log_names_the_file_and_the_line_where_there_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.yaml");
+    for (text, said) in [
+        ("x".repeat(70_000), "x.yaml: it has more than"),
+        ("fixed_size: 3".to_owned(), "x.yaml:1: `fixed_size`"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let error = super::read(std::slice::from_ref(&path), Subject::Model).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
