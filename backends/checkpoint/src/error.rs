@@ -110,7 +110,7 @@ pub enum Error {
     /// The model's file brings no autoencoder.
     #[error(
         "`{}` has no autoencoder (VAE); give it one: the path of a VAE's safetensors file or directory as `vae` \
-         in the model's own YAML file",
+         in the model's own YAML file, or in `models.vae` of the configuration",
         path.display()
     )]
     NoAutoencoder {

@@ -59,7 +59,8 @@ pub struct EmbeddingEntry {
 }
 
 impl LoraEntry {
-    /// Of the file at `path`, which was made for models of the family `base`.
+    /// Of the file at `path`, which was made for models of the family `base` and had this [`stamp`] before anything
+    /// of it was read.
     ///
     /// # Errors
     /// A sidecar that cannot be used.
@@ -69,6 +70,7 @@ impl LoraEntry {
         base: Option<Family>,
         wish: Wish,
         metadata: &Metadata,
+        stamp: u64,
     ) -> anyhow::Result<Self> {
         let (sidecar, warnings) = sidecar::read(&sidecar::beside(path), Subject::Lora)?;
         let name = wish.first().to_owned();
@@ -85,7 +87,7 @@ impl LoraEntry {
             root: root.to_owned(),
             warnings,
             wish,
-            stamp: stamp(path),
+            stamp,
         })
     }
 
@@ -99,8 +101,8 @@ impl LoraEntry {
 }
 
 impl EmbeddingEntry {
-    /// Of the file at `path`.
-    pub(super) fn new(path: &Path, wish: Wish, metadata: &Metadata) -> Self {
+    /// Of the file at `path`, which had this [`stamp`] before anything of it was read.
+    pub(super) fn new(path: &Path, wish: Wish, metadata: &Metadata, stamp: u64) -> Self {
         let name = wish.first().to_owned();
         Self {
             id: format!("embedding/{name}"),
@@ -109,7 +111,7 @@ impl EmbeddingEntry {
             created: model::created(metadata),
             size_bytes: metadata.len(),
             wish,
-            stamp: stamp(path),
+            stamp,
         }
     }
 

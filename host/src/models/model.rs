@@ -32,7 +32,7 @@ pub struct Model {
     pub path: PathBuf,
     /// The directory of models in which it was found.
     pub root: PathBuf,
-    /// The same for a backend.
+    /// What lies at `path`, as a backend is told.
     pub files: ModelFiles,
     /// The autoencoder that its owner wants instead of its own.
     pub vae: Option<PathBuf>,
@@ -64,73 +64,16 @@ pub struct Model {
     /// What is odd about its sidecar, for the log.
     pub(super) warnings: Vec<String>,
     wish: Wish,
+    /// Of its own files and its sidecar, as they were before they were read.
     stamp: u64,
+    /// Of the autoencoder in the place of its own.
+    stamp_of_vae: u64,
     layers: OnceLock<Arc<[Layer]>>,
     /// One for each text encoder.
     tokenizers: OnceLock<Vec<ClipTokenizer>>,
 }
 
 impl Model {
-    /// Reads what the daemon must know of the model at `source`; weights stay on disk.
-    ///
-    /// # Errors
-    /// Says what is missing or not understood.
-    pub(super) fn open(source: &Source<'_>) -> anyhow::Result<Self> {
-        let path = source.path;
-        let (sidecar, warnings) = sidecar::read(&source.sidecars(), Subject::Model)?;
-        let vae = match (source.vae, &sidecar.vae) {
-            (Some(named), _) => Some(source.autoencoder(named).context("its autoencoder in `models.vae`")?),
-            (None, Some(named)) => Some(source.autoencoder(named).context("`vae` in its sidecar")?),
-            (None, None) => None,
-        };
-        let checkpoint = Checkpoint::open(path)?;
-        let checkpoint = match &vae {
-            Some(vae) => checkpoint.with_vae(vae).context("its autoencoder cannot be used")?,
-            None => checkpoint,
-        };
-        // A network of which nothing can be read is found here, and not when somebody wants a picture.
-        checkpoint.components()?.iter().try_for_each(|network| checkpoint.values(network).map(drop))?;
-        let family = checkpoint.family();
-        let scheduler = with_word_of_owner(read_scheduler(&checkpoint)?, &sidecar)?;
-        let (sizes, settings) = (Sizes::read(&checkpoint)?, checkpoint.settings()?);
-        let defaults = sidecar.defaults.clone().or(Defaults::usual(family, &scheduler, settings));
-        let most_clip_skip = sizes.most_clip_skip(family);
-        if let Some(layers) = defaults.clip_skip {
-            let fits = layers <= most_clip_skip;
-            anyhow::ensure!(fits, "`defaults.clip_skip` in its sidecar must be 0 to {most_clip_skip}");
-        }
-        let (path_of_files, metadata) = (path.to_owned(), path.metadata()?);
-        let name = source.wish.first().to_owned();
-        Ok(Self {
-            id: format!("sd/{name}"),
-            name,
-            path: path.to_owned(),
-            root: source.root.to_owned(),
-            files: match checkpoint.layout() {
-                Layout::Directory => ModelFiles::Diffusers { path: path_of_files },
-                Layout::SingleFile => ModelFiles::SingleFile { path: path_of_files },
-            },
-            size_bytes: files::size(path),
-            version: source.version(vae.as_deref()),
-            stamp: source.stamp(vae.as_deref()),
-            configured_vae: source.vae.map(Path::to_owned),
-            warnings,
-            wish: source.wish.clone(),
-            family,
-            created: created(&metadata),
-            native_size: sizes.native(family, &scheduler),
-            scheduler,
-            settings,
-            most_clip_skip,
-            needs_picture: sizes.needs_picture(),
-            vae,
-            defaults,
-            sidecar,
-            layers: OnceLock::new(),
-            tokenizers: OnceLock::new(),
-        })
-    }
-
     /// The model at `path`, wherever that is.
     ///
     /// # Errors
@@ -139,7 +82,7 @@ impl Model {
         let relative = path.file_name().unwrap_or_default().to_string_lossy();
         let (is_directory, root) = (path.is_dir(), path.parent().unwrap_or(path));
         let wish = Wish::of_model(&relative, is_directory, "");
-        Self::open(&Source { path, is_directory, root, vae: None, wish: &wish })
+        Begun::read(Source { path, is_directory, root, wish })?.finish(None)
     }
 
     /// Everything in the model that a LoRA can change, read on first use.
@@ -181,9 +124,9 @@ impl Model {
         &self.wish
     }
 
-    /// Changes when its files do.
-    pub(super) fn stamp(&self) -> u64 {
-        self.stamp
+    /// Whether the files of the model at `source`, which it is, are those that were read.
+    pub(super) fn is_unchanged(&self, source: &Source<'_>) -> bool {
+        self.stamp == source.stamp() && self.stamp_of_vae == files::stamp(self.vae.as_deref())
     }
 
     /// The tokenizers of the model's text encoders, read on first use.
@@ -213,8 +156,105 @@ impl Model {
     }
 }
 
+/// A model of which everything is read but the autoencoder. Which one it uses, the configuration may say by the
+/// model's name, and that depends on what else there is.
+#[derive(Debug)]
+pub(super) struct Begun<'a> {
+    source: Source<'a>,
+    checkpoint: Checkpoint,
+    sidecar: Sidecar,
+    warnings: Vec<String>,
+    stamp: u64,
+}
+
+impl<'a> Begun<'a> {
+    /// Reads what the daemon must know of the model at `source`; weights stay on disk.
+    ///
+    /// # Errors
+    /// Says what is missing or not understood.
+    pub(super) fn read(source: Source<'a>) -> anyhow::Result<Self> {
+        // Taken first: a file that is written while it is read counts as changed the next time.
+        let stamp = source.stamp();
+        let (sidecar, warnings) = sidecar::read(&source.sidecars(), Subject::Model)?;
+        let checkpoint = Checkpoint::open(source.path)?;
+        // A network of which nothing can be read is found here, and not when somebody wants a picture.
+        let networks = checkpoint.components()?;
+        let mut own = networks.iter().filter(|network| **network != "vae");
+        own.try_for_each(|network| checkpoint.values(network).map(drop))?;
+        Ok(Self { source, checkpoint, sidecar, warnings, stamp })
+    }
+
+    /// What it would be called, if nobody else would be.
+    pub(super) fn wish(&self) -> &Wish {
+        &self.source.wish
+    }
+
+    /// The model with the autoencoder that the configuration names, else with that of its sidecar, else with its
+    /// own. It is called by the first name of its wish.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(super) fn finish(self, configured: Option<&Path>) -> anyhow::Result<Model> {
+        let Self { source, checkpoint, sidecar, warnings, stamp } = self;
+        let vae = match (configured, &sidecar.vae) {
+            (Some(named), _) => Some(source.configured(named).context("its autoencoder in `models.vae`")?),
+            (None, Some(named)) => {
+                Some(source.autoencoder(Path::new(named)).context("`vae` in its sidecar")?)
+            }
+            (None, None) => None,
+        };
+        let stamp_of_vae = files::stamp(vae.as_deref());
+        let version = source.version(vae.as_deref());
+        let checkpoint = match &vae {
+            Some(vae) => checkpoint.with_vae(vae).context("its autoencoder cannot be used")?,
+            None => checkpoint,
+        };
+        checkpoint.values("vae")?;
+        let family = checkpoint.family();
+        let scheduler = with_word_of_owner(read_scheduler(&checkpoint)?, &sidecar)?;
+        let (sizes, settings) = (Sizes::read(&checkpoint)?, checkpoint.settings()?);
+        let defaults = sidecar.defaults.clone().or(Defaults::usual(family, &scheduler, settings));
+        let most_clip_skip = sizes.most_clip_skip(family);
+        if let Some(layers) = defaults.clip_skip {
+            let fits = layers <= most_clip_skip;
+            anyhow::ensure!(fits, "`defaults.clip_skip` in its sidecar must be 0 to {most_clip_skip}");
+        }
+        let (path, metadata) = (source.path.to_owned(), source.path.metadata()?);
+        let name = source.wish.first().to_owned();
+        Ok(Model {
+            id: format!("sd/{name}"),
+            name,
+            path: path.clone(),
+            root: source.root.to_owned(),
+            files: match checkpoint.layout() {
+                Layout::Directory => ModelFiles::Diffusers { path },
+                Layout::SingleFile => ModelFiles::SingleFile { path },
+            },
+            size_bytes: files::size(source.path),
+            version,
+            stamp,
+            stamp_of_vae,
+            configured_vae: configured.map(Path::to_owned),
+            warnings,
+            wish: source.wish,
+            family,
+            created: created(&metadata),
+            native_size: sizes.native(family, &scheduler),
+            scheduler,
+            settings,
+            most_clip_skip,
+            needs_picture: sizes.needs_picture(),
+            vae,
+            defaults,
+            sidecar,
+            layers: OnceLock::new(),
+            tokenizers: OnceLock::new(),
+        })
+    }
+}
+
 /// Where a model is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Source<'a> {
     /// The directory or file.
     pub(super) path: &'a Path,
@@ -222,10 +262,8 @@ pub(super) struct Source<'a> {
     pub(super) is_directory: bool,
     /// The directory of models in which it was found.
     pub(super) root: &'a Path,
-    /// What the configuration says that its autoencoder is.
-    pub(super) vae: Option<&'a Path>,
     /// What it would be called.
-    pub(super) wish: &'a Wish,
+    pub(super) wish: Wish,
 }
 
 impl Source<'_> {
@@ -241,11 +279,10 @@ impl Source<'_> {
         }
     }
 
-    /// Changes when one of the files does that [`Model::open`] reads, with the autoencoder `vae`.
-    pub(super) fn stamp(&self, vae: Option<&Path>) -> u64 {
+    /// Changes when one of the files does that [`Begun::read`] reads.
+    fn stamp(&self) -> u64 {
         let sidecars = self.sidecars();
-        let sidecars = sidecars.iter().map(PathBuf::as_path);
-        files::stamp([Some(self.path), vae].into_iter().flatten().chain(sidecars))
+        files::stamp(std::iter::once(self.path).chain(sidecars.iter().map(PathBuf::as_path)))
     }
 
     /// The same for what a backend reads of it.
@@ -253,17 +290,25 @@ impl Source<'_> {
         files::stamp_without([Some(self.path), vae].into_iter().flatten(), &self.sidecars())
     }
 
-    /// The autoencoder that the owner has named: an absolute path, or one that begins beside the model or in the
-    /// directory of models and does not lead out of it.
-    fn autoencoder(&self, named: impl AsRef<Path>) -> anyhow::Result<PathBuf> {
-        let named = named.as_ref();
-        let mut parts = named.components();
-        if named.is_absolute() {
-            anyhow::ensure!(named.exists(), "`{}` is not there", named.display());
-            return Ok(named.to_owned());
+    /// The autoencoder that the configuration names: anywhere, or where a sidecar may say.
+    fn configured(&self, named: &Path) -> anyhow::Result<PathBuf> {
+        if !named.is_absolute() {
+            return self.autoencoder(named);
         }
+        anyhow::ensure!(named.exists(), "`{}` is not there", named.display());
+        Ok(named.to_owned())
+    }
+
+    /// The autoencoder that a sidecar names: a path that begins beside the model or in the directory of models and
+    /// does not lead out of it. Sidecars come from strangers: what lies elsewhere, and whether it does, is not told.
+    fn autoencoder(&self, named: &Path) -> anyhow::Result<PathBuf> {
+        let mut parts = named.components();
         let inside = parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        anyhow::ensure!(inside, "`{}` leads out of the directory of models", named.display());
+        anyhow::ensure!(
+            inside,
+            "it leads out of the directory of models; only `models.vae` in the configuration may do so, by an \
+             absolute path"
+        );
         let own = self.path.parent().filter(|_| self.path != self.root);
         let own = [Some(self.path).filter(|_| self.is_directory), own, Some(self.root)];
         let mut places = own.into_iter().flatten().map(|place| place.join(named));

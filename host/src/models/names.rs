@@ -69,6 +69,11 @@ impl Wish {
         &self.first
     }
 
+    /// Whether it may get this name, which depends on what else there is.
+    pub(super) fn may_become(&self, name: &str) -> bool {
+        [&self.first, &self.path, &self.whole].into_iter().any(|own| own == name)
+    }
+
     /// Whether a client that knows the Python ALICE would call it so.
     pub(super) fn is_called(&self, name: &str) -> bool {
         self.first == name || split(&self.path).1 == name
@@ -81,7 +86,7 @@ fn split(path: &str) -> (Option<&str>, &str) {
 }
 
 /// The path without the ending of the file's name.
-fn stem(path: &str) -> &str {
+pub(super) fn stem(path: &str) -> &str {
     match path.rsplit_once('.') {
         Some((stem, ending)) if !ending.contains('/') && !stem.is_empty() => stem,
         _ => path,

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::adapters::{self, EmbeddingEntry, LoraEntry};
 use super::kind::{self, Kind};
-use super::model::{Model, Source};
+use super::model::{Begun, Model, Source};
 use super::names::{self, Wish};
 use super::shelf::{Refused, Shelf};
 use super::walk::{Found, Place, Walk};
@@ -66,12 +66,32 @@ struct Root<'a> {
 }
 
 /// What a file turned out to be.
-enum Thing {
-    Model(Arc<Model>),
+enum Thing<'a> {
+    Model(Candidate<'a>),
     Lora(Arc<LoraEntry>),
     Embedding(Arc<EmbeddingEntry>),
     /// Nothing to offer, but `vae` may name it.
     Autoencoder,
+}
+
+/// A model that has no name yet.
+enum Candidate<'a> {
+    /// From the last time.
+    Known(Arc<Model>),
+    /// One that the configuration cannot mean, whatever its name will be.
+    Opened(Box<Model>),
+    /// One whose autoencoder the configuration may name.
+    Begun(Box<Begun<'a>>),
+}
+
+impl Candidate<'_> {
+    fn wish(&self) -> &Wish {
+        match self {
+            Self::Known(model) => model.wish(),
+            Self::Opened(model) => model.wish(),
+            Self::Begun(begun) => begun.wish(),
+        }
+    }
 }
 
 impl Root<'_> {
@@ -100,18 +120,17 @@ impl Root<'_> {
     ///
     /// # Errors
     /// Why it is nothing that can be offered.
-    fn examine(&self, found: &Found) -> anyhow::Result<Thing> {
-        let wish = self.wish(found);
-        let source = self.source(found, &wish, None);
+    fn examine<'f>(&'f self, found: &'f Found) -> anyhow::Result<Thing<'f>> {
+        let source = self.source(found);
         let models = self.before.models.iter();
         let mut models = models.filter(|model| model.path == found.path && model.root == self.root);
         if let Some(model) = models.next()
-            && model.stamp() == source.stamp(model.vae.as_deref())
+            && model.is_unchanged(&source)
         {
-            return Ok(Thing::Model(Arc::clone(model)));
+            return Ok(Thing::Model(Candidate::Known(Arc::clone(model))));
         }
         if found.is_directory {
-            return Ok(Thing::Model(Arc::new(Model::open(&source)?)));
+            return self.open(source).map(Thing::Model);
         }
         let stamp = adapters::stamp(&found.path);
         let lora = self.before.loras.iter().find(|lora| lora.path == found.path && lora.stamp == stamp);
@@ -126,27 +145,40 @@ impl Root<'_> {
         }
         let metadata = fs::metadata(&found.path)?;
         Ok(match kind::of(&found.path)? {
-            Kind::Model => Thing::Model(Arc::new(Model::open(&source)?)),
+            Kind::Model => Thing::Model(self.open(source)?),
             Kind::Lora(base) => {
+                can_be_written(&found.relative)?;
                 let wish = Wish::of_file(&found.relative, found.place != Place::Loras);
-                Thing::Lora(Arc::new(LoraEntry::new(&found.path, self.root, base, wish, &metadata)?))
+                let lora = LoraEntry::new(&found.path, self.root, base, wish, &metadata, stamp)?;
+                Thing::Lora(Arc::new(lora))
             }
             Kind::Embedding => {
+                can_be_written(&found.relative)?;
                 let wish = Wish::of_file(&found.relative, found.place != Place::Embeddings);
-                Thing::Embedding(Arc::new(EmbeddingEntry::new(&found.path, wish, &metadata)))
+                Thing::Embedding(Arc::new(EmbeddingEntry::new(&found.path, wish, &metadata, stamp)))
             }
             Kind::Autoencoder => Thing::Autoencoder,
         })
     }
 
-    fn wish(&self, found: &Found) -> Wish {
-        let root = self.root.canonicalize().unwrap_or_default();
-        let root = root.file_name().unwrap_or_default().to_string_lossy();
-        Wish::of_model(&found.relative, found.is_directory, &root)
+    /// Reads the model at `source`, as far as that goes before it has a name.
+    fn open<'f>(&self, source: Source<'f>) -> anyhow::Result<Candidate<'f>> {
+        let begun = Begun::read(source)?;
+        let may_be = |key: &String| {
+            let bare = key.strip_prefix("sd/").unwrap_or(key);
+            [key, bare].into_iter().any(|name| begun.wish().may_become(name))
+        };
+        Ok(match self.config.vae.keys().any(may_be) {
+            true => Candidate::Begun(Box::new(begun)),
+            false => Candidate::Opened(Box::new(begun.finish(None)?)),
+        })
     }
 
-    fn source<'a>(&'a self, found: &'a Found, wish: &'a Wish, vae: Option<&'a Path>) -> Source<'a> {
-        Source { path: &found.path, is_directory: found.is_directory, root: self.root, vae, wish }
+    fn source<'f>(&'f self, found: &'f Found) -> Source<'f> {
+        let root = self.root.canonicalize().unwrap_or_default();
+        let root = root.file_name().unwrap_or_default().to_string_lossy();
+        let wish = Wish::of_model(&found.relative, found.is_directory, &root);
+        Source { path: &found.path, is_directory: found.is_directory, root: self.root, wish }
     }
 
     fn refused(&self, found: &Found, error: &anyhow::Error) -> Refused {
@@ -156,12 +188,16 @@ impl Root<'_> {
             matches!(cause, Some(alice_checkpoint::Error::UnsafeFormat { .. }))
         });
         let root = format!("{}/", self.root.display());
-        let told = reason.replace(&root, "");
+        // Only the configuration names files that lie elsewhere.
+        let elsewhere = self.config.vae.values().filter(|vae| vae.is_absolute());
+        let told = elsewhere.fold(reason.replace(&root, ""), |told, vae| {
+            told.replace(&vae.display().to_string(), "models.vae")
+        });
         Refused { path: found.path.clone(), relative: found.relative.clone(), reason, told, is_unsafe }
     }
 
     /// Gives the models of this directory their names, and those autoencoders that the configuration names.
-    fn name_models(&self, shelf: &mut Shelf, mut models: Vec<(Arc<Model>, &Found)>) {
+    fn name_models(&self, shelf: &mut Shelf, mut models: Vec<(Candidate<'_>, &Found)>) {
         // A built-in model gives way to one of the same name.
         let taken: HashSet<_> = shelf.models.iter().map(|model| model.name.clone()).collect();
         models.retain(|(model, _)| !taken.contains(model.wish().first()));
@@ -182,23 +218,20 @@ impl Root<'_> {
     /// The model by this name and with this autoencoder out of the configuration.
     fn named(
         &self,
-        model: Arc<Model>,
+        model: Candidate<'_>,
         found: &Found,
         name: &str,
         vae: Option<&Path>,
     ) -> anyhow::Result<Arc<Model>> {
-        if model.configured_vae.as_deref() != vae {
-            let wish = model.wish().clone();
-            return Ok(Arc::new(Model::open(&self.source(found, &wish, vae))?.called(name)));
-        }
-        if model.name == name {
-            return Ok(model);
-        }
-        // One that was taken over from the last time is in other hands, which know it by its old name.
-        match Arc::try_unwrap(model) {
-            Ok(model) => Ok(Arc::new(model.called(name))),
-            Err(model) => Ok(Arc::new(Model::open(&self.source(found, model.wish(), vae))?.called(name))),
-        }
+        let is_right = |model: &Model| model.configured_vae.as_deref() == vae;
+        let model = match model {
+            Candidate::Known(model) if is_right(&model) && model.name == name => return Ok(model),
+            Candidate::Opened(model) if is_right(&model) => *model,
+            Candidate::Begun(begun) => begun.finish(vae)?,
+            // One from the last time is in other hands, which know it as it was.
+            Candidate::Known(_) | Candidate::Opened(_) => Begun::read(self.source(found))?.finish(vae)?,
+        };
+        Ok(Arc::new(model.called(name)))
     }
 
     /// Gives the LoRAs and embeddings of this directory their names.
@@ -224,6 +257,16 @@ impl Root<'_> {
         embeddings.sort_by_cached_key(|embedding| by_name(&embedding.name));
         shelf.embeddings.extend(embeddings);
     }
+}
+
+/// Signs that end or divide a name where prompts call it: `<lora:name:weight>`, `(name:weight)`.
+const SIGNS_OF_PROMPTS: [char; 3] = [':', '<', '>'];
+
+/// Passes for the path of a LoRA or an embedding that every prompt can call by it.
+fn can_be_written(relative: &str) -> anyhow::Result<()> {
+    let fits = !relative.contains(SIGNS_OF_PROMPTS);
+    anyhow::ensure!(fits, "no prompt can name it, as its path has `:`, `<` or `>`; give it another");
+    Ok(())
 }
 
 /// People look for names without regard to capitals.

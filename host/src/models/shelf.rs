@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{EmbeddingEntry, LoraEntry, Model};
+use super::{EmbeddingEntry, LoraEntry, Model, names};
 use crate::error::{Error, Result};
 
 /// Model names of other services; each means the default model.
@@ -150,9 +150,8 @@ impl Shelf {
 impl Refused {
     /// Whether a client that asks for `name` may mean it: the path, with or without its ending, or the name alone.
     fn is_called(&self, name: &str) -> bool {
-        let stem = |path: &str| path.rsplit_once('.').map_or(path.to_owned(), |(stem, _)| stem.to_owned());
         let last = self.relative.rsplit('/').next().unwrap_or(&self.relative);
-        [self.relative.as_str(), last].into_iter().any(|path| path == name || stem(path) == name)
+        [self.relative.as_str(), last].into_iter().any(|path| path == name || names::stem(path) == name)
     }
 }
 
@@ -271,6 +270,18 @@ mod tests {
         let ids: Vec<_> = third.models.iter().map(|model| model.id.as_str()).collect();
         assert_eq!(ids, ["sd/deep/one", "sd/one"]);
         assert!(Arc::ptr_eq(&first.models[0], &third.models[1]), "nothing put deeper down takes its name");
+    }
+
+    #[test]
+    fn what_is_not_offered_is_found_by_its_path_with_and_without_its_ending() {
+        let called = |relative: &str, name: &str| {
+            let (path, relative, reason) = (PathBuf::new(), relative.to_owned(), String::new());
+            Refused { path, relative, told: reason.clone(), reason, is_unsafe: false }.is_called(name)
+        };
+        for name in ["sub/old.ckpt", "sub/old", "old.ckpt", "old"] {
+            assert!(called("sub/old.ckpt", name), "{name}");
+        }
+        assert!(called("v1.5/half", "half") && !called("v1.5/half", "v1"), "a directory's dot ends nothing");
     }
 
     #[test]
