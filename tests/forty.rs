@@ -81,11 +81,12 @@ const JUNK: [(&str, &[u8], Option<&str>); 12] = [
     (".hidden.safetensors", b"not looked at", None),
 ];
 
-/// What is half there, and a word of the reason.
-const DAMAGED: [(&str, &str); 3] = [
+/// What is half there or leads in a circle, and a word of the reason.
+const DAMAGED: [(&str, &str); 4] = [
     ("half.safetensors", "are there"),
     ("broken", "model_index.json"),
     ("lost.safetensors", "cannot be looked at"),
+    ("again", "looked at already"),
 ];
 
 /// Puts the forty files and directories into `models`.

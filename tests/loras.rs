@@ -234,8 +234,16 @@ async fn embeddings_are_words_and_those_of_other_models_are_ordinary_ones() {
     assert_eq!(told["embeddings"], json!([]));
     let warning = told["warnings"][0].as_str().unwrap();
     assert!(warning.contains("`narrow` is read as ordinary words"), "{warning}");
+    let broken = server.directory.path().join("models/embeddings/easynegative.pt");
+    fs::write(broken, b"\x80\x02}q\0.").unwrap();
     fs::remove_file(server.directory.path().join("models/embeddings/wobbly.safetensors")).unwrap();
     server.post_json("/v1/models/refresh", &json!({})).await;
+    let (_, told) = made(&server, &against("easynegative")).await;
+    let warning = told["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("`easynegative` is read as ordinary words") && warning.contains("pickle"),
+        "{warning}"
+    );
     let (without, told) = made(&server, &body("a Wobbly apple")).await;
     assert_eq!(told["embeddings"], json!([]));
     assert_ne!(pixels(&with), pixels(&without));

@@ -96,26 +96,37 @@ pub fn chosen(
     Ok(sums.into_iter().map(|(id, scale, _)| Lora { id, scale: scale as f32 }).collect())
 }
 
-/// The textual inversions whose names stand in `texts`.
+/// The textual inversions whose names stand in `texts`, and warnings about those that are there and cannot be used.
 ///
 /// # Errors
 /// [`Error::Invalid`] about the text whose syntax cannot be read.
-pub fn named(models: &Registry, texts: &[(&str, &str)]) -> Result<Vec<String>> {
-    let known = models.embeddings();
-    let names = Names::new(known.iter().map(|embedding| embedding.name.as_str()));
-    let mut found = BTreeMap::new();
+pub fn named(models: &Registry, texts: &[(&str, &str)]) -> Result<(Vec<String>, Vec<String>)> {
+    let (known, unusable) = (models.embeddings(), models.unusable_embeddings());
+    let usable = known.iter().map(|embedding| embedding.name.as_str());
+    let names = Names::new(usable.chain(unusable.iter().map(|(name, _)| name.as_str())));
+    let (mut found, mut warnings) = (BTreeMap::new(), BTreeMap::new());
     for (param, text) in texts {
         let parts = parse(text).map_err(|error| Error::invalid(param, error.to_string()))?;
         for part in &parts {
             let Part::Text { text, .. } = part else { continue };
             for span in names.split(text) {
-                if let Span::Name(number) = span {
-                    found.insert(number, known[number].name.clone());
+                let Span::Name(number) = span else { continue };
+                match known.get(number) {
+                    Some(embedding) => drop(found.insert(number, embedding.name.clone())),
+                    None => {
+                        let (name, problem) = &unusable[number - known.len()];
+                        warnings.insert(number, as_words(name, problem));
+                    }
                 }
             }
         }
     }
-    Ok(found.into_values().collect())
+    Ok((found.into_values().collect(), warnings.into_values().collect()))
+}
+
+/// That the name of an embedding is read as what it says.
+fn as_words(name: &str, problem: &str) -> String {
+    format!("`{name}` is read as ordinary words and not as an embedding: {problem}")
 }
 
 /// The files that a request is made with.
@@ -192,9 +203,7 @@ fn held_against_model(mut request: Request) -> Result<Request> {
         let Files { embeddings, .. } = &mut request.files;
         embeddings.retain(|embedding| {
             let problem = misfit(embedding, &encoders);
-            warnings.extend(problem.as_ref().map(|problem| {
-                format!("`{}` is read as ordinary words and not as an embedding: {problem}", embedding.name)
-            }));
+            warnings.extend(problem.as_ref().map(|problem| as_words(&embedding.name, problem)));
             problem.is_none()
         });
         request.parameters.embeddings = embeddings.iter().map(|embedding| embedding.name.clone()).collect();

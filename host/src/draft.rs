@@ -205,7 +205,7 @@ impl Draft {
         let loras = adapters::chosen(models, config, wishes)?;
         let texts =
             [("prompt", prompt.as_str()), ("negative_prompt", negative_prompt.as_deref().unwrap_or(""))];
-        let embeddings = adapters::named(models, &texts)?;
+        let (embeddings, warnings) = adapters::named(models, &texts)?;
         let (generation, defaults) = (&config.generation, &model.defaults);
         let sampler = match self.scheduler.as_deref().filter(|name| !name.is_empty()) {
             Some(name) => name.parse().map_err(unusable_scheduler)?,
@@ -245,7 +245,7 @@ impl Draft {
             embeddings,
         };
         let count = whole("num_images", self.count, 1..=max_count)?.unwrap_or(1);
-        Request::again(models, model, parameters, count)
+        Ok(Request { warnings, ..Request::again(models, model, parameters, count)? })
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use alice_checkpoint::diffusers::Settings;
 use alice_checkpoint::{Checkpoint, Family, Layer, Layout};
-use alice_diffusion::{ClipTokenizer, Prediction, SchedulerConfig};
+use alice_diffusion::{ClipTokenizer, Prediction, Sampler, SchedulerConfig};
 use alice_plugin::{ModelFiles, TextEncoderInfo};
 use anyhow::Context;
 
@@ -214,6 +214,9 @@ impl<'a> Begun<'a> {
         let scheduler = with_word_of_owner(read_scheduler(&checkpoint)?, &sidecar)?;
         let (sizes, settings) = (Sizes::read(&checkpoint)?, checkpoint.settings()?);
         let defaults = sidecar.defaults.clone().or(Defaults::usual(family, &scheduler, settings));
+        let named = defaults.scheduler.as_ref().and_then(|name| name.parse::<Sampler>().ok());
+        let samples = named.is_none_or(|sampler| sampler.fits(&scheduler));
+        anyhow::ensure!(samples, "`defaults.scheduler` in its sidecar cannot sample a model of its kind");
         let most_clip_skip = sizes.most_clip_skip(family);
         if let Some(layers) = defaults.clip_skip {
             let fits = layers <= most_clip_skip;

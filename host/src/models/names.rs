@@ -25,6 +25,8 @@ pub(super) struct Wish {
     path: String,
     /// The path of the file that makes it what it is.
     whole: String,
+    /// It is not offered, and has its name only so that nothing else has it: of its rank all others come first.
+    unusable: bool,
 }
 
 impl Wish {
@@ -46,7 +48,7 @@ impl Wish {
             (Some(_), true) => (last, 2),
             (Some(parent), false) => (split(parent).1, 2),
         };
-        Self { first: first.to_owned(), rank, path: path.to_owned(), whole }
+        Self { first: first.to_owned(), rank, path: path.to_owned(), whole, unusable: false }
     }
 
     /// Of the LoRA or embedding at the path `relative`, in the directory for such things or elsewhere.
@@ -57,11 +59,18 @@ impl Wish {
         let (parent, last) = split(inside);
         let rank = match (elsewhere, parent) {
             (false, None) => 0,
-            (false, Some(_)) => 1,
-            (true, _) => 2,
+            // As far behind as a model that lies deeper.
+            (false, Some(_)) => 2,
+            (true, _) => 3,
         };
         let path = stem(inside).to_owned();
-        Self { first: stem(last).to_owned(), rank, path, whole: relative.to_owned() }
+        Self { first: stem(last).to_owned(), rank, path, whole: relative.to_owned(), unusable: false }
+    }
+
+    /// The same of a file that cannot be used. Were it nameless, another one that lies deeper would answer to its name
+    /// meanwhile. From nothing that lies as high does it take a name away.
+    pub(super) fn of_unusable(self) -> Self {
+        Self { unusable: true, rank: self.rank.max(1), ..self }
     }
 
     /// What the Python ALICE would call it.
@@ -98,7 +107,10 @@ pub(super) fn assign<'w>(wishes: &'w [Wish], taken: &HashSet<String>) -> Vec<Str
     let mut used = taken.clone();
     let mut names: Vec<Option<String>> = vec![None; wishes.len()];
     for round in 0..2 {
-        let wanted = |wish: &'w Wish| if round == 0 { (&*wish.first, wish.rank) } else { (&*wish.path, 0) };
+        let wanted = |wish: &'w Wish| match round {
+            0 => (&*wish.first, (wish.rank, wish.unusable)),
+            _ => (&*wish.path, (0, wish.unusable)),
+        };
         let mut groups: HashMap<&'w str, Vec<usize>> = HashMap::new();
         for (index, wish) in wishes.iter().enumerate().filter(|(index, _)| names[*index].is_none()) {
             groups.entry(wanted(wish).0).or_default().push(index);
@@ -176,6 +188,18 @@ mod tests {
         ];
         assert_eq!(assign(&wishes, &HashSet::new()), ["a", "sub/a", "b", "c", "models/b"]);
         assert_eq!(assign(&wishes[..1], &HashSet::from(["a".to_owned()])), ["loras/a.safetensors"]);
+    }
+
+    #[test]
+    fn what_cannot_be_used_keeps_its_name_from_what_lies_deeper_and_from_nothing_else() {
+        let wish = |path: &str| Wish::of_model(path, !path.contains('.'), "models");
+        let names = |wishes: &[Wish]| assign(wishes, &HashSet::new());
+        let broken = wish("x.safetensors").of_unusable();
+        assert_eq!(names(&[broken.clone(), wish("deep/x")]), ["x", "deep/x"]);
+        for beside in ["x.ckpt", "x.safetensors"] {
+            assert_eq!(names(&[wish(beside).of_unusable(), wish("x")])[1], "x");
+        }
+        assert_eq!(names(&[broken, wish("sub/a.safetensors")]), ["x", "sub"]);
     }
 
     proptest! {

@@ -99,6 +99,11 @@ impl Registry {
         self.shelf().find(asked)
     }
 
+    /// The embeddings that are there and cannot be used: their names, and why.
+    pub fn unusable_embeddings(&self) -> Vec<(String, String)> {
+        self.shelf().unusable_embeddings()
+    }
+
     /// The model with exactly this id or name.
     pub fn exactly(&self, name: &str) -> Option<Arc<Model>> {
         self.shelf().exactly(name).cloned()

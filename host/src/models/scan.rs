@@ -21,20 +21,25 @@ use crate::config;
 /// Looks through all directories, the one of the configuration first. `before` is what was found the last time.
 pub(super) fn scan(config: &config::Models, before: &Shelf) -> Shelf {
     let mut shelf = Shelf::default();
+    let directory = config.directory.display();
+    if !config.directory.is_dir() {
+        warn!(
+            "`models.directory: {directory}` is no directory that can be read: only the built-in model is offered"
+        );
+    }
     for root in roots(config) {
         Root { config, before, root: &root }.look(&mut shelf);
     }
     let paints_from_text = shelf.models.iter().find(|model| !model.needs_picture);
     shelf.default = paints_from_text.or(shelf.models.first()).cloned();
     for refused in shelf.refused.iter().filter(|refused| !before.refused.contains(refused)) {
-        let path = refused.path.display();
-        warn!(path = %path, "Passed over `{}`: {}", refused.relative, refused.reason);
+        warn!("Passed over `{}`: {}", printable(&refused.relative), printable(&refused.reason));
     }
     let is_new = |model: &&Arc<Model>| !before.models.iter().any(|known| Arc::ptr_eq(known, model));
     let of_models = shelf.models.iter().filter(is_new).flat_map(|model| &model.warnings);
     let is_new = |lora: &&Arc<LoraEntry>| !before.loras.iter().any(|known| Arc::ptr_eq(known, lora));
     let of_loras = shelf.loras.iter().filter(is_new).flat_map(|lora| &lora.warnings);
-    of_models.chain(of_loras).for_each(|warning| warn!("{warning}"));
+    of_models.chain(of_loras).for_each(|warning| warn!("{}", printable(warning)));
     let (models, loras, embeddings) = (shelf.models.len(), shelf.loras.len(), shelf.embeddings.len());
     info!(models, loras, embeddings, "Models found: {models}; LoRAs: {loras}; embeddings: {embeddings}");
     shelf
@@ -100,20 +105,33 @@ impl Root<'_> {
         for (path, reason) in walk.passed_over {
             let relative = path.strip_prefix(self.root).unwrap_or(&path).to_string_lossy().into_owned();
             let told = reason.clone();
-            shelf.refused.push(Refused { path, relative, reason, told, is_unsafe: false });
+            shelf.refused.push(Refused { path, relative, reason, told, is_unsafe: false, id: None });
         }
         let (mut models, mut loras, mut embeddings) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unusable = Vec::new();
         for found in &walk.found {
             match self.examine(found) {
                 Ok(Thing::Model(model)) => models.push((model, found)),
                 Ok(Thing::Lora(lora)) => loras.push(lora),
                 Ok(Thing::Embedding(embedding)) => embeddings.push(embedding),
                 Ok(Thing::Autoencoder) => {}
-                Err(error) => shelf.refused.push(self.refused(found, &error)),
+                Err(error) => unusable.push((found, self.refused(found, &error))),
             }
         }
-        self.name_models(shelf, models);
-        self.name_files(shelf, loras, embeddings);
+        let at = |place: Place| unusable.iter().filter(move |(found, _)| found.place == place);
+        let wishes = |place: Place| at(place).map(|(found, _)| self.wish(found).of_unusable()).collect();
+        let names = [
+            self.name_models(shelf, models, wishes(Place::Models)),
+            self.name_loras(shelf, loras, wishes(Place::Loras)),
+            self.name_embeddings(shelf, embeddings, wishes(Place::Embeddings)),
+        ];
+        let places = [(Place::Models, "sd"), (Place::Loras, "lora"), (Place::Embeddings, "embedding")];
+        for ((place, kind), names) in places.into_iter().zip(names) {
+            let named = at(place).map(|(_, refused)| refused.clone()).zip(names);
+            let with_id =
+                named.map(|(refused, name)| Refused { id: Some(format!("{kind}/{name}")), ..refused });
+            shelf.refused.extend(with_id);
+        }
     }
 
     /// What a file or directory is.
@@ -175,10 +193,22 @@ impl Root<'_> {
     }
 
     fn source<'f>(&'f self, found: &'f Found) -> Source<'f> {
+        let wish = self.wish_of_model(found);
+        Source { path: &found.path, is_directory: found.is_directory, root: self.root, wish }
+    }
+
+    fn wish_of_model(&self, found: &Found) -> Wish {
         let root = self.root.canonicalize().unwrap_or_default();
         let root = root.file_name().unwrap_or_default().to_string_lossy();
-        let wish = Wish::of_model(&found.relative, found.is_directory, &root);
-        Source { path: &found.path, is_directory: found.is_directory, root: self.root, wish }
+        Wish::of_model(&found.relative, found.is_directory, &root)
+    }
+
+    /// What a file of its place would be called.
+    fn wish(&self, found: &Found) -> Wish {
+        match found.place {
+            Place::Models => self.wish_of_model(found),
+            Place::Loras | Place::Embeddings => Wish::of_file(&found.relative, false),
+        }
     }
 
     fn refused(&self, found: &Found, error: &anyhow::Error) -> Refused {
@@ -193,16 +223,24 @@ impl Root<'_> {
         let told = elsewhere.fold(reason.replace(&root, ""), |told, vae| {
             told.replace(&vae.display().to_string(), "models.vae")
         });
-        Refused { path: found.path.clone(), relative: found.relative.clone(), reason, told, is_unsafe }
+        let (path, relative) = (found.path.clone(), found.relative.clone());
+        Refused { path, relative, reason, told, is_unsafe, id: None }
     }
 
-    /// Gives the models of this directory their names, and those autoencoders that the configuration names.
-    fn name_models(&self, shelf: &mut Shelf, mut models: Vec<(Candidate<'_>, &Found)>) {
+    /// Gives the models of this directory their names, and those autoencoders that the configuration names. The names
+    /// of what is `unusable` come back.
+    fn name_models(
+        &self,
+        shelf: &mut Shelf,
+        mut models: Vec<(Candidate<'_>, &Found)>,
+        unusable: Vec<Wish>,
+    ) -> Vec<String> {
         // A built-in model gives way to one of the same name.
         let taken: HashSet<_> = shelf.models.iter().map(|model| model.name.clone()).collect();
         models.retain(|(model, _)| !taken.contains(model.wish().first()));
-        let wishes: Vec<_> = models.iter().map(|(model, _)| model.wish().clone()).collect();
-        let names = names::assign(&wishes, &taken);
+        let wishes: Vec<_> = models.iter().map(|(model, _)| model.wish().clone()).chain(unusable).collect();
+        let mut names = names::assign(&wishes, &taken);
+        let names_of_unusable = names.split_off(models.len());
         let mut named: Vec<_> = models.into_iter().zip(names).collect();
         named.sort_by_cached_key(|(_, name)| by_name(name));
         for ((model, found), name) in named {
@@ -210,9 +248,13 @@ impl Root<'_> {
             let vae = self.config.vae.get(&id).or_else(|| self.config.vae.get(&name)).map(PathBuf::as_path);
             match self.named(model, found, &name, vae) {
                 Ok(model) => shelf.models.push(model),
-                Err(error) => shelf.refused.push(self.refused(found, &error)),
+                Err(error) => {
+                    let refused = self.refused(found, &error);
+                    shelf.refused.push(Refused { id: Some(id), ..refused });
+                }
             }
         }
+        names_of_unusable
     }
 
     /// The model by this name and with this autoencoder out of the configuration.
@@ -234,28 +276,42 @@ impl Root<'_> {
         Ok(Arc::new(model.called(name)))
     }
 
-    /// Gives the LoRAs and embeddings of this directory their names.
-    fn name_files(
+    /// The same for LoRAs.
+    fn name_loras(
         &self,
         shelf: &mut Shelf,
         mut loras: Vec<Arc<LoraEntry>>,
-        mut embeddings: Vec<Arc<EmbeddingEntry>>,
-    ) {
+        unusable: Vec<Wish>,
+    ) -> Vec<String> {
         let taken: HashSet<_> = shelf.loras.iter().map(|lora| lora.name.clone()).collect();
         loras.retain(|lora| !taken.contains(lora.wish.first()));
-        let wishes: Vec<_> = loras.iter().map(|lora| lora.wish.clone()).collect();
-        let names = names::assign(&wishes, &taken);
+        let wishes: Vec<_> = loras.iter().map(|lora| lora.wish.clone()).chain(unusable).collect();
+        let mut names = names::assign(&wishes, &taken);
+        let names_of_unusable = names.split_off(loras.len());
         let mut loras: Vec<_> = loras.into_iter().zip(names).map(|(lora, name)| lora.called(name)).collect();
         loras.sort_by_cached_key(|lora| by_name(&lora.name));
         shelf.loras.extend(loras);
+        names_of_unusable
+    }
+
+    /// The same for embeddings.
+    fn name_embeddings(
+        &self,
+        shelf: &mut Shelf,
+        mut embeddings: Vec<Arc<EmbeddingEntry>>,
+        unusable: Vec<Wish>,
+    ) -> Vec<String> {
         let taken: HashSet<_> = shelf.embeddings.iter().map(|embedding| embedding.name.clone()).collect();
         embeddings.retain(|embedding| !taken.contains(embedding.wish.first()));
-        let wishes: Vec<_> = embeddings.iter().map(|embedding| embedding.wish.clone()).collect();
-        let names = names::assign(&wishes, &taken);
+        let wishes: Vec<_> =
+            embeddings.iter().map(|embedding| embedding.wish.clone()).chain(unusable).collect();
+        let mut names = names::assign(&wishes, &taken);
+        let names_of_unusable = names.split_off(embeddings.len());
         let named = embeddings.into_iter().zip(names);
         let mut embeddings: Vec<_> = named.map(|(embedding, name)| embedding.called(name)).collect();
         embeddings.sort_by_cached_key(|embedding| by_name(&embedding.name));
         shelf.embeddings.extend(embeddings);
+        names_of_unusable
     }
 }
 
@@ -267,6 +323,15 @@ fn can_be_written(relative: &str) -> anyhow::Result<()> {
     let fits = !relative.contains(SIGNS_OF_PROMPTS);
     anyhow::ensure!(fits, "no prompt can name it, as its path has `:`, `<` or `>`; give it another");
     Ok(())
+}
+
+/// Text of strangers' files for the log: what could end or hide a line stands as its escape.
+fn printable(text: &str) -> String {
+    let written = |sign: char| match sign.is_control() {
+        true => sign.escape_default().to_string(),
+        false => sign.to_string(),
+    };
+    text.chars().map(written).collect()
 }
 
 /// People look for names without regard to capitals.

@@ -41,6 +41,8 @@ pub(super) struct Refused {
     pub(super) told: String,
     /// Its format can carry a program.
     pub(super) is_unsafe: bool,
+    /// The id that it would have, if it has one.
+    pub(super) id: Option<String>,
 }
 
 impl Shelf {
@@ -70,6 +72,11 @@ impl Shelf {
         if let Some(model) = self.exactly(name).or_else(|| self.exactly(bare)) {
             return Ok(Some(Arc::clone(model)));
         }
+        // What is there and cannot be used is not replaced by something of a similar name.
+        let ids = [name.to_owned(), format!("sd/{name}"), format!("sd/{bare}")];
+        if let Some(error) = ids.iter().find_map(|id| self.unusable("model", id)) {
+            return Err(error);
+        }
         let called: Vec<_> = self.models.iter().filter(|model| model.may_be_called(bare)).collect();
         match called.as_slice() {
             [] => Ok(None),
@@ -89,6 +96,9 @@ impl Shelf {
         let exact = self.loras.iter().find(|lora| lora.id == asked || lora.name == asked);
         if let Some(lora) = exact.or_else(|| self.loras.iter().find(|lora| lora.name == bare)) {
             return Ok(Arc::clone(lora));
+        }
+        if let Some(error) = self.unusable("lora", &format!("lora/{bare}")) {
+            return Err(error);
         }
         let needle = folded(bare);
         let like = |lora: &&Arc<LoraEntry>| !needle.is_empty() && folded(&lora.name).contains(&needle);
@@ -125,16 +135,26 @@ impl Shelf {
         exact.or_else(alike).cloned()
     }
 
-    /// Why `name` is not offered, if there is such a file.
+    /// The embeddings that cannot be used: their names, and why.
+    pub(super) fn unusable_embeddings(&self) -> Vec<(String, String)> {
+        let named = |refused: &Refused| {
+            let name = refused.id.as_ref()?.strip_prefix("embedding/")?;
+            Some((name.to_owned(), refused.told.clone()))
+        };
+        self.refused.iter().filter_map(named).collect()
+    }
+
+    /// Why what would have this id is not offered, if there is such a file.
+    fn unusable(&self, param: &'static str, id: &str) -> Option<Error> {
+        let refused = self.refused.iter().find(|refused| refused.id.as_deref() == Some(id))?;
+        Some(refused.error(param, id))
+    }
+
+    /// Why `name` is not offered, if there is a file that may be meant.
     fn refused(&self, param: &'static str, name: &str) -> Option<Error> {
         let name = name.strip_prefix("sd/").unwrap_or(name);
         let refused = self.refused.iter().find(|refused| refused.is_called(name))?;
-        Some(Error::Refused {
-            param,
-            asked: name.to_owned(),
-            problem: refused.told.clone(),
-            is_unsafe: refused.is_unsafe,
-        })
+        Some(refused.error(param, name))
     }
 
     fn no_model(&self, asked: &str) -> Error {
@@ -148,6 +168,11 @@ impl Shelf {
 }
 
 impl Refused {
+    fn error(&self, param: &'static str, asked: &str) -> Error {
+        let (asked, problem) = (asked.to_owned(), self.told.clone());
+        Error::Refused { param, asked, problem, is_unsafe: self.is_unsafe }
+    }
+
     /// Whether a client that asks for `name` may mean it: the path, with or without its ending, or the name alone.
     fn is_called(&self, name: &str) -> bool {
         let last = self.relative.rsplit('/').next().unwrap_or(&self.relative);
@@ -183,6 +208,19 @@ mod tests {
     use crate::config;
     use crate::models::scan::scan;
 
+    /// A LoRA for one layer.
+    fn lora_file() -> tempfile::NamedTempFile {
+        let layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q";
+        let header = format!(
+            r#"{{"{layer}.lora_down.weight":{{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}},
+                "{layer}.lora_up.weight":{{"dtype":"F32","shape":[1,1],"data_offsets":[4,8]}}}}"#
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat();
+        fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
     /// What is found in a directory with the built-in model at these paths, and LoRAs at those.
     fn shelf(models: &[&str], loras: &[&str]) -> Shelf {
         let root = tempfile::tempdir().unwrap();
@@ -192,16 +230,10 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             symlink(&shipped, path).unwrap();
         }
-        let layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q";
-        let header = format!(
-            r#"{{"{layer}.lora_down.weight":{{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}},
-                "{layer}.lora_up.weight":{{"dtype":"F32","shape":[1,1],"data_offsets":[4,8]}}}}"#
-        );
         for path in loras {
             let path = root.path().join("loras").join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat())
-                .unwrap();
+            fs::copy(lora_file().path(), path).unwrap();
         }
         let config = config::Models { directory: root.path().to_owned(), ..config::Models::default() };
         scan(&config, &Shelf::default())
@@ -256,6 +288,33 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_used_is_told_and_not_replaced_by_something_of_a_similar_name() {
+        let root = tempfile::tempdir().unwrap();
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/alice-emoji");
+        for directory in ["deep", "loras/x", "embeddings"] {
+            fs::create_dir_all(root.path().join(directory)).unwrap();
+        }
+        symlink(&shipped, root.path().join("deep/info")).unwrap();
+        for broken in ["info.safetensors", "loras/ink.safetensors", "embeddings/easy.pt"] {
+            fs::write(root.path().join(broken), "broken").unwrap();
+        }
+        fs::copy(lora_file().path(), root.path().join("loras/x/ink.safetensors")).unwrap();
+        fs::copy(lora_file().path(), root.path().join("loras/inkwell.safetensors")).unwrap();
+        let config = config::Models { directory: root.path().to_owned(), ..config::Models::default() };
+        let shelf = scan(&config, &Shelf::default());
+        assert_eq!(shelf.models.iter().map(|model| &*model.id).collect::<Vec<_>>()[0], "sd/deep/info");
+        for asked in ["info", "sd/info"] {
+            assert!(matches!(shelf.find(Some(asked)), Err(Error::Refused { .. })), "{asked}");
+        }
+        let ids: Vec<_> = shelf.loras.iter().map(|lora| &*lora.id).collect();
+        assert_eq!(ids, ["lora/inkwell", "lora/x/ink"]);
+        for asked in ["ink", "lora/ink"] {
+            assert!(matches!(shelf.lora(asked), Err(Error::Refused { .. })), "{asked}");
+        }
+        assert_eq!(shelf.unusable_embeddings()[0].0, "easy");
+    }
+
+    #[test]
     fn what_was_looked_at_before_is_the_same_thing_after_another_look() {
         let root = tempfile::tempdir().unwrap();
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/alice-emoji");
@@ -276,7 +335,8 @@ mod tests {
     fn what_is_not_offered_is_found_by_its_path_with_and_without_its_ending() {
         let called = |relative: &str, name: &str| {
             let (path, relative, reason) = (PathBuf::new(), relative.to_owned(), String::new());
-            Refused { path, relative, told: reason.clone(), reason, is_unsafe: false }.is_called(name)
+            Refused { path, relative, told: reason.clone(), reason, is_unsafe: false, id: None }
+                .is_called(name)
         };
         for name in ["sub/old.ckpt", "sub/old", "old.ckpt", "old"] {
             assert!(called("sub/old.ckpt", name), "{name}");

@@ -11,8 +11,16 @@ use std::collections::HashMap;
 /// none here.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    /// By their first sign in small letters: signs in small letters, and the name's number. The longest first.
-    names: HashMap<char, Vec<(Vec<char>, usize)>>,
+    /// By their first sign in small letters, the longest first.
+    names: HashMap<char, Vec<Name>>,
+}
+
+#[derive(Clone, Debug)]
+struct Name {
+    number: usize,
+    /// In small letters.
+    signs: Vec<char>,
+    as_written: String,
 }
 
 /// A text, parted at the names in it.
@@ -31,10 +39,11 @@ impl Names {
         for (number, name) in names.into_iter().enumerate() {
             let signs: Vec<char> = name.trim().chars().map(small).collect();
             if let Some(&first) = signs.first() {
-                sorted.entry(first).or_default().push((signs, number));
+                let as_written = name.trim().to_owned();
+                sorted.entry(first).or_default().push(Name { number, signs, as_written });
             }
         }
-        sorted.values_mut().for_each(|names| names.sort_by_key(|(signs, _)| Reverse(signs.len())));
+        sorted.values_mut().for_each(|names| names.sort_by_key(|name| Reverse(name.signs.len())));
         Self { names: sorted }
     }
 
@@ -60,15 +69,19 @@ impl Names {
         spans
     }
 
-    /// The name that stands at this place, and how many bytes it takes there.
+    /// The name that stands at this place, and how many bytes it takes there. Of several that differ in capitals alone
+    /// it is the one that is written so.
     fn at(&self, text: &str, at: usize) -> Option<(usize, usize)> {
         let rest = &text[at..];
         let first = rest.chars().next().map(small)?;
         if is_in_word(first) && text[..at].ends_with(is_in_word) {
             return None;
         }
-        let fits = |(signs, number): &(Vec<char>, usize)| Some((*number, length_of(signs, rest)?));
-        self.names.get(&first)?.iter().find_map(fits)
+        let names = self.names.get(&first)?;
+        let fits = |name: &Name| Some((name.number, length_of(&name.signs, rest)?));
+        let (number, length) = names.iter().find_map(fits)?;
+        let exact = names.iter().find(|name| name.as_written == rest[..length]);
+        Some((exact.map_or(number, |name| name.number), length))
     }
 }
 
@@ -104,6 +117,12 @@ mod tests {
             Span::Text(_) => None,
         };
         Names::new(names.iter().copied()).split(text).iter().filter_map(number).collect()
+    }
+
+    #[test]
+    fn of_names_that_differ_in_capitals_the_one_counts_that_is_written() {
+        let names = ["ZIGZAG", "zigzag"];
+        assert_eq!(found(&names, "zigzag, ZIGZAG and ZigZag"), [1, 0, 0]);
     }
 
     #[test]
