@@ -9,7 +9,6 @@ type Weight<'a> = alice_checkpoint::Tensor<'a>;
 
 pub(super) struct Shapes;
 
-#[expect(clippy::unimplemented, reason = "only loading is asked of it")]
 impl Ops for Shapes {
     type Tensor = ();
     type Conv = ();
@@ -39,70 +38,70 @@ impl Ops for Shapes {
     }
 
     fn image(&self, _: [usize; 4], _: &[f32]) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn tokens(&self, _: [usize; 3], _: &[f32]) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn download(&self, (): &(), _: &mut [f32]) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn image_shape(&self, (): &()) -> [usize; 4] {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn stack(&self, _: &[&()]) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn apply_conv(&self, (): &(), (): &(), _: ConvAdd<'_, ()>) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn upsample_conv(&self, (): &(), (): &(), _: usize, _: usize) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn apply_group_norm(&self, (): &(), (): &(), _: Activation) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn concat_channels(&self, (): &(), (): &()) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn image_to_tokens(&self, (): &()) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn tokens_to_image(&self, (): &(), _: usize, _: usize) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn apply_linear(&self, (): &(), (): &(), _: Activation, _: Option<&()>) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn apply_geglu(&self, (): &(), (): &()) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn apply_layer_norm(&self, (): &(), (): &()) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn attention(&self, (): &(), (): &(), (): &(), _: usize, _: bool) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn embed(&self, (): &(), _: &[u32]) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 
     fn add(&self, (): &(), (): &(), _: Activation) -> Result<()> {
-        unimplemented!()
+        unreachable!("layers are only built")
     }
 }
