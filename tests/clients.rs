@@ -142,6 +142,20 @@ impl Browser {
         }
     }
 
+    /// Waits until a click has led to the page at `path`, or says after a while `what` should have been.
+    async fn arrives(&self, path: &str, what: &str) {
+        let script = json!({"script": "return location.pathname", "args": []});
+        let url = format!("{}/execute/sync", self.session);
+        for _ in 0..600 {
+            let answer = self.client.post(&url).json(&script).send().await.unwrap();
+            if answer.json::<Value>().await.unwrap()["value"] == path {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{what}: the browser is not at {path}");
+    }
+
     async fn write(&self, selector: &str, text: &str) {
         let element = self.find(selector).await;
         self.post(&format!("{element}/value"), json!({ "text": text })).await;
@@ -244,25 +258,25 @@ async fn in_a_browser_a_login_serves_its_own_pages_and_no_others() {
     browser.write("#name", "Ada").await;
     browser.write("#password", "correct horse").await;
     browser.click("button.go").await;
-    assert_eq!(browser.run("return location.pathname").await, "/admin");
+    browser.arrives("/admin", "set up").await;
     assert_eq!(browser.run("return document.cookie").await, "", "scripts cannot see the login");
 
     // Another port is another site's page, but the same site to the browser's cookies.
     let foreign = foreign_site(format!("{}/logout", server.base)).await;
     browser.open(&foreign).await;
     browser.click("#go").await;
-    assert_eq!(browser.run("return location.pathname").await, "/logout", "the request was made");
+    browser.arrives("/logout", "the request was made").await;
     browser.open(&format!("{}/account", server.base)).await;
     assert_eq!(browser.run("return location.pathname").await, "/account", "and refused");
 
     browser.click("nav form button").await;
-    assert_eq!(browser.run("return location.pathname").await, "/login");
+    browser.arrives("/login", "logged out").await;
     browser.run("history.back()").await;
     browser.open(&format!("{}/admin", server.base)).await;
     assert_eq!(browser.run("return location.pathname").await, "/login", "logged out");
     browser.write("#name", "ada").await;
     browser.write("#password", "correct horse").await;
     browser.click("button.go").await;
-    assert_eq!(browser.run("return location.pathname").await, "/admin", "where the way led");
+    browser.arrives("/admin", "where the way led").await;
     browser.close().await;
 }
