@@ -91,7 +91,7 @@ pub fn chosen(
     }
     if let Some((id, _, param)) = sums.iter().find(|(_, sum, _)| !(-MOST_SCALE..=MOST_SCALE).contains(sum)) {
         let problem = format!("gives the LoRA `{id}` a weight beyond -{MOST_SCALE} to {MOST_SCALE}");
-        return Err(Error::invalid(*param, problem));
+        return Err(Error::invalid(param, problem));
     }
     Ok(sums.into_iter().map(|(id, scale, _)| Lora { id, scale: scale as f32 }).collect())
 }
