@@ -410,15 +410,20 @@ mod tests {
             .unwrap()
     }
 
-    /// Writes a job with two pictures down, and gives its number and their names.
-    async fn accept(database: &Database, id: &'static str) -> (i64, [Kept; 2]) {
-        let stored = Stored {
+    /// A request for two pictures.
+    fn stored() -> Stored {
+        Stored {
             model: "sd/m".into(),
             parameters: parameters(),
             count: 2,
             warnings: Vec::new(),
             unmatched: Unmatched::new(),
-        };
+        }
+    }
+
+    /// Writes a job with two pictures down, and gives its number and their names.
+    async fn accept(database: &Database, id: &'static str) -> (i64, [Kept; 2]) {
+        let stored = stored();
         let planned = [Kept::random().unwrap(), Kept::random().unwrap()];
         let new = New {
             id: id.to_owned(),
@@ -492,13 +497,7 @@ mod tests {
 
     #[test]
     fn a_request_is_read_back_as_it_was_written() {
-        let stored = Stored {
-            model: "sd/m".into(),
-            parameters: parameters(),
-            count: 2,
-            warnings: Vec::new(),
-            unmatched: Unmatched::new(),
-        };
+        let stored = stored();
         let again: Stored = serde_json::from_str(&serde_json::to_string(&stored).unwrap()).unwrap();
         assert_eq!(again.parameters, stored.parameters);
         assert_eq!(again.parameters.seed, u64::MAX);

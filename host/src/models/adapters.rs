@@ -58,6 +58,21 @@ pub struct EmbeddingEntry {
     pub(super) stamp: u64,
 }
 
+/// What LoRAs and embeddings have in common while they are given their names.
+pub(super) trait AdapterEntry: Sized {
+    /// What it is called.
+    fn name(&self) -> &str;
+    /// What it would be called, if nobody else would be.
+    fn wish(&self) -> &Wish;
+    /// The same by another name.
+    fn renamed(&self, name: String) -> Self;
+
+    /// The same by the name that it has among the others.
+    fn called(self: Arc<Self>, name: String) -> Arc<Self> {
+        if self.name() == name { self } else { Arc::new(self.renamed(name)) }
+    }
+}
+
 impl LoraEntry {
     /// Of the file at `path`, which was made for models of the family `base` and had this [`stamp`] before anything
     /// of it was read.
@@ -90,13 +105,19 @@ impl LoraEntry {
             stamp,
         })
     }
+}
 
-    /// The same LoRA by the name that it has among the others.
-    pub(super) fn called(self: Arc<Self>, name: String) -> Arc<Self> {
-        if self.name == name {
-            return self;
-        }
-        Arc::new(Self { id: format!("lora/{name}"), name, ..Self::clone(&self) })
+impl AdapterEntry for LoraEntry {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn wish(&self) -> &Wish {
+        &self.wish
+    }
+
+    fn renamed(&self, name: String) -> Self {
+        Self { id: format!("lora/{name}"), name, ..self.clone() }
     }
 }
 
@@ -114,13 +135,19 @@ impl EmbeddingEntry {
             stamp,
         }
     }
+}
 
-    /// The same embedding by the name that it has among the others.
-    pub(super) fn called(self: Arc<Self>, name: String) -> Arc<Self> {
-        if self.name == name {
-            return self;
-        }
-        Arc::new(Self { id: format!("embedding/{name}"), name, ..Self::clone(&self) })
+impl AdapterEntry for EmbeddingEntry {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn wish(&self) -> &Wish {
+        &self.wish
+    }
+
+    fn renamed(&self, name: String) -> Self {
+        Self { id: format!("embedding/{name}"), name, ..self.clone() }
     }
 }
 

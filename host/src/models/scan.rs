@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::adapters::{self, EmbeddingEntry, LoraEntry};
+use super::adapters::{self, AdapterEntry, EmbeddingEntry, LoraEntry};
 use super::kind::{self, Kind};
 use super::model::{Begun, Model, Source};
 use super::names::{self, Wish};
@@ -122,8 +122,8 @@ impl Root<'_> {
         let wishes = |place: Place| at(place).map(|(found, _)| self.wish(found).of_unusable()).collect();
         let names = [
             self.name_models(shelf, models, wishes(Place::Models)),
-            self.name_loras(shelf, loras, wishes(Place::Loras)),
-            self.name_embeddings(shelf, embeddings, wishes(Place::Embeddings)),
+            name_files(&mut shelf.loras, loras, wishes(Place::Loras)),
+            name_files(&mut shelf.embeddings, embeddings, wishes(Place::Embeddings)),
         ];
         let places = [(Place::Models, "sd"), (Place::Loras, "lora"), (Place::Embeddings, "embedding")];
         for ((place, kind), names) in places.into_iter().zip(names) {
@@ -275,44 +275,24 @@ impl Root<'_> {
         };
         Ok(Arc::new(model.called(name)))
     }
+}
 
-    /// The same for LoRAs.
-    fn name_loras(
-        &self,
-        shelf: &mut Shelf,
-        mut loras: Vec<Arc<LoraEntry>>,
-        unusable: Vec<Wish>,
-    ) -> Vec<String> {
-        let taken: HashSet<_> = shelf.loras.iter().map(|lora| lora.name.clone()).collect();
-        loras.retain(|lora| !taken.contains(lora.wish.first()));
-        let wishes: Vec<_> = loras.iter().map(|lora| lora.wish.clone()).chain(unusable).collect();
-        let mut names = names::assign(&wishes, &taken);
-        let names_of_unusable = names.split_off(loras.len());
-        let mut loras: Vec<_> = loras.into_iter().zip(names).map(|(lora, name)| lora.called(name)).collect();
-        loras.sort_by_cached_key(|lora| by_name(&lora.name));
-        shelf.loras.extend(loras);
-        names_of_unusable
-    }
-
-    /// The same for embeddings.
-    fn name_embeddings(
-        &self,
-        shelf: &mut Shelf,
-        mut embeddings: Vec<Arc<EmbeddingEntry>>,
-        unusable: Vec<Wish>,
-    ) -> Vec<String> {
-        let taken: HashSet<_> = shelf.embeddings.iter().map(|embedding| embedding.name.clone()).collect();
-        embeddings.retain(|embedding| !taken.contains(embedding.wish.first()));
-        let wishes: Vec<_> =
-            embeddings.iter().map(|embedding| embedding.wish.clone()).chain(unusable).collect();
-        let mut names = names::assign(&wishes, &taken);
-        let names_of_unusable = names.split_off(embeddings.len());
-        let named = embeddings.into_iter().zip(names);
-        let mut embeddings: Vec<_> = named.map(|(embedding, name)| embedding.called(name)).collect();
-        embeddings.sort_by_cached_key(|embedding| by_name(&embedding.name));
-        shelf.embeddings.extend(embeddings);
-        names_of_unusable
-    }
+/// Gives the LoRAs or embeddings of one directory their names, behind those that are `listed` already. The names of
+/// what is `unusable` come back.
+fn name_files<T: AdapterEntry>(
+    listed: &mut Vec<Arc<T>>,
+    mut found: Vec<Arc<T>>,
+    unusable: Vec<Wish>,
+) -> Vec<String> {
+    let taken: HashSet<_> = listed.iter().map(|entry| entry.name().to_owned()).collect();
+    found.retain(|entry| !taken.contains(entry.wish().first()));
+    let wishes: Vec<_> = found.iter().map(|entry| entry.wish().clone()).chain(unusable).collect();
+    let mut names = names::assign(&wishes, &taken);
+    let names_of_unusable = names.split_off(found.len());
+    let mut named: Vec<_> = found.into_iter().zip(names).map(|(entry, name)| entry.called(name)).collect();
+    named.sort_by_cached_key(|entry| by_name(entry.name()));
+    listed.extend(named);
+    names_of_unusable
 }
 
 /// Signs that end or divide a name where prompts call it: `<lora:name:weight>`, `(name:weight)`.
