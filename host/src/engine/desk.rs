@@ -232,6 +232,7 @@ impl Desk {
         if self.deaths != self.device.deaths() {
             self.deaths = self.device.deaths();
             self.residents.lost();
+            self.sets.lost();
             self.publish();
             // Whoever hears of it finds the models gone.
             self.board.note_deaths(self.deaths);

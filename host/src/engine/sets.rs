@@ -68,6 +68,11 @@ impl Sets {
         self.present.remove(&model);
     }
 
+    /// No model is on the device any more.
+    pub(super) fn lost(&mut self) {
+        self.present.clear();
+    }
+
     /// The calls of the line that wait for others' sets to have had their time, and until when. The device has had
     /// nothing to do since `free`.
     pub(super) fn held(&self, line: &Line, now: Moment, free: Moment) -> BTreeMap<u64, Moment> {
@@ -145,5 +150,16 @@ mod tests {
         assert_eq!(until(0, 2, 6 * S, Demand::None), None, "nobody uses it");
         assert_eq!(until(0, 1, 6 * S, Demand::Calls), None, "it is the same");
         assert_eq!(until(1, 2, 6 * S, Demand::Calls), None, "another model");
+    }
+
+    #[test]
+    fn a_set_that_went_with_the_backend_keeps_nobody_waiting() {
+        let mut sets = Sets::default();
+        sets.came(Need { model: 0, set: 1 }, S, Duration::ZERO);
+        let held =
+            |sets: &Sets| sets.held_until(Need { model: 0, set: 2 }, S, Duration::ZERO, |_| Demand::Calls);
+        assert_eq!(held(&sets), Some(10 * S));
+        sets.lost();
+        assert_eq!(held(&sets), None);
     }
 }
