@@ -76,6 +76,9 @@ pub enum Error {
     /// A tag that is to name a LoRA.
     #[error("holds a `<lora:name:weight>` that {0}")]
     LoraTag(&'static str),
+    /// A tag that names a hypernetwork.
+    #[error("names a hypernetwork (`<hypernet:...>`); only LoRAs are supported")]
+    Hypernetwork,
 }
 
 /// At most `most` characters of `text`, none of them a control character: enough to recognise it, too little to

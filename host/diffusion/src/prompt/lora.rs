@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! LoRAs that are named in a prompt: `<lora:name>`, `<lora:name:0.8>`.
+//! LoRAs that are named in a prompt: `<lora:name>`, `<lora:name:0.8>`, and `<lyco:...>`, which A1111 takes for the
+//! same. Its third kind, `<hypernet:...>`, is refused: as words it would only spoil the picture.
 
 use crate::{Error, Result};
 
-/// How a tag begins, in any case.
-const OPENING: &str = "<lora:";
+/// How a tag begins, in any case. They are equally long.
+const OPENINGS: [&str; 2] = ["<lora:", "<lyco:"];
+/// How a tag begins that names a network of a kind that is not supported.
+const HYPERNETWORK: &str = "<hypernet:";
 
 /// A LoRA that a prompt names.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,12 +23,15 @@ pub struct LoraTag {
 ///
 /// # Errors
 /// [`Error::LoraTag`] for a tag that does not end, that names nothing, or whose weight is no number; and for one with
-/// several weights, as some programs have them for text encoder and network.
+/// several weights, as some programs have them for text encoder and network. [`Error::Hypernetwork`] for the tag of one.
 pub fn without_loras(prompt: &str) -> Result<(String, Vec<LoraTag>)> {
+    if find(prompt, &[HYPERNETWORK]).is_some() {
+        return Err(Error::Hypernetwork);
+    }
     let (mut text, mut tags, mut rest) = (String::new(), Vec::new(), prompt);
     while let Some(at) = lora_tag(rest) {
         text += &rest[..at];
-        let inside = &rest[at + OPENING.len()..];
+        let inside = &rest[at + OPENINGS[0].len()..];
         let end = inside.find(['<', '>']).filter(|&end| inside[end..].starts_with('>'));
         let end = end.ok_or(Error::LoraTag("is not closed with `>`"))?;
         tags.push(tag(&inside[..end])?);
@@ -37,10 +43,16 @@ pub fn without_loras(prompt: &str) -> Result<(String, Vec<LoraTag>)> {
 
 /// Where the first tag of a text begins.
 pub fn lora_tag(text: &str) -> Option<usize> {
+    find(text, &OPENINGS)
+}
+
+/// Where the first of `openings` stands, in any case.
+fn find(text: &str, openings: &[&str]) -> Option<usize> {
     let begins = |at: &usize| {
-        text.as_bytes()[*at..]
-            .get(..OPENING.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(OPENING.as_bytes()))
+        let rest = &text.as_bytes()[*at..];
+        openings.iter().any(|opening| {
+            rest.get(..opening.len()).is_some_and(|start| start.eq_ignore_ascii_case(opening.as_bytes()))
+        })
     };
     text.match_indices('<').map(|(at, _)| at).find(begins)
 }
@@ -102,6 +114,11 @@ mod tests {
     fn tags_are_read_in_any_case_with_any_decimal_weight() {
         assert_eq!(tags("a <lora:x> b <LoRA: y z :-0.75>"), [("x".into(), 1.0), ("y z".into(), -0.75)]);
         assert_eq!(tags("<lora:x:.5><lora:x:2>"), [("x".into(), 0.5), ("x".into(), 2.0)]);
+        assert_eq!(
+            tags("<lyco:x:.5> <Lyco:y>"),
+            [("x".into(), 0.5), ("y".into(), 1.0)],
+            "A1111's other word"
+        );
         assert!(tags("a <b> <lor:x> 1 < 2 lora:").is_empty());
         let (text, _) = without_loras("a fox, <lora:x:1>, red").unwrap();
         assert_eq!((text.as_str(), tidied(&text).as_str()), ("a fox, , red", "a fox, red"));
@@ -125,6 +142,14 @@ mod tests {
         ] {
             assert!(matches!(without_loras(prompt), Err(Error::LoraTag(_))), "{prompt}");
         }
+    }
+
+    #[test]
+    fn a_hypernetwork_is_refused_and_not_read_as_words() {
+        for prompt in ["a fox <hypernet:x:1>", "<lora:x> <HyperNet:", "<lora:<hypernet:x>>"] {
+            assert!(matches!(without_loras(prompt), Err(Error::Hypernetwork)), "{prompt}");
+        }
+        assert!(without_loras("a hypernet: <hypernets>").is_ok());
     }
 
     #[test]
