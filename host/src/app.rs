@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use alice_diffusion::Sampler;
 use alice_plugin::Description;
 use anyhow::Context;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::auth::passwords::Passwords;
 use crate::auth::rate::Rates;
@@ -20,12 +21,13 @@ use crate::backends;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::Database;
+use crate::draft::default_sampler;
 use crate::engine::{Engine, Engines, Settings, Start};
 use crate::gallery::Gallery;
 use crate::housekeeping;
 use crate::jobs::{Caller, Jobs};
 use crate::metrics::Metrics;
-use crate::models::Registry;
+use crate::models::{Registry, removal};
 use crate::pictures;
 use crate::tally::Tally;
 use crate::worker::Patience;
@@ -85,7 +87,9 @@ impl App {
     pub fn new(config: Config, clock: Clock) -> anyhow::Result<Self> {
         let database = Database::open(&config.storage.database)?;
         let set_up = prepare(&database, &config, &clock)?;
+        removal::finish(&config.models.directory);
         let models = Registry::discover(&config.models)?;
+        warn_of_other_schedulers(&models, &config);
         let chosen = backends::choose(&config)?;
         info!(
             path = %chosen.path.display(), version = %chosen.description.version,
@@ -131,6 +135,20 @@ impl App {
     /// What decides whether a login has ended.
     pub fn session_terms(&self) -> Terms<'_> {
         Terms { clock: &self.clock, usage: &self.usage, timeout: self.config.server.session_timeout_seconds }
+    }
+}
+
+/// Says which models are sampled otherwise than the configuration wants.
+fn warn_of_other_schedulers(models: &Registry, config: &Config) {
+    let Some(configured) = &config.generation.default_scheduler else { return };
+    for model in models.all() {
+        let sampler = default_sampler(&model, Some(configured));
+        if configured.parse().is_ok_and(|named: Sampler| named != sampler) {
+            warn!(
+                "`generation.default_scheduler: {configured}` cannot sample `{}`; it gets `{sampler}`",
+                model.id
+            );
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Model;
 use super::registry::Turn;
@@ -40,7 +40,7 @@ pub async fn delete_model(app: App, actor: &Actor, asked: String) -> Result<Stri
 /// Deletes the LoRA with exactly this id or name from the disk, for `actor`. Gives its id.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Conflict`] for one that jobs need, and for one that lies elsewhere.
+/// [`Error::NoLora`]; [`Error::Conflict`] for one that jobs need, and for one that lies elsewhere.
 pub async fn delete_lora(app: App, actor: &Actor, asked: String) -> Result<String> {
     let author = Author::from(actor);
     let work = async move {
@@ -99,7 +99,7 @@ async fn model(app: &App, asked: &str) -> Result<String> {
 
 async fn lora(app: &App, asked: &str) -> Result<String> {
     let turn = app.models.turn().await;
-    let lora = app.models.exactly_lora(asked).ok_or(Error::NotFound)?;
+    let lora = app.models.exactly_lora(asked).ok_or_else(|| Error::NoLora { asked: asked.to_owned() })?;
     let doomed = Doomed::new(app, &lora.path, &lora.root).await?;
     let withdrawn = turn.withdraw(|path| path == lora.path);
     let needs = |job: &Arc<Job>| job.request.files.loras.iter().any(|needed| needed.path == lora.path);
@@ -190,8 +190,7 @@ fn may_go(path: &Path, directory: &Path, built_in: &[PathBuf]) -> Result<PathBuf
 fn delete(path: &Path, directory: &Path, beside: Beside) -> anyhow::Result<()> {
     let metadata = path.symlink_metadata()?;
     if metadata.is_dir() {
-        // Does not follow links either.
-        return fs::remove_dir_all(path)
+        return delete_directory(path, directory)
             .with_context(|| format!("cannot delete all of `{}`", path.display()));
     }
     fs::remove_file(path).with_context(|| format!("cannot delete `{}`", path.display()))?;
@@ -211,6 +210,40 @@ fn delete(path: &Path, directory: &Path, beside: Beside) -> anyhow::Result<()> {
     // Others may have put something there: then it stays.
     drop(fs::remove_dir(parent));
     Ok(())
+}
+
+/// Where directories go before their files are deleted one by one, in the directory of models. A look for models passes
+/// over hidden names.
+const LEAVING: &str = ".deleted";
+
+/// Deletes a directory. It is moved away first, so that a daemon that dies meanwhile leaves no half of a model.
+fn delete_directory(path: &Path, directory: &Path) -> std::io::Result<()> {
+    // Nothing else is being deleted: this holds the turn.
+    finish(directory);
+    let leaving = directory.join(LEAVING);
+    fs::create_dir_all(&leaving)?;
+    let moved = leaving.join(path.file_name().unwrap_or_default());
+    let gone = match fs::rename(path, &moved) {
+        Ok(()) => fs::remove_dir_all(&moved),
+        // It lies on another disk.
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => fs::remove_dir_all(path),
+        Err(error) => Err(error),
+    };
+    // What could not be deleted stays in it.
+    drop(fs::remove_dir(&leaving));
+    gone
+}
+
+/// Ends what was begun to be deleted in the directory of models, by a daemon that died or without success.
+pub fn finish(directory: &Path) {
+    let leaving = directory.join(LEAVING);
+    let gone = match fs::remove_dir_all(&leaving) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    if let Err(error) = gone {
+        warn!("Cannot delete `{}`, which nobody needs: {error}", leaving.display());
+    }
 }
 
 #[cfg(test)]
@@ -304,6 +337,22 @@ mod tests {
         }
         assert_eq!(files(root), Vec::<String>::new());
         assert!(elsewhere.path().join("model/unet/x").exists() && elsewhere.path().join("file").exists());
+    }
+
+    #[test]
+    fn a_directory_goes_at_one_stroke_and_with_it_what_was_left_of_others() {
+        let root = directory(&["a/b/model/model_index.json", ".deleted/model/unet/x"]);
+        let root = root.path();
+        delete(&root.join("a/b/model"), root, Beside::Nothing).unwrap();
+        assert_eq!((files(root), files(&root.join("a/b"))), (vec!["a".to_owned()], Vec::new()));
+        fs::create_dir_all(root.join(".deleted/other/unet")).unwrap();
+        finish(root);
+        finish(root);
+        assert_eq!(files(root), ["a"]);
+        fs::write(root.join(".deleted"), "somebody else's").unwrap();
+        fs::create_dir(root.join("model")).unwrap();
+        delete(&root.join("model"), root, Beside::Nothing).unwrap_err();
+        assert_eq!(files(root), [".deleted", "a", "model"], "it is whole or gone");
     }
 
     #[test]
