@@ -7,14 +7,17 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use reqwest::StatusCode;
+use reqwest::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 use crate::harness::{Server, source};
 
 const IMAGES: &str = "/v1/images/generations";
 const CHAT: &str = "/v1/chat/completions";
+/// A backend that does not come to an end.
+const SLOW: &str = "backend: paint, backend_options: { paint: { step_ms: 60000 } }";
 
 /// A directory with the model `tiny`, LoRAs for it (`kohya`, `other spelling`, and `half`, of which a part suits no
 /// model) and for SDXL (`large`), the embedding `wobbly` and one for no model at all (`narrow`).
@@ -37,7 +40,7 @@ fn directory(backend: &str) -> TempDir {
     half_a_lora(&models.join("loras"));
     let config = format!(
         "server: {{ port: 0 }}\nmodels: {{ directory: models, default_model: tiny }}\n\
-         limits: {{ prompt_chunks: 3, loras: 4 }}\n\
+         limits: {{ prompt_chunks: 3, loras: 4, waiting: 1 }}\n\
          generation: {{ max_concurrent: 1, default_steps: 2, {backend} }}\n"
     );
     fs::write(directory.path().join("config.yaml"), config).unwrap();
@@ -180,6 +183,7 @@ async fn what_cannot_be_done_is_refused_before_there_is_a_job() {
         ("x <lora:kohya:1:0.5>", "invalid_value", "more than one weight"),
         ("x <lora:kohya:-9><lora:kohya:-9><lora:kohya:6>", "invalid_value", "-10 to 10"),
         ("x <lora:kohya", "invalid_value", "not closed"),
+        ("x <hypernet:kohya:1>", "invalid_value", "hypernetwork"),
         ("<lora:half><lora:half><lora:half><lora:half><lora:half>", "invalid_value", "more than 4 LoRAs"),
         ("x (y:1000)", "invalid_value", "-100 to 100"),
         ("<lo<lora:kohya>ra:kohya> x", "invalid_value", "around another"),
@@ -199,7 +203,43 @@ async fn what_cannot_be_done_is_refused_before_there_is_a_job() {
     negative["negative_prompt"] = json!("y <lora:kohya>");
     let error = server.post(IMAGES, &negative).await.json::<Value>().await.unwrap()["error"].clone();
     assert_eq!(error["param"], "negative_prompt", "{error}");
+    let misfit = json!({"prompt": "x", "loras": ["kohya"]});
+    let error = server.post(IMAGES, &misfit).await.json::<Value>().await.unwrap()["error"].clone();
+    assert_eq!(error["param"], "loras[0]", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("an object with `name` and `scale`"), "{error}");
     assert_eq!(server.get_json("/v1/jobs").await["data"].as_array().unwrap().len(), 1);
+}
+
+/// Asks for a picture that nobody waits for, until the job is the `count`th.
+async fn leave(
+    server: &Server,
+    prompt: &str,
+    count: usize,
+) -> (String, JoinHandle<reqwest::Result<Response>>) {
+    let mut detached = body(prompt);
+    detached["detach"] = json!(true);
+    let asked = server.client.post(format!("{}{IMAGES}", server.base)).json(&detached).send();
+    let asked = tokio::spawn(asked);
+    loop {
+        let jobs = server.get_json("/v1/jobs").await;
+        if jobs["data"].as_array().unwrap().len() == count {
+            return (jobs["data"][0]["id"].as_str().unwrap().to_owned(), asked);
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_line_says_so_before_it_looks_into_files() {
+    let server = Server::start(directory(SLOW), &[]);
+    let (_, first) = leave(&server, "a fox", 1).await;
+    let (_, second) = leave(&server, "a fox", 2).await;
+    for prompt in ["x <lora:large>", "x <lora:kohya>"] {
+        let answer = server.post(IMAGES, &body(prompt)).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{prompt}");
+    }
+    first.abort();
+    second.abort();
 }
 
 #[tokio::test]
@@ -331,19 +371,8 @@ async fn warnings_stay_with_the_job_and_are_on_its_page() {
 
 #[tokio::test]
 async fn a_job_whose_lora_is_gone_after_a_restart_fails_and_says_so() {
-    let server =
-        Server::start(directory("backend: paint, backend_options: { paint: { step_ms: 60000 } }"), &[]);
-    let mut detached = body("a fox <lora:kohya>");
-    detached["detach"] = json!(true);
-    let waits = server.client.post(format!("{}{IMAGES}", server.base)).json(&detached).send();
-    let waits = tokio::spawn(waits);
-    let id = loop {
-        let jobs = server.get_json("/v1/jobs").await;
-        if let Some(id) = jobs["data"][0]["id"].as_str() {
-            break id.to_owned();
-        }
-        tokio::task::yield_now().await;
-    };
+    let server = Server::start(directory(SLOW), &[]);
+    let (id, waits) = leave(&server, "a fox <lora:kohya>", 1).await;
     let directory = server.kill();
     waits.abort();
     fs::remove_file(directory.path().join("models/loras/kohya.safetensors")).unwrap();

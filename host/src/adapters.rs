@@ -35,6 +35,7 @@ pub type Unmatched = BTreeMap<String, Vec<String>>;
 
 /// A LoRA as a client asks for it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(expecting = "an object with `name` and `scale`")]
 pub struct LoraWish {
     /// An id or a name.
     #[serde(alias = "id")]

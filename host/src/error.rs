@@ -8,7 +8,7 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracing::error;
+use tracing::{error, info};
 
 /// What most functions behind a request give back.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -84,6 +84,12 @@ pub enum Error {
         asked: String,
         /// Why it is not clear which one that is.
         problem: String,
+    },
+    /// No LoRA of that name, where it is not part of a picture that is asked for.
+    #[error("the LoRA `{asked}` does not exist")]
+    NoLora {
+        /// The name that was asked for.
+        asked: String,
     },
     /// A LoRA whose file cannot be used with the model.
     #[error("the LoRA `{id}` cannot be used: {problem}")]
@@ -243,9 +249,11 @@ impl Error {
             | Self::Embedding { .. }
             | Self::Refused { param: "lora", .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoModel { .. } | Self::ModelGone { .. } | Self::Refused { .. } | Self::NotFound => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NoModel { .. }
+            | Self::ModelGone { .. }
+            | Self::NoLora { .. }
+            | Self::Refused { .. }
+            | Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::CrossSite | Self::NotSetUp | Self::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -276,7 +284,7 @@ impl Error {
             Self::Refused { is_unsafe: true, .. } => "unsafe_format",
             Self::Refused { param: "lora", .. } => "lora_unusable",
             Self::Refused { .. } => "model_unusable",
-            Self::Lora { .. } => "lora_not_found",
+            Self::Lora { .. } | Self::NoLora { .. } => "lora_not_found",
             Self::LoraUnusable { .. } => "lora_unusable",
             Self::Embedding { .. } => "embedding_unusable",
             Self::Model { .. } => "model_unusable",
@@ -337,9 +345,14 @@ impl Error {
         }
     }
 
-    /// Logs why a job failed. Whoever waits for it is told with [`Error::Job`], which is not logged again.
+    /// Logs why a job failed. Whoever waits for it is told with [`Error::Job`], which is not logged again. What a
+    /// client asked for and cannot have is no fault of this server.
     pub(crate) fn log_of_job(&self, id: &str) {
-        error!(job.id = %id, "Job `{id}` failed: {}", self.cause());
+        let cause = self.cause();
+        match self.status().is_client_error() {
+            true => info!(job.id = %id, "Job `{id}` failed: {cause}"),
+            false => error!(job.id = %id, "Job `{id}` failed: {cause}"),
+        }
     }
 
     /// When to try again, if that can help.

@@ -131,7 +131,12 @@ async fn a_lora_goes_alone_and_takes_its_empty_directory_with_it() {
     lora(&file("sub/oak.safetensors"));
     fs::write(file("elm.yaml"), "trigger: elm\n").unwrap();
     stage.call(Method::POST, "/v1/models/refresh", &key, None).await;
-    assert_eq!(delete(&stage, "/v1/loras/el", &key).await.0, 404, "only a whole name");
+    let (status, answer) = delete(&stage, "/v1/loras/el", &key).await;
+    assert_eq!(
+        (status, answer["detail"].as_str()),
+        (404, Some("the LoRA `el` does not exist")),
+        "only a whole name"
+    );
     let answer = delete(&stage, "/v1/loras/lora/elm", &key).await;
     assert_eq!(answer, (200, json!({"status": "deleted", "lora_id": "lora/elm"})));
     assert_eq!(delete(&stage, "/v1/loras/lora%2Foak", &key).await.0, 200);

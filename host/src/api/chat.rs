@@ -37,6 +37,7 @@ pub struct ChatRequest {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object with `role` and `content`")]
 struct Message {
     role: String,
     content: Option<Content>,
@@ -44,13 +45,14 @@ struct Message {
 
 /// A message's text, alone or in parts.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a text, or a list of parts")]
 enum Content {
     Text(String),
     Parts(Vec<Part>),
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object with `type`")]
 struct Part {
     r#type: String,
     text: Option<String>,

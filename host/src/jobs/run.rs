@@ -32,7 +32,7 @@ const STRIKES: u32 = 3;
 /// repeats.
 ///
 /// # Errors
-/// LoRAs that do not suit the model; [`Error::Busy`] and [`Error::TooManyJobs`] at once when the line is full;
+/// [`Error::Busy`] and [`Error::TooManyJobs`] at once when the line is full; LoRAs that do not suit the model;
 /// whatever the disk says.
 pub async fn submit(app: &App, actor: &Actor, request: Request, wish: Wish) -> Result<Attendance> {
     if wish.repeats
@@ -40,7 +40,6 @@ pub async fn submit(app: &App, actor: &Actor, request: Request, wish: Wish) -> R
     {
         return Ok(Attendance::new(app, job, wish.leave));
     }
-    let request = adapters::check(request).await?;
     let caller = Caller::of(actor);
     let id = HEXLOWER.encode(&token::random::<16>()?);
     app.jobs.admit(&caller).inspect_err(|_| app.metrics.refused())?;
@@ -57,6 +56,8 @@ async fn accept(
     request: Request,
     wish: Wish,
 ) -> Result<Attendance> {
+    // After the promise of a place: a line that is full costs no look into files.
+    let request = adapters::check(request).await.inspect_err(|_| app.jobs.release(&caller))?;
     let now = app.clock.now();
     app.jobs.announce(&id);
     let written = write_down(&app, &caller, account, &request, &wish, &id, now).await;

@@ -5,3 +5,6 @@
 
 -- SHA-256 of who asked, where, and for what; NULL where no client does so.
 ALTER TABLE jobs ADD COLUMN fingerprint BLOB;
+
+-- Prompts of any length are heard in chunks; none is cut any more.
+ALTER TABLE jobs DROP COLUMN truncated;
