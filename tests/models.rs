@@ -146,7 +146,7 @@ async fn loras_and_embeddings_are_found_by_what_they_are() {
     );
     assert!(early.contains("Oak_Leaves.yaml:4: `model_type` has no effect"), "{early}");
     refresh(&server).await;
-    assert!(!server.log_so_far().contains("did you mean"), "said once");
+    assert!(!server.wait_for_log("Models found").contains("did you mean"), "said once");
 }
 
 /// Links everything of the fixtures' directory `name` into `to`.
@@ -272,7 +272,7 @@ async fn junk_is_listed_nowhere_named_once_and_explained_to_whoever_asks_for_it(
     // Not again, unless something has changed.
     fs::write(server.directory.path().join("models/empty.safetensors"), "x").unwrap();
     refresh(&server).await;
-    let log = server.log_so_far();
+    let log = server.wait_for_log("Models found");
     assert_eq!(log.matches("Passed over").count(), 1, "{log}");
     assert!(log.contains("Passed over `empty.safetensors`"), "{log}");
     for (asked, code) in
