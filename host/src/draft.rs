@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::adapters::{self, Files, Lora, LoraWish, Unmatched};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::inputs::Inputs;
 use crate::models::{Model, Registry};
 use crate::prompts::NEEDS_PICTURE;
 
@@ -125,6 +126,9 @@ pub struct Parameters {
     /// The words of the prompts that were textual inversions.
     #[serde(default)]
     pub embeddings: Vec<String>,
+    /// The pictures that came with it.
+    #[serde(default, skip_serializing_if = "Inputs::is_empty")]
+    pub inputs: Inputs,
 }
 
 impl Parameters {
@@ -243,6 +247,7 @@ impl Draft {
             rendered_height: rendered.1,
             loras,
             embeddings,
+            inputs: Inputs::default(),
         };
         let count = whole("num_images", self.count, 1..=max_count)?.unwrap_or(1);
         Ok(Request { warnings, ..Request::again(models, model, parameters, count)? })

@@ -53,6 +53,7 @@ mod tests {
 
     use super::*;
     use crate::adapters::Lora;
+    use crate::inputs::Inputs;
 
     fn parameters() -> Parameters {
         Parameters {
@@ -72,6 +73,7 @@ mod tests {
             rendered_height: 128,
             loras: Vec::new(),
             embeddings: Vec::new(),
+            inputs: Inputs::default(),
         }
     }
 

@@ -25,6 +25,7 @@ pub mod generate;
 pub mod guard;
 pub mod housekeeping;
 pub mod infotext;
+pub mod inputs;
 pub mod jobs;
 pub mod metrics;
 pub mod models;
