@@ -24,6 +24,8 @@ pub enum Stage {
     Adapt,
     /// Encoding a prompt.
     EncodeText,
+    /// Encoding a picture that pictures are made from.
+    EncodeImage,
     /// One forward pass of the denoiser.
     Denoise,
     /// Decoding a finished latent.
@@ -36,8 +38,16 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in their order.
-    pub const ALL: [Self; 7] =
-        [Self::Load, Self::Adapt, Self::EncodeText, Self::Denoise, Self::Decode, Self::Preview, Self::Keep];
+    pub const ALL: [Self; 8] = [
+        Self::Load,
+        Self::Adapt,
+        Self::EncodeText,
+        Self::EncodeImage,
+        Self::Denoise,
+        Self::Decode,
+        Self::Preview,
+        Self::Keep,
+    ];
 
     /// Its name for programs.
     pub fn name(self) -> &'static str {
@@ -45,6 +55,7 @@ impl Stage {
             Self::Load => "load",
             Self::Adapt => "adapt",
             Self::EncodeText => "encode_text",
+            Self::EncodeImage => "encode_image",
             Self::Denoise => "denoise",
             Self::Decode => "decode",
             Self::Preview => "preview",
@@ -83,7 +94,7 @@ pub struct Metrics {
     /// In the order of [`Ended::ALL`].
     jobs: [Histogram; 3],
     /// In the order of [`Stage::ALL`].
-    stages: [Histogram; 7],
+    stages: [Histogram; Stage::ALL.len()],
     rows: Histogram,
     pictures: AtomicU64,
     steps: AtomicU64,

@@ -85,6 +85,7 @@ struct Stages {
     load: Times,
     adapt: Times,
     encode_text: Times,
+    encode_image: Times,
     /// One forward pass.
     denoise: Times,
     decode: Times,
@@ -190,6 +191,7 @@ impl From<&Snapshot> for Stages {
             load: times(Stage::Load),
             adapt: times(Stage::Adapt),
             encode_text: times(Stage::EncodeText),
+            encode_image: times(Stage::EncodeImage),
             denoise: times(Stage::Denoise),
             decode: times(Stage::Decode),
             preview: times(Stage::Preview),

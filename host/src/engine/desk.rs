@@ -7,14 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alice_plugin::{
-    Adapter, Control, Description, Error, ErrorKind, LatentShape, LoadRequest, ModelInfo, Result,
-};
+use alice_plugin::{Adapter, Control, Description, Error, ErrorKind, LoadRequest, ModelInfo, Result};
 use tracing::info;
 
 use super::choice::{Choice, Joining, Line, Moment, Waiting, Work};
 use super::device::Device;
 use super::kinds::Kinds;
+use super::ladder::Large;
 use super::mailbox::{Call, Encoding, Loading, Message, Task};
 use super::residents::{Place, Residents};
 use super::sets::{Need, Sets};
@@ -35,8 +34,8 @@ pub(super) struct Desk {
     pub(super) calls: HashMap<u64, (u64, Task)>,
     /// How often the backend has died of a seat alone.
     pub(super) strikes: HashMap<u64, u32>,
-    /// In tiles of how many cells latents are decoded that did not fit whole.
-    pub(super) tiles: HashMap<(usize, LatentShape), u32>,
+    /// The sides of the tiles in which each model does what did not fit whole.
+    pub(super) tiles: HashMap<(usize, Large), u32>,
     /// What the backend said of each model when it was loaded last.
     pub(super) infos: HashMap<usize, ModelInfo>,
     pub(super) board: Arc<Board>,

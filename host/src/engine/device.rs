@@ -206,6 +206,22 @@ impl Device {
         Ok(out)
     }
 
+    /// The mean and the standard deviation of one picture's latent.
+    pub(super) fn encode_image(
+        &mut self,
+        model: &LoadedModel,
+        shape: LatentShape,
+        rgb: &[u8],
+        control: &dyn Control,
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
+        let handle = self.model(model, control)?;
+        let (mut mean, mut deviation) = (vec![0.0; shape.len()], vec![0.0; shape.len()]);
+        let began = Instant::now();
+        self.call(|backend| backend.encode_image(handle, shape, rgb, &mut mean, &mut deviation, control))?;
+        self.metrics.stage(Stage::EncodeImage, began.elapsed());
+        Ok((mean, deviation))
+    }
+
     /// The model's handle; loads what the backend's death has taken.
     fn model(&mut self, model: &LoadedModel, control: &dyn Control) -> Result<ModelHandle> {
         if !self.models.contains_key(&model.id) {

@@ -12,23 +12,43 @@ use super::LoadedModel;
 /// Sides of the tiles in which a picture is decoded, in cells, largest first. Smaller ones would consist of seams.
 const TILES: [u32; 2] = [64, 32];
 
-/// The next smaller tile after `tile`, where `None` is the whole latent.
-pub(super) fn smaller_tile(shape: LatentShape, tile: Option<u32>) -> Option<u32> {
-    let side = tile.unwrap_or(shape.height.max(shape.width));
-    TILES.into_iter().find(|&smaller| smaller < side)
+/// What can be done in tiles when it does not fit whole. What is remembered of one counts for its like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Large {
+    /// Decoding a latent of this shape.
+    Decode(LatentShape),
+    /// Encoding a picture whose latent has this shape.
+    EncodeImage(LatentShape),
+}
+
+impl Large {
+    /// The next smaller tile after `tile`, where `None` is the whole.
+    pub(super) fn smaller_tile(self, tile: Option<u32>) -> Option<u32> {
+        let (longest, tiles) = match self {
+            Self::Decode(shape) => (shape.height.max(shape.width), TILES.as_slice()),
+            Self::EncodeImage(shape) => (shape.height.max(shape.width), [].as_slice()),
+        };
+        let side = tile.unwrap_or(longest);
+        tiles.iter().copied().find(|&smaller| smaller < side)
+    }
+
+    /// It does not fit, in tiles of this side at last.
+    pub(super) fn too_large(self, model: &LoadedModel, tile: Option<u32>, error: &Error) -> Error {
+        let (verb, size) = match self {
+            Self::Decode(shape) => ("decode", size(model, shape)),
+            Self::EncodeImage(shape) => ("encode", size(model, shape)),
+        };
+        let tiles = tile.map(|tile| format!(", not even in tiles of {tile} cells")).unwrap_or_default();
+        no_memory(format!(
+            "the device's memory is too small to {verb} a picture of {size}{tiles}: {error}; choose a smaller size"
+        ))
+    }
 }
 
 /// Not even one row of an evaluation fits.
 pub(super) fn row_too_large(model: &LoadedModel, shape: LatentShape, tokens: usize, error: &Error) -> Error {
     let what = format!("one row of {} with {tokens} tokens", size(model, shape));
     no_memory(format!("the device's memory does not hold {what}: {error}; choose a smaller size"))
-}
-
-/// Not even small tiles of a picture fit.
-pub(super) fn picture_too_large(model: &LoadedModel, shape: LatentShape, error: &Error) -> Error {
-    let tile = TILES.last().copied().unwrap_or_default();
-    let what = format!("a picture of {}, not even in tiles of {tile} cells", size(model, shape));
-    no_memory(format!("the device's memory is too small to decode {what}: {error}; choose a smaller size"))
 }
 
 /// A model does not fit into `free` bytes.
@@ -89,12 +109,12 @@ mod tests {
 
     #[test]
     fn tiles_are_always_smaller_than_what_did_not_fit() {
-        let shape = |height, width| LatentShape { channels: 4, height, width };
-        assert_eq!(smaller_tile(shape(128, 96), None), Some(64));
-        assert_eq!(smaller_tile(shape(128, 96), Some(64)), Some(32));
-        assert_eq!(smaller_tile(shape(128, 96), Some(32)), None);
-        assert_eq!(smaller_tile(shape(64, 64), None), Some(32), "64 cells are the whole latent");
-        assert_eq!(smaller_tile(shape(32, 16), None), None);
+        let latent = |height, width| Large::Decode(LatentShape { channels: 4, height, width });
+        assert_eq!(latent(128, 96).smaller_tile(None), Some(64));
+        assert_eq!(latent(128, 96).smaller_tile(Some(64)), Some(32));
+        assert_eq!(latent(128, 96).smaller_tile(Some(32)), None);
+        assert_eq!(latent(64, 64).smaller_tile(None), Some(32), "64 cells are the whole latent");
+        assert_eq!(latent(32, 16).smaller_tile(None), None);
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub(super) enum Task {
     Encode(Encoding),
     Denoise(Evaluation),
     Decode(Decoding),
+    EncodeImage(Picturing),
 }
 
 /// The use of a model is wanted.
@@ -94,6 +95,16 @@ pub(super) struct Decoding {
     pub(super) reply: Reply<Vec<u8>>,
 }
 
+/// A picture is to become a latent.
+#[derive(Debug)]
+pub(super) struct Picturing {
+    pub(super) model: Arc<LoadedModel>,
+    pub(super) shape: LatentShape,
+    pub(super) rgb: Vec<u8>,
+    /// The mean and the standard deviation.
+    pub(super) reply: Reply<(Vec<f32>, Vec<f32>)>,
+}
+
 impl Evaluation {
     /// The LoRAs with which it is to run.
     pub(super) fn adapters(&self) -> Arc<[Versioned<Adapter>]> {
@@ -107,7 +118,7 @@ impl Task {
         match self {
             Self::Encode(encoding) => Some((encoding.model.id, encoding.text.adapters.clone())),
             Self::Denoise(evaluation) => Some((evaluation.model.id, evaluation.adapters())),
-            Self::Load(_) | Self::Decode(_) => None,
+            Self::Load(_) | Self::Decode(_) | Self::EncodeImage(_) => None,
         }
     }
 
@@ -118,6 +129,7 @@ impl Task {
             Self::Encode(encoding) => encoding.reply.is_closed(),
             Self::Denoise(evaluation) => evaluation.reply.is_closed(),
             Self::Decode(decoding) => decoding.reply.is_closed(),
+            Self::EncodeImage(picturing) => picturing.reply.is_closed(),
         }
     }
 }

@@ -8,7 +8,7 @@ use alice_plugin::{Adapter, LatentShape, LoadRequest, ModelInfo, Result};
 use tokio::sync::oneshot;
 
 use super::gone;
-use super::mailbox::{Call, Decoding, Encoding, Evaluation, Loading, Message, Reply, Task};
+use super::mailbox::{Call, Decoding, Encoding, Evaluation, Loading, Message, Picturing, Reply, Task};
 use super::status::Board;
 use super::sync::Sender;
 use super::versioned::Versioned;
@@ -222,6 +222,21 @@ impl Seat {
     ) -> Result<Vec<u8>> {
         let model = model.clone();
         self.ask(|reply| Task::Decode(Decoding { model, shape, latent, preview, reply })).await
+    }
+
+    /// The latent that stands for a picture: the mean of each of its values, and the standard deviation, both
+    /// `shape`. `rgb` is `[height * latent_scale, width * latent_scale, 3]`. Gives the seat up.
+    ///
+    /// # Errors
+    /// As [`alice_plugin::Backend::encode_image`]; `OutOfMemory`, saying the sizes, when the picture does not fit.
+    pub async fn encode_image(
+        &self,
+        model: &Arc<LoadedModel>,
+        shape: LatentShape,
+        rgb: Vec<u8>,
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
+        let model = model.clone();
+        self.ask(|reply| Task::EncodeImage(Picturing { model, shape, rgb, reply })).await
     }
 
     /// How many calls the device has finished, for anybody: as long as this grows, it lives.

@@ -12,12 +12,13 @@ use alice_plugin::{Control, DecodeOptions, Error, ErrorKind, Result};
 use tracing::warn;
 
 use super::desk::Desk;
-use super::device::is_death;
-use super::mailbox::{Decoding, Encoding, Evaluation, Loading, Reply, Task};
+use super::device::{Device, is_death};
+use super::ladder::Large;
+use super::mailbox::{Decoding, Encoding, Evaluation, Loading, Picturing, Reply, Task};
 use super::residents::Place;
 use super::sets::Need;
 use super::status::Board;
-use super::{Row, ladder};
+use super::{LoadedModel, Row, ladder};
 use crate::metrics::Stage;
 
 /// Deaths of the backend over one seat alone after which it gets no further attempt.
@@ -40,6 +41,7 @@ impl Desk {
                 Some((seat, Task::Load(loading))) => self.load(call, seat, loading),
                 Some((seat, Task::Encode(encoding))) => self.encode(call, seat, encoding),
                 Some((seat, Task::Decode(decoding))) => self.decode(call, seat, decoding),
+                Some((seat, Task::EncodeImage(picturing))) => self.encode_image(call, seat, picturing),
                 None => {}
             }
         }
@@ -103,23 +105,39 @@ impl Desk {
     }
 
     fn decode(&mut self, call: u64, seat: u64, decoding: Decoding) {
-        let result = self.paint(&decoding);
         let Decoding { model, shape, latent, preview, reply } = decoding;
+        let stage = if preview { Stage::Preview } else { Stage::Decode };
+        let control = Wanted(|| !reply.is_closed());
+        let result = self.in_tiles(&model, Large::Decode(shape), |device, tile| {
+            device.decode(&model, shape, &latent, DecodeOptions { tile }, stage, &control)
+        });
         self.conclude(call, seat, result, reply, |reply| {
             Task::Decode(Decoding { model, shape, latent, preview, reply })
         });
     }
 
-    /// Decodes a picture, in ever smaller tiles if need be.
-    fn paint(&mut self, decoding: &Decoding) -> Result<Vec<u8>> {
-        let Decoding { model, shape, latent, preview, reply } = decoding;
-        let stage = if *preview { Stage::Preview } else { Stage::Decode };
+    fn encode_image(&mut self, call: u64, seat: u64, picturing: Picturing) {
+        let Picturing { model, shape, rgb, reply } = picturing;
         let control = Wanted(|| !reply.is_closed());
-        let kind = (model.id, *shape);
+        let result = self.in_tiles(&model, Large::EncodeImage(shape), |device, _| {
+            device.encode_image(&model, shape, &rgb, &control)
+        });
+        self.conclude(call, seat, result, reply, |reply| {
+            Task::EncodeImage(Picturing { model, shape, rgb, reply })
+        });
+    }
+
+    /// Does something whole, or in ever smaller tiles if need be.
+    fn in_tiles<T>(
+        &mut self,
+        model: &LoadedModel,
+        large: Large,
+        attempt: impl Fn(&mut Device, Option<u32>) -> Result<T>,
+    ) -> Result<T> {
+        let kind = (model.id, large);
         loop {
             let tile = self.tiles.get(&kind).copied();
-            let options = DecodeOptions { tile };
-            let error = match self.device.decode(model, *shape, latent, options, stage, &control) {
+            let error = match attempt(&mut self.device, tile) {
                 Err(error) if error.kind == ErrorKind::OutOfMemory => error,
                 other => return other,
             };
@@ -127,11 +145,14 @@ impl Desk {
             if self.make_room() {
                 continue;
             }
-            let Some(smaller) = ladder::smaller_tile(*shape, tile) else {
+            let Some(smaller) = large.smaller_tile(tile) else {
                 self.tiles.remove(&kind);
-                return Err(ladder::picture_too_large(model, *shape, &error));
+                return Err(large.too_large(model, tile, &error));
             };
-            warn!(tile = smaller, "A picture does not fit into the device's memory and is decoded in tiles");
+            warn!(
+                tile = smaller,
+                "A picture does not fit into the device's memory and is worked on in tiles"
+            );
             self.tiles.insert(kind, smaller);
         }
     }

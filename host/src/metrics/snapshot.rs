@@ -72,7 +72,7 @@ pub struct Counted {
     /// Seconds that jobs took, by how they ended.
     pub jobs: [(Ended, Reading); 3],
     /// Seconds of the parts of the work.
-    pub stages: [(Stage, Reading); 7],
+    pub stages: [(Stage, Reading); Stage::ALL.len()],
     /// Rows in the denoiser's forward passes.
     pub rows: Reading,
     /// Finished pictures.

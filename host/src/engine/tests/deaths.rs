@@ -80,11 +80,12 @@ async fn whoever_finished_a_step_alone_shares_passes_again() {
 
 #[tokio::test]
 async fn one_death_costs_a_call_nothing_and_its_recipes_bring_everything_back() {
-    for fatal in ["load", "encode", "pass", "decode"] {
+    for fatal in ["load", "look", "encode", "pass", "decode"] {
         let once = AtomicUsize::new(0);
         let rule = move |asked: &Asked| {
             let name = match asked {
                 Asked::Load(..) => "load",
+                Asked::EncodeImage(_) => "look",
                 Asked::Encode(_) => "encode",
                 Asked::Pass(_) => "pass",
                 Asked::Decode(_) => "decode",
@@ -94,6 +95,7 @@ async fn one_death_costs_a_call_nothing_and_its_recipes_bring_everything_back() 
         };
         let bench = Plan { rule: Box::new(rule), ..Plan::default() }.open();
         let (seat, model) = bench.seat(0, 0, "m").await;
+        assert_eq!(seat.encode_image(&model, SHAPE, vec![9; 6]).await.unwrap().0, [9.0; 2], "{fatal}");
         let prompt = seat.encode(&model, text(5)).await.unwrap();
         let asked = super::super::Row { text: prompt, ..row(5.0) };
         assert_eq!(seat.denoise(&model, SHAPE, vec![asked]).await.unwrap(), answer(&[5.0]), "{fatal}");

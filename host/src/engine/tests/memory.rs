@@ -104,6 +104,23 @@ async fn a_picture_that_does_not_fit_is_decoded_in_tiles() {
 }
 
 #[tokio::test]
+async fn a_picture_is_encoded_and_one_that_does_not_fit_fails_and_names_its_size() {
+    let rule = |asked: &Asked| match asked {
+        Asked::EncodeImage(13) => Err(no_memory()),
+        _ => Ok(()),
+    };
+    let bench = Plan { rule: Box::new(rule), ..Plan::default() }.open();
+    let (seat, model) = bench.seat(0, 0, "m").await;
+    bench.notes();
+    let (mean, deviation) = seat.encode_image(&model, SHAPE, vec![9; 6]).await.unwrap();
+    assert_eq!((mean, deviation), (vec![9.0; 2], vec![0.5; 2]));
+    assert_eq!(bench.notes(), [Asked::EncodeImage(9)]);
+    let error = seat.encode_image(&model, SHAPE, vec![13; 6]).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::OutOfMemory);
+    assert!(error.message.contains("encode a picture of 2x1 pixels"), "{error}");
+}
+
+#[tokio::test]
 async fn an_unused_model_goes_before_anything_is_made_smaller() {
     let bench = narrow(1);
     bench.engine.load(request("idle"), false).await.unwrap();
