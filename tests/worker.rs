@@ -11,9 +11,9 @@ use std::time::Duration;
 use alice::worker::{Patience, Worker};
 use alice_plugin::load::Plugin;
 use alice_plugin::{
-    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Error, ErrorKind, LatentShape,
-    LoadRequest, ModelFiles, ModelHandle, NamedTensor, Result, TextChunk, TextPart, TextRequest,
-    Uncontrolled,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, EncodeOptions, Error,
+    ErrorKind, LatentShape, LoadRequest, ModelFiles, ModelHandle, NamedTensor, Result, TextChunk, TextPart,
+    TextRequest, Uncontrolled,
 };
 use serde_json::{Value, json};
 
@@ -89,6 +89,7 @@ impl Ready<'_> {
                 timestep: 1.0 / 3.0 + row as f32,
                 conditioning: self.prompt,
                 extras: &time_ids,
+                hints: &[],
             })
             .collect();
         let mut out = vec![f32::NAN; rows.len() * shape.len()];
@@ -106,7 +107,15 @@ impl Ready<'_> {
         let pixels: Vec<u8> = (0..shape.height * shape.width * 64 * 3).map(|at| at as u8).collect();
         let (mut mean, mut deviation) = (vec![0.0; shape.len()], vec![0.0; shape.len()]);
         self.backend
-            .encode_image(self.model, shape, &pixels, &mut mean, &mut deviation, &Uncontrolled)
+            .encode_image(
+                self.model,
+                shape,
+                &pixels,
+                &EncodeOptions::default(),
+                &mut mean,
+                &mut deviation,
+                &Uncontrolled,
+            )
             .map(|()| (mean, deviation))
     }
 

@@ -12,8 +12,8 @@ use alice_checkpoint::Checkpoint;
 use alice_nets::NetBackend;
 use alice_nets::testing::Plain;
 use alice_plugin::{
-    Backend, DecodeOptions, DenoiseRow, Description, Device, Error, LatentShape, LoadRequest, ModelFiles,
-    ModelHandle, ModelInfo, NamedTensor, Result, TextChunk, TextPart, TextRequest, Uncontrolled,
+    Backend, DecodeOptions, DenoiseRow, Description, Device, EncodeOptions, Error, LatentShape, LoadRequest,
+    ModelFiles, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk, TextPart, TextRequest, Uncontrolled,
 };
 use tempfile::TempDir;
 
@@ -118,7 +118,7 @@ fn run(backend: &mut impl Backend, model: ModelHandle, info: &ModelInfo) -> Resu
         .map(|(input, (shape, data))| NamedTensor { name: &input.name, shape, data })
         .collect::<Vec<_>>();
     let latent = vec![0.5; shape.len()];
-    let row = DenoiseRow { latent: &latent, timestep: 500.5, conditioning, extras: &extras };
+    let row = DenoiseRow { latent: &latent, timestep: 500.5, conditioning, extras: &extras, hints: &[] };
     let answer = LatentShape { channels: info.output_channels, ..shape };
     backend.denoise(model, shape, &[row], &mut vec![0.0; answer.len()], &Uncontrolled)?;
 
@@ -126,7 +126,15 @@ fn run(backend: &mut impl Backend, model: ModelHandle, info: &ModelInfo) -> Resu
     let mut picture = vec![0; shape.height as usize * shape.width as usize * cell];
     backend.decode(model, shape, &latent, &DecodeOptions::default(), &mut picture, &Uncontrolled)?;
     let (mut mean, mut deviation) = (vec![0.0; shape.len()], vec![0.0; shape.len()]);
-    backend.encode_image(model, shape, &picture, &mut mean, &mut deviation, &Uncontrolled)
+    backend.encode_image(
+        model,
+        shape,
+        &picture,
+        &EncodeOptions::default(),
+        &mut mean,
+        &mut deviation,
+        &Uncontrolled,
+    )
 }
 
 fn description() -> Description {

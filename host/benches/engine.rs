@@ -63,7 +63,8 @@ impl Bare {
         let request = TextRequest { chunks: &chunks, extra_rows: &[], clip_skip: 0 };
         let conditioning = self.backend.encode_text(self.model, &request, &Uncontrolled).unwrap();
         for step in 0..STEPS {
-            let row = DenoiseRow { latent: &latent, timestep: step as f32, conditioning, extras: &[] };
+            let row =
+                DenoiseRow { latent: &latent, timestep: step as f32, conditioning, extras: &[], hints: &[] };
             self.backend.denoise(self.model, self.shape, &[row], &mut answer, &Uncontrolled).unwrap();
         }
         let options = DecodeOptions::default();

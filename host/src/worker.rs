@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use alice_plugin::load::backend_name;
 use alice_plugin::{
-    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error,
-    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, NamedTensor, Result, TextPart, TextRequest,
-    Uncontrolled,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, EncodeOptions,
+    Error, LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, NamedTensor, Result, TextPart,
+    TextRequest, Uncontrolled, UpscaleOptions,
 };
 use bytemuck::{cast_slice, cast_slice_mut};
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub use process::program;
 pub use serve::serve;
 
 use channel::Channel;
-use frames::{Answer, Call, Chunk, Row, Tensor};
+use frames::{Answer, Call, Chunk, Hint, Row, Tensor};
 use memory::Layout;
 
 /// How long a library may take at most to be opened and to describe itself. Drivers of cold devices take seconds.
@@ -211,6 +211,7 @@ impl Backend for Worker {
             timestep: row.timestep.to_bits(),
             conditioning: row.conditioning.0,
             extras: tensors(&mut layout, row.extras),
+            hints: row.hints.iter().map(hint).collect(),
         });
         let (model, shape, rows, room) =
             (model.0, sides(shape), rows.collect(), layout.behind(size_of_val(out)));
@@ -242,6 +243,7 @@ impl Backend for Worker {
         model: ModelHandle,
         shape: LatentShape,
         pixels: &[u8],
+        options: &EncodeOptions,
         mean: &mut [f32],
         deviation: &mut [f32],
         control: &dyn Control,
@@ -251,11 +253,47 @@ impl Backend for Worker {
         let means = layout.behind(size_of_val(mean));
         let deviations = means.next(size_of_val(deviation));
         let (model, shape) = (model.0, sides(shape));
-        let call = Call::EncodeImage { model, shape, pixels, mean: means, deviation: deviations };
+        let options = *options;
+        let call = Call::EncodeImage { model, shape, pixels, options, mean: means, deviation: deviations };
         let answer = self.call(call, &layout, control)?;
         self.nothing(answer)?;
         self.channel.read(means.at, cast_slice_mut(mean))?;
         self.channel.read(deviations.at, cast_slice_mut(deviation))
+    }
+
+    fn encode_hint(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        pixels: &[u8],
+        control: &dyn Control,
+    ) -> Result<ConditioningHandle> {
+        let mut layout = Layout::new();
+        let pixels = layout.place(pixels);
+        let call = Call::EncodeHint { model: model.0, shape: sides(shape), pixels };
+        match self.call(call, &layout, control)? {
+            Answer::Handle(handle) => Ok(ConditioningHandle(handle)),
+            _ => Err(self.channel.garbled()),
+        }
+    }
+
+    fn upscale(
+        &mut self,
+        model: ModelHandle,
+        height: u32,
+        width: u32,
+        pixels: &[u8],
+        options: &UpscaleOptions,
+        out: &mut [u8],
+        control: &dyn Control,
+    ) -> Result<()> {
+        let mut layout = Layout::new();
+        let pixels = layout.place(pixels);
+        let (model, options, room) = (model.0, *options, layout.behind(out.len()));
+        let call = Call::Upscale { model, height, width, pixels, options, out: room };
+        let answer = self.call(call, &layout, control)?;
+        self.nothing(answer)?;
+        self.channel.read(room.at, out)
     }
 
     fn release(&mut self, conditioning: ConditioningHandle) -> Result<()> {
@@ -278,6 +316,10 @@ impl Backend for Worker {
 
 fn sides(LatentShape { channels, height, width }: LatentShape) -> [u32; 3] {
     [channels, height, width]
+}
+
+fn hint(&alice_plugin::Hint { model, hint, scale }: &alice_plugin::Hint) -> Hint {
+    Hint { model: model.0, hint: hint.0, scale: scale.to_bits() }
 }
 
 fn tensors<'a>(layout: &mut Layout<'a>, tensors: &[NamedTensor<'a>]) -> Vec<Tensor> {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alice::engine::Instance;
 use alice_plugin::{
-    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, LatentShape,
-    LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextRequest,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, EncodeOptions,
+    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextRequest, UpscaleOptions,
 };
 
 /// The most different timesteps that one denoising call has had.
@@ -75,11 +75,35 @@ impl<B: Backend> Backend for Observed<B> {
         model: ModelHandle,
         shape: LatentShape,
         pixels: &[u8],
+        options: &EncodeOptions,
         mean: &mut [f32],
         deviation: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
-        self.inner.encode_image(model, shape, pixels, mean, deviation, control)
+        self.inner.encode_image(model, shape, pixels, options, mean, deviation, control)
+    }
+
+    fn encode_hint(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        pixels: &[u8],
+        control: &dyn Control,
+    ) -> Result<ConditioningHandle> {
+        self.inner.encode_hint(model, shape, pixels, control)
+    }
+
+    fn upscale(
+        &mut self,
+        model: ModelHandle,
+        height: u32,
+        width: u32,
+        pixels: &[u8],
+        options: &UpscaleOptions,
+        out: &mut [u8],
+        control: &dyn Control,
+    ) -> Result<()> {
+        self.inner.upscale(model, height, width, pixels, options, out, control)
     }
 
     fn release(&mut self, conditioning: ConditioningHandle) -> Result<()> {

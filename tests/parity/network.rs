@@ -9,8 +9,8 @@ use alice_checkpoint::Checkpoint;
 use alice_diffusion::ClipTokenizer;
 use alice_plugin::load::{Plugin, PluginBackend};
 use alice_plugin::{
-    Adapter, Backend, ConditioningHandle, DecodeOptions, DenoiseRow, LatentShape, LoadRequest, ModelFiles,
-    ModelHandle, ModelInfo, NamedTensor, TextChunk, TextPart, TextRequest, Uncontrolled,
+    Adapter, Backend, ConditioningHandle, DecodeOptions, DenoiseRow, EncodeOptions, LatentShape, LoadRequest,
+    ModelFiles, ModelHandle, ModelInfo, NamedTensor, TextChunk, TextPart, TextRequest, Uncontrolled,
 };
 use serde_json::json;
 
@@ -98,7 +98,7 @@ impl Network {
                 NamedTensor { name: &input.name, shape, data }
             })
             .collect();
-        let row = DenoiseRow { latent, timestep, conditioning, extras: &extras };
+        let row = DenoiseRow { latent, timestep, conditioning, extras: &extras, hints: &[] };
         let mut out = vec![0.0; LatentShape { channels: self.info.output_channels, ..shape }.len()];
         self.backend.denoise(self.model, shape, &[row], &mut out, &Uncontrolled).unwrap();
         out
@@ -118,7 +118,15 @@ impl Network {
         let shape = self.shape(size);
         let (mut mean, mut deviation) = (vec![0.0; shape.len()], vec![0.0; shape.len()]);
         self.backend
-            .encode_image(self.model, shape, pixels, &mut mean, &mut deviation, &Uncontrolled)
+            .encode_image(
+                self.model,
+                shape,
+                pixels,
+                &EncodeOptions::default(),
+                &mut mean,
+                &mut deviation,
+                &Uncontrolled,
+            )
             .unwrap();
         (mean, deviation)
     }

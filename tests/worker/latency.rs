@@ -11,7 +11,13 @@ fn median(ready: &mut Ready<'_>, shape: LatentShape, rows: usize) -> f64 {
     let latents: Vec<Vec<f32>> = vec![vec![0.5; shape.len()]; rows];
     let rows: Vec<_> = latents
         .iter()
-        .map(|latent| DenoiseRow { latent, timestep: 9.0, conditioning: ready.prompt, extras: &[] })
+        .map(|latent| DenoiseRow {
+            latent,
+            timestep: 9.0,
+            conditioning: ready.prompt,
+            extras: &[],
+            hints: &[],
+        })
         .collect();
     let mut out = vec![0.0; rows.len() * shape.len()];
     let mut times: Vec<_> = (0..2000)

@@ -10,8 +10,9 @@ mod text;
 
 use alice_checkpoint::Family;
 use alice_plugin::{
-    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error,
-    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextPart, TextRequest, slots::Slots,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, EncodeOptions,
+    Error, LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextPart, TextRequest,
+    slots::Slots,
 };
 
 use self::{model::Model, text::Prompt};
@@ -132,6 +133,9 @@ impl<O: Ops> Backend for NetBackend<O> {
         out: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
+        if rows.iter().any(|row| !row.hints.is_empty()) {
+            return Err(Error::unsupported("this backend takes no pictures as hints"));
+        }
         let (model, prompts) = self.model_and_conditionings(model, rows)?;
         model.denoise(shape, rows, &prompts, out, control)
     }
@@ -153,11 +157,15 @@ impl<O: Ops> Backend for NetBackend<O> {
         model: ModelHandle,
         shape: LatentShape,
         pixels: &[u8],
+        options: &EncodeOptions,
         mean: &mut [f32],
         deviation: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
-        self.models.get(model.0)?.encode_image(shape, pixels, mean, deviation, control)
+        match options.tile {
+            None => self.models.get(model.0)?.encode_image(shape, pixels, mean, deviation, control),
+            Some(_) => Err(Error::unsupported("pictures are encoded in one piece")),
+        }
     }
 
     fn release(&mut self, conditioning: ConditioningHandle) -> Result<()> {

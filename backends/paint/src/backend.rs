@@ -8,8 +8,9 @@ use std::path::Path;
 
 use alice_plugin::slots::Slots;
 use alice_plugin::{
-    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Device, Error,
-    ErrorKind, LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextRequest, checks,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Device,
+    EncodeOptions, Error, ErrorKind, LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result,
+    TextRequest, checks,
 };
 use serde_json::Value;
 use tracing::debug;
@@ -214,6 +215,7 @@ impl Backend for Paint {
         model: ModelHandle,
         shape: LatentShape,
         pixels: &[u8],
+        _options: &EncodeOptions,
         mean: &mut [f32],
         deviation: &mut [f32],
         control: &dyn Control,
@@ -296,7 +298,13 @@ mod tests {
         control: &dyn Control,
     ) -> Result<Vec<f32>> {
         let latent = [0.5; 16];
-        let row = DenoiseRow { latent: &latent, timestep: 9.0, conditioning: *conditioning, extras: &[] };
+        let row = DenoiseRow {
+            latent: &latent,
+            timestep: 9.0,
+            conditioning: *conditioning,
+            extras: &[],
+            hints: &[],
+        };
         let mut out = vec![0.0; rows * SHAPE.len()];
         paint.denoise(*model, SHAPE, &vec![row; rows], &mut out, control).map(|()| out)
     }

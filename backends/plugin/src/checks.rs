@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn row(latent: &[f32]) -> DenoiseRow<'_> {
-        DenoiseRow { latent, timestep: 1.0, conditioning: ConditioningHandle(1), extras: &[] }
+        DenoiseRow { latent, timestep: 1.0, conditioning: ConditioningHandle(1), extras: &[], hints: &[] }
     }
 
     fn assert_invalid<T: std::fmt::Debug>(result: Result<T>) {

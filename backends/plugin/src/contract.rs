@@ -39,11 +39,13 @@ impl Control for Uncontrolled {
     }
 }
 
-/// A loaded model. Valid until [`Backend::unload`].
+/// A loaded model: one that makes pictures, or a network that stands beside such a model (see [`LoadRequest::family`]).
+/// Valid until [`Backend::unload`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ModelHandle(pub u64);
 
-/// An encoded prompt on the device. Valid until [`Backend::release`] or until its model is unloaded.
+/// An encoded prompt or an encoded hint on the device. Valid until [`Backend::release`] or until its model is
+/// unloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConditioningHandle(pub u64);
 
@@ -120,7 +122,11 @@ impl ModelFiles {
 pub struct LoadRequest {
     /// The files.
     pub files: ModelFiles,
-    /// The family, as the checkpoint crate detected it.
+    /// The family, as the checkpoint crate detected it. Three of them stand for networks beside a model, which
+    /// are loaded, kept and unloaded like models: `controlnet` and `t2i_adapter`, for [`Backend::encode_hint`] and
+    /// [`DenoiseRow::hints`], and `upscaler`, for [`Backend::upscale`]. Their files are a safetensors file
+    /// ([`ModelFiles::SingleFile`]) or a directory with a `config.json` beside the weights
+    /// ([`ModelFiles::Diffusers`]).
     pub family: String,
     /// An autoencoder to use instead of the one in the files: a safetensors file, or a directory with a
     /// `config.json` beside its weights.
@@ -133,13 +139,17 @@ pub struct LoadRequest {
 }
 
 /// What the daemon must know about a loaded model.
+///
+/// A `controlnet` or `t2i_adapter` says the latents that it suits in `latent_channels` and `latent_scale`; its
+/// `output_channels` are 0, for it answers nothing by itself. An `upscaler` has 3 channels on both sides, and
+/// `latent_scale` is how many times higher and wider it makes a picture. None of them has text encoders or inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// Channels of a latent.
     pub latent_channels: u32,
     /// Channels of the denoiser's answer.
     pub output_channels: u32,
-    /// Pixels per latent cell along one side (8 for Stable Diffusion).
+    /// Pixels per latent cell along one side (8 for Stable Diffusion); an upscaler's factor.
     pub latent_scale: u32,
     /// The text encoders, in the order of [`TextChunk::encoder`].
     pub text_encoders: Vec<TextEncoderInfo>,
@@ -292,6 +302,37 @@ pub struct DenoiseRow<'a> {
     pub conditioning: ConditioningHandle,
     /// Further inputs of this row, by the names in [`Description::inputs`].
     pub extras: &'a [NamedTensor<'a>],
+    /// Pictures that guide this row, each through a network of its own; their effects add up. The rows of a call
+    /// name the same models in the same order, each row with its own pictures and scales.
+    pub hints: &'a [Hint],
+}
+
+/// A picture that guides a row: an encoded hint, and how strongly it acts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hint {
+    /// The `controlnet` or `t2i_adapter`, whose base has the widths of the denoising model.
+    pub model: ModelHandle,
+    /// What that model has encoded with [`Backend::encode_hint`], for latents of the call's shape.
+    pub hint: ConditioningHandle,
+    /// Factor on everything that the network adds; finite. 0 adds nothing.
+    pub scale: f32,
+}
+
+/// How a picture is encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncodeOptions {
+    /// Side of the tiles in latent cells, at least 1; `None` encodes the picture in one piece.
+    #[serde(default)]
+    pub tile: Option<u32>,
+}
+
+/// How a picture is made larger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpscaleOptions {
+    /// Side of the tiles in pixels of the given picture, at least 1; `None` works on the whole picture. Tiles overlap
+    /// and fade into each other.
+    #[serde(default)]
+    pub tile: Option<u32>,
 }
 
 /// How a latent is decoded.
@@ -325,7 +366,8 @@ pub trait Backend: Send {
     /// Loads a model.
     ///
     /// # Errors
-    /// `BadModel`, `Unsupported` (family, layout or dtype), `Invalid` (an unknown device), `OutOfMemory`,
+    /// `BadModel`, `Unsupported` (family, layout or dtype), `Invalid` (an unknown device, an autoencoder for a
+    /// network that has none), `OutOfMemory`,
     /// `Cancelled`.
     fn load(&mut self, request: &LoadRequest, control: &dyn Control) -> Result<(ModelHandle, ModelInfo)>;
 
@@ -361,8 +403,9 @@ pub trait Backend: Send {
     /// `[rows, output_channels, height, width]`.
     ///
     /// # Errors
-    /// `Invalid` for no rows and for lengths that do not fit, `StaleHandle`, `OutOfMemory`, `Cancelled`,
-    /// `DeviceLost`.
+    /// `Invalid` for no rows and for lengths that do not fit, for a hint that another model has encoded, or for
+    /// another shape, or whose network does not suit the denoising model, and for a `model` that makes no pictures.
+    /// `Unsupported` for hints where the backend has none, `StaleHandle`, `OutOfMemory`, `Cancelled`, `DeviceLost`.
     fn denoise(
         &mut self,
         model: ModelHandle,
@@ -391,18 +434,61 @@ pub trait Backend: Send {
     /// and the standard deviation of their latents, each `[rows, channels, height, width]`.
     ///
     /// # Errors
-    /// As [`denoise`](Backend::denoise).
+    /// As [`denoise`](Backend::denoise); `Invalid` for a tile of 0, `Unsupported` for one where the backend knows
+    /// whole pictures only.
+    // Every argument is one of the call's, and a struct of them would only be taken apart again.
+    #[allow(clippy::too_many_arguments)]
     fn encode_image(
         &mut self,
         model: ModelHandle,
         shape: LatentShape,
         pixels: &[u8],
+        options: &EncodeOptions,
         mean: &mut [f32],
         deviation: &mut [f32],
         control: &dyn Control,
     ) -> Result<()>;
 
-    /// Forgets an encoded prompt.
+    /// Encodes an 8-bit RGB picture, `[height * latent_scale, width * latent_scale, 3]`, with a `controlnet` or
+    /// `t2i_adapter`, for [`DenoiseRow::hints`] of rows with latents of `shape`: all of the network's work that depends
+    /// on neither step nor prompt. The result stays on the device until [`release`](Backend::release).
+    ///
+    /// # Errors
+    /// As [`denoise`](Backend::denoise); `Invalid` for a model of another kind; `Unsupported` when the backend has no
+    /// such networks.
+    fn encode_hint(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        pixels: &[u8],
+        control: &dyn Control,
+    ) -> Result<ConditioningHandle> {
+        let _ = (model, shape, pixels, control);
+        Err(Error::unsupported("this backend takes no pictures as hints"))
+    }
+
+    /// Makes an 8-bit RGB picture, `[height, width, 3]`, larger with an `upscaler`:
+    /// `[height * latent_scale, width * latent_scale, 3]`.
+    ///
+    /// # Errors
+    /// As [`denoise`](Backend::denoise); `Invalid` for a model of another kind and for a tile of 0; `Unsupported` when
+    /// the backend has no upscalers.
+    #[allow(clippy::too_many_arguments)]
+    fn upscale(
+        &mut self,
+        model: ModelHandle,
+        height: u32,
+        width: u32,
+        pixels: &[u8],
+        options: &UpscaleOptions,
+        out: &mut [u8],
+        control: &dyn Control,
+    ) -> Result<()> {
+        let _ = (model, height, width, pixels, options, out, control);
+        Err(Error::unsupported("this backend makes no pictures larger"))
+    }
+
+    /// Forgets an encoded prompt or an encoded hint.
     ///
     /// # Errors
     /// `StaleHandle`.

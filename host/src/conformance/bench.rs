@@ -205,6 +205,7 @@ impl Bench {
             timestep: row.timestep,
             conditioning: row.conditioning,
             extras: &extras,
+            hints: &[],
         });
         let calls = calls.collect::<Vec<_>>();
         let mut out = vec![f32::NAN; rows.len() * self.answer_len()];

@@ -12,8 +12,8 @@ use std::path::Path;
 use alice_checkpoint::Checkpoint;
 use alice_plugin::load::{Plugin, PluginBackend};
 use alice_plugin::{
-    Backend, ConditioningHandle, DecodeOptions, DenoiseRow, ErrorKind, LatentShape, LoadRequest, ModelHandle,
-    ModelInfo, TextChunk, TextPart, TextRequest, Uncontrolled,
+    Backend, ConditioningHandle, DecodeOptions, DenoiseRow, EncodeOptions, ErrorKind, LatentShape,
+    LoadRequest, ModelHandle, ModelInfo, TextChunk, TextPart, TextRequest, Uncontrolled,
 };
 use anyhow::Context;
 use serde_json::Value;
@@ -177,6 +177,7 @@ impl<'a> Subject<'a> {
                 timestep: case.rows[index].timestep,
                 conditioning: self.texts[case.rows[index].text.as_str()],
                 extras: &extras[index],
+                hints: &[],
             })
             .collect();
         let answer = LatentShape { channels: self.info.output_channels, ..shape };
@@ -231,7 +232,15 @@ impl<'a> Subject<'a> {
         let pixels = self.reference.pixels(&format!("encode.{}.pixels", case.name))?;
         let (mut mean, mut deviation) =
             (vec![0.0; case.rows * shape.len()], vec![0.0; case.rows * shape.len()]);
-        self.backend.encode_image(self.model, shape, &pixels, &mut mean, &mut deviation, &Uncontrolled)?;
+        self.backend.encode_image(
+            self.model,
+            shape,
+            &pixels,
+            &EncodeOptions::default(),
+            &mut mean,
+            &mut deviation,
+            &Uncontrolled,
+        )?;
         let mut expected = self.reference.numbers(&format!("encode.{}.mean", case.name))?;
         expected.extend(self.reference.numbers(&format!("encode.{}.deviation", case.name))?);
         mean.extend(deviation);

@@ -174,7 +174,13 @@ impl Device {
         let mut asked = Vec::with_capacity(rows.len());
         for (row, extras) in rows.iter().zip(&extras) {
             let conditioning = self.conditioning(model.id, handle, &row.text, control)?;
-            asked.push(DenoiseRow { latent: &row.latent, timestep: row.timestep, conditioning, extras });
+            asked.push(DenoiseRow {
+                latent: &row.latent,
+                timestep: row.timestep,
+                conditioning,
+                extras,
+                hints: &[],
+            });
         }
         let mut out = vec![0.0; rows.len() * model.output_len(shape)];
         let began = Instant::now();

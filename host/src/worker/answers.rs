@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use alice_plugin::load::PluginBackend;
 use alice_plugin::{
-    Adapter, Backend, ConditioningHandle, Control, DenoiseRow, Error, LatentShape, ModelHandle, NamedTensor,
-    Result, TextChunk, TextPart, TextRequest,
+    Adapter, Backend, ConditioningHandle, Control, DenoiseRow, Error, Hint, LatentShape, ModelHandle,
+    NamedTensor, Result, TextChunk, TextPart, TextRequest,
 };
 use bytemuck::{AnyBitPattern, cast_slice, cast_slice_mut, try_cast_slice};
 
@@ -73,7 +73,9 @@ impl Worker {
             }
             Call::Denoise { model, shape, rows, out } => {
                 let extras = rows.iter().map(|row| input.tensors(&row.extras)).collect::<Result<Vec<_>>>()?;
-                let rows = rows.iter().zip(&extras).map(|(row, extras)| input.row(row, extras));
+                let hints: Vec<_> = rows.iter().map(hints).collect();
+                let rows = rows.iter().zip(extras.iter().zip(&hints));
+                let rows = rows.map(|(row, (extras, hints))| input.row(row, extras, hints));
                 let rows = rows.collect::<Result<Vec<_>>>()?;
                 let values = room(output, out.length);
                 backend.denoise(
@@ -91,14 +93,26 @@ impl Worker {
                 backend.decode(ModelHandle(*model), latent(shape), latents, options, pixels, control)?;
                 give(memory, *out, pixels)
             }
-            Call::EncodeImage { model, shape, pixels, mean, deviation } => {
+            Call::EncodeImage { model, shape, pixels, options, mean, deviation } => {
                 let (model, pixels) = (ModelHandle(*model), input.bytes(*pixels)?);
                 let both = Span { at: mean.at, length: mean.length + deviation.length };
                 let values = room(output, both.length);
                 let (means, deviations) = values.split_at_mut(mean.length as usize);
                 let (means, deviations) = (cast_slice_mut(means), cast_slice_mut(deviations));
-                backend.encode_image(model, latent(shape), pixels, means, deviations, control)?;
+                let shape = latent(shape);
+                backend.encode_image(model, shape, pixels, options, means, deviations, control)?;
                 give(memory, both, values)
+            }
+            Call::EncodeHint { model, shape, pixels } => {
+                let pixels = input.bytes(*pixels)?;
+                let handle = backend.encode_hint(ModelHandle(*model), latent(shape), pixels, control)?;
+                Ok(Answer::Handle(handle.0))
+            }
+            Call::Upscale { model, height, width, pixels, options, out } => {
+                let (model, pixels) = (ModelHandle(*model), input.bytes(*pixels)?);
+                let larger = room(output, out.length);
+                backend.upscale(model, *height, *width, pixels, options, larger, control)?;
+                give(memory, *out, larger)
             }
             Call::Release(handle) => backend.release(ConditioningHandle(*handle)).map(|()| Answer::Nothing),
             Call::Unload(model) => backend.unload(ModelHandle(*model)).map(|()| Answer::Nothing),
@@ -136,14 +150,24 @@ impl<'a> Input<'a> {
         tensors.iter().map(tensor).collect()
     }
 
-    fn row(&self, row: &Row, extras: &'a [NamedTensor<'a>]) -> Result<DenoiseRow<'a>> {
+    fn row(&self, row: &Row, extras: &'a [NamedTensor<'a>], hints: &'a [Hint]) -> Result<DenoiseRow<'a>> {
         Ok(DenoiseRow {
             latent: self.numbers(row.latent)?,
             timestep: f32::from_bits(row.timestep),
             conditioning: ConditioningHandle(row.conditioning),
             extras,
+            hints,
         })
     }
+}
+
+fn hints(row: &Row) -> Vec<Hint> {
+    let hint = |hint: &super::frames::Hint| Hint {
+        model: ModelHandle(hint.model),
+        hint: ConditioningHandle(hint.hint),
+        scale: f32::from_bits(hint.scale),
+    };
+    row.hints.iter().map(hint).collect()
 }
 
 /// `length` bytes of `buffer`, which grows to the next number of four bytes if it must.

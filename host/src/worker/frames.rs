@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use alice_plugin::{DecodeOptions, Description, LoadRequest, Memory, ModelInfo};
+use alice_plugin::{
+    DecodeOptions, Description, EncodeOptions, LoadRequest, Memory, ModelInfo, UpscaleOptions,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -78,8 +80,22 @@ pub(super) enum Call {
         model: u64,
         shape: [u32; 3],
         pixels: Span,
+        options: EncodeOptions,
         mean: Span,
         deviation: Span,
+    },
+    EncodeHint {
+        model: u64,
+        shape: [u32; 3],
+        pixels: Span,
+    },
+    Upscale {
+        model: u64,
+        height: u32,
+        width: u32,
+        pixels: Span,
+        options: UpscaleOptions,
+        out: Span,
     },
     Release(u64),
     Unload(u64),
@@ -99,7 +115,9 @@ impl Call {
             Self::Denoise { .. } => "computed a step",
             Self::Decode { .. } => "decoded a picture",
             Self::EncodeImage { .. } => "encoded a picture",
-            Self::Release(_) => "released an encoded prompt",
+            Self::EncodeHint { .. } => "encoded a hint",
+            Self::Upscale { .. } => "made a picture larger",
+            Self::Release(_) => "released what it had encoded",
             Self::Unload(_) => "unloaded a model",
             Self::Memory => "counted its memory",
         }
@@ -129,6 +147,15 @@ pub(super) struct Row {
     pub(super) timestep: u32,
     pub(super) conditioning: u64,
     pub(super) extras: Vec<Tensor>,
+    pub(super) hints: Vec<Hint>,
+}
+
+/// A [`Hint`](alice_plugin::Hint); of its scale the bits.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Hint {
+    pub(super) model: u64,
+    pub(super) hint: u64,
+    pub(super) scale: u32,
 }
 
 /// What a worker says: one answer to each call, and the others at any time.

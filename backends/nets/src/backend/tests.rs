@@ -108,6 +108,7 @@ impl Loaded {
                 timestep: *timestep,
                 conditioning: *conditioning,
                 extras: &[],
+                hints: &[],
             })
             .collect();
         let mut out = vec![0.0; rows.len() * SHAPE.len()];
@@ -144,7 +145,17 @@ fn the_networks_answer_as_diffusers_does() {
     let drawn = numbers(&[1, 6, 10, 3], 1002).map(|value| ((value + 1.0) * 64.0 * 255.0 / 128.0).floor());
     let drawn: Vec<u8> = drawn.values.iter().map(|value| *value as u8).collect();
     let (mut mean, mut deviation) = ([0.0; 60], [0.0; 60]);
-    backend.encode_image(model, SHAPE, &drawn, &mut mean, &mut deviation, &Uncontrolled).unwrap();
+    backend
+        .encode_image(
+            model,
+            SHAPE,
+            &drawn,
+            &EncodeOptions::default(),
+            &mut mean,
+            &mut deviation,
+            &Uncontrolled,
+        )
+        .unwrap();
     assert_close(&mean, &answers.mean, "mean of the posterior");
     assert_close(&deviation, &answers.deviation, "deviation of the posterior");
 }
@@ -331,7 +342,7 @@ fn every_call_gives_a_sign_of_life_per_block_and_can_be_cancelled_there() {
     });
     let latents = [0.5; 120];
     assert_cancellable(unet, |control| {
-        let row = DenoiseRow { latent: &latents[..60], timestep: 1.0, conditioning, extras: &[] };
+        let row = DenoiseRow { latent: &latents[..60], timestep: 1.0, conditioning, extras: &[], hints: &[] };
         backend.denoise(model, SHAPE, &[row, row], &mut [0.0; 120], control)
     });
     assert_cancellable(2 * decoder, |control| {
@@ -340,6 +351,14 @@ fn every_call_gives_a_sign_of_life_per_block_and_can_be_cancelled_there() {
     });
     assert_cancellable(2 * encoder, |control| {
         let (mut mean, mut deviation) = ([0.0; 120], [0.0; 120]);
-        backend.encode_image(model, SHAPE, &[7; 2 * 180], &mut mean, &mut deviation, control)
+        backend.encode_image(
+            model,
+            SHAPE,
+            &[7; 2 * 180],
+            &EncodeOptions::default(),
+            &mut mean,
+            &mut deviation,
+            control,
+        )
     });
 }

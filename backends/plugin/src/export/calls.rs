@@ -190,6 +190,7 @@ impl<'a> Rows<'a> {
             timestep: row.timestep,
             conditioning: ConditioningHandle(row.conditioning),
             extras: &self.extras[index],
+            hints: &[],
         };
         self.rows.iter().enumerate().map(row).collect()
     }

@@ -11,7 +11,8 @@ use super::{Instance, guarded};
 use crate::abi::read::{read, slice};
 use crate::abi::{self, Status};
 use crate::{
-    Adapter, Backend, ConditioningHandle, DecodeOptions, Error, ErrorKind, LatentShape, LoadRequest,
+    Adapter, Backend, ConditioningHandle, DecodeOptions, EncodeOptions, Error, ErrorKind, LatentShape,
+    LoadRequest,
 };
 use crate::{ModelHandle, Result, TextPart, TextRequest};
 
@@ -208,7 +209,15 @@ pub(super) unsafe extern "C" fn encode_image(
         let deviation = unsafe { slice_mut(image.deviation, image.deviation_len, "the deviations") }?;
         // SAFETY: the shared condition.
         let progress = unsafe { Progress::new(control) }?;
-        backend.encode_image(ModelHandle(image.model), shape, pixels, mean, deviation, &progress)
+        backend.encode_image(
+            ModelHandle(image.model),
+            shape,
+            pixels,
+            &EncodeOptions::default(),
+            mean,
+            deviation,
+            &progress,
+        )
     };
     // SAFETY: the shared condition.
     unsafe { call(instance, error, work) }

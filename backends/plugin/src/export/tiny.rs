@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::slots::Slots;
 use crate::{
-    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error,
-    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextEncoderInfo, TextPart, TextRequest,
-    checks,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, EncodeOptions,
+    Error, LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextEncoderInfo, TextPart,
+    TextRequest, checks,
 };
 
 /// Its answers are sums of what it got. `{"panic": "<call>"}` makes that call panic, `drop` its end.
@@ -139,6 +139,7 @@ impl Backend for Tiny {
         model: ModelHandle,
         shape: LatentShape,
         pixels: &[u8],
+        _options: &EncodeOptions,
         mean: &mut [f32],
         deviation: &mut [f32],
         control: &dyn Control,

@@ -12,9 +12,9 @@ use super::callbacks::{Listener, Reply, host};
 use crate::abi::read::text;
 use crate::abi::{self, Status, Table};
 use crate::{
-    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error, ErrorKind,
-    LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk, TextPart,
-    TextRequest,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, EncodeOptions,
+    Error, ErrorKind, LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, NamedTensor, Result,
+    TextChunk, TextPart, TextRequest,
 };
 
 /// Room for the message of a failed call.
@@ -168,6 +168,9 @@ impl Backend for PluginBackend {
         out: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
+        if rows.iter().any(|row| !row.hints.is_empty()) {
+            return Err(Error::unsupported("the plugin takes no pictures as hints"));
+        }
         let (instance, denoise) = (self.instance(), offered(self.table.denoise)?);
         let extras = rows.iter().map(|row| row.extras.iter().map(raw_tensor).collect::<Vec<_>>());
         let extras = extras.collect::<Vec<_>>();
@@ -219,10 +222,14 @@ impl Backend for PluginBackend {
         model: ModelHandle,
         shape: LatentShape,
         pixels: &[u8],
+        options: &EncodeOptions,
         mean: &mut [f32],
         deviation: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
+        if options.tile.is_some() {
+            return Err(Error::unsupported("the plugin encodes pictures in one piece only"));
+        }
         let (instance, encode_image) = (self.instance(), offered(self.table.encode_image)?);
         let call = abi::EncodeImageCall {
             struct_size: size_of::<abi::EncodeImageCall>() as u32,

@@ -12,8 +12,8 @@ use serde_json::json;
 use super::*;
 use crate::export::tiny::tiny;
 use crate::{
-    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, LatentShape, LoadRequest,
-    ModelFiles, ModelHandle, NamedTensor, TextChunk, TextPart, TextRequest, Uncontrolled,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, EncodeOptions, LatentShape,
+    LoadRequest, ModelFiles, ModelHandle, NamedTensor, TextChunk, TextPart, TextRequest, Uncontrolled,
 };
 
 const SHAPE: LatentShape = LatentShape { channels: 1, height: 1, width: 2 };
@@ -83,7 +83,7 @@ fn every_argument_and_every_answer_arrives() {
     assert_eq!(error, Error::unsupported("there is nothing to pool"));
 
     let mask = [NamedTensor { name: "mask", shape: &[2], data: &[0.125; 2] }];
-    let row = |timestep, latent, extras| DenoiseRow { latent, timestep, conditioning, extras };
+    let row = |timestep, latent, extras| DenoiseRow { latent, timestep, conditioning, extras, hints: &[] };
     let rows = [row(10_000.0, &[1.0, 2.0], &[]), row(20_000.0, &[3.0, 4.0], &mask)];
     let mut out = [0.0; 4];
     backend.denoise(model, SHAPE, &rows, &mut out, &Uncontrolled).unwrap();
@@ -94,7 +94,17 @@ fn every_argument_and_every_answer_arrives() {
     backend.decode(model, SHAPE, &[1.0, 2.0], &options, &mut pixels, &Uncontrolled).unwrap();
     assert_eq!(pixels, [8; 24]);
     let (mut mean, mut deviation) = ([0.0; 2], [0.0; 2]);
-    backend.encode_image(model, SHAPE, &pixels, &mut mean, &mut deviation, &Uncontrolled).unwrap();
+    backend
+        .encode_image(
+            model,
+            SHAPE,
+            &pixels,
+            &EncodeOptions::default(),
+            &mut mean,
+            &mut deviation,
+            &Uncontrolled,
+        )
+        .unwrap();
     assert_eq!((mean, deviation), ([8.0; 2], [0.5; 2]));
 
     let adapters = vec![Adapter { path: "/a".into(), scale: -1.0 }; 7];
@@ -156,7 +166,9 @@ fn entries_that_are_not_offered_answer_unsupported() {
     let model = load(&mut backend, &Uncontrolled).unwrap();
     let error = backend.adapt(model, &[], &Uncontrolled).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
-    let error = backend.encode_image(model, SHAPE, &[], &mut [], &mut [], &Uncontrolled).unwrap_err();
+    let error = backend
+        .encode_image(model, SHAPE, &[], &EncodeOptions::default(), &mut [], &mut [], &Uncontrolled)
+        .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
     let error = backend.read_text(ConditioningHandle(1), TextPart::Pooled).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);

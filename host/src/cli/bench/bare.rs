@@ -113,7 +113,13 @@ impl Bare {
         let extras = shapes.iter().zip(&values);
         let extras: Vec<_> =
             extras.map(|((input, shape), data)| NamedTensor { name: &input.name, shape, data }).collect();
-        let row = |latent| DenoiseRow { latent, timestep: self.timestep, conditioning, extras: &extras };
+        let row = |latent| DenoiseRow {
+            latent,
+            timestep: self.timestep,
+            conditioning,
+            extras: &extras,
+            hints: &[],
+        };
         let calls: Vec<_> = latents.iter().map(|latent: &Vec<f32>| row(latent)).collect();
         let answer = LatentShape { channels: self.info.output_channels, ..self.shape };
         let mut out = vec![0.0; latents.len() * answer.len()];

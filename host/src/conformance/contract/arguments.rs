@@ -3,8 +3,8 @@
 //! Arguments that do not fit: each is refused as invalid, and the instance goes on.
 
 use alice_plugin::{
-    Backend, DecodeOptions, DenoiseRow, ErrorKind, LatentShape, NamedTensor, Result, TextChunk, TextRequest,
-    Uncontrolled,
+    Backend, DecodeOptions, DenoiseRow, EncodeOptions, ErrorKind, LatentShape, NamedTensor, Result,
+    TextChunk, TextRequest, Uncontrolled,
 };
 
 use super::{Named, not_offered, refused};
@@ -77,7 +77,7 @@ fn denoising(subject: &Subject<'_>) -> Verdict {
     let (good, inputs) = (bench.latent(1), bench.inputs());
     let extras = inputs.iter().map(Input::as_tensor).collect::<Vec<_>>();
     let mut denoise = |what: &str, shape, latents: &[&[f32]], room: usize| {
-        let row = |latent| DenoiseRow { latent, timestep: 500.0, conditioning, extras: &extras };
+        let row = |latent| DenoiseRow { latent, timestep: 500.0, conditioning, extras: &extras, hints: &[] };
         let rows = latents.iter().copied().map(row).collect::<Vec<_>>();
         let mut out = vec![0.0; room];
         let result = bench.backend.denoise(bench.model, shape, &rows, &mut out, &Uncontrolled);
@@ -112,7 +112,7 @@ fn further_inputs(subject: &Subject<'_>) -> Verdict {
         let mut inputs = bench.inputs();
         inputs.retain(|input| input.name != left_out.name);
         let mut denoise = |what: &str, extras: &[NamedTensor<'_>]| {
-            let row = DenoiseRow { latent: &latent, timestep: 500.0, conditioning, extras };
+            let row = DenoiseRow { latent: &latent, timestep: 500.0, conditioning, extras, hints: &[] };
             refused(what, bench.backend.denoise(bench.model, shape, &[row], &mut out, &Uncontrolled), INVALID)
         };
         let mut extras = inputs.iter().map(Input::as_tensor).collect::<Vec<_>>();
@@ -156,7 +156,15 @@ fn encoding_pictures(subject: &Subject<'_>) -> Verdict {
     let mut encode = |shape, pixels: usize, mean: usize, deviation: usize| -> Result<()> {
         let (mut mean, mut deviation) = (vec![0.0; mean], vec![0.0; deviation]);
         let pixels = vec![100; pixels];
-        bench.backend.encode_image(bench.model, shape, &pixels, &mut mean, &mut deviation, &Uncontrolled)
+        bench.backend.encode_image(
+            bench.model,
+            shape,
+            &pixels,
+            &EncodeOptions::default(),
+            &mut mean,
+            &mut deviation,
+            &Uncontrolled,
+        )
     };
     let right = encode(shape, picture, length, length);
     if not_offered(&right) {

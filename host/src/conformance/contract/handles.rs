@@ -3,7 +3,7 @@
 //! Handles that mean nothing any more, or never did.
 
 use alice_plugin::{
-    Backend, ConditioningHandle, DecodeOptions, ErrorKind, ModelHandle, Result, Uncontrolled,
+    Backend, ConditioningHandle, DecodeOptions, EncodeOptions, ErrorKind, ModelHandle, Result, Uncontrolled,
 };
 
 use super::{Named, not_offered, refused};
@@ -57,7 +57,15 @@ fn stale_everywhere(bench: &mut Bench, model: ModelHandle, conditioning: Conditi
 fn encode_image(bench: &mut Bench, model: ModelHandle) -> Result<()> {
     let (shape, pixels) = (bench.shape(), vec![100; bench.picture_len()]);
     let (mut mean, mut deviation) = (vec![0.0; shape.len()], vec![0.0; shape.len()]);
-    bench.backend.encode_image(model, shape, &pixels, &mut mean, &mut deviation, &Uncontrolled)
+    bench.backend.encode_image(
+        model,
+        shape,
+        &pixels,
+        &EncodeOptions::default(),
+        &mut mean,
+        &mut deviation,
+        &Uncontrolled,
+    )
 }
 
 fn unknown_models_are_stale(subject: &Subject<'_>) -> Verdict {

@@ -76,7 +76,8 @@ fn survives_what_is_no_number(subject: &Subject<'_>) -> Verdict {
         let (shape, conditioning) = (bench.shape(), row.conditioning);
         let inputs = bench.inputs();
         let extras = inputs.iter().map(Input::as_tensor).collect::<Vec<_>>();
-        let rows = [DenoiseRow { latent: &latent, timestep: 500.0, conditioning, extras: &extras }];
+        let rows =
+            [DenoiseRow { latent: &latent, timestep: 500.0, conditioning, extras: &extras, hints: &[] }];
         let (mut out, mut pixels) = (vec![0.0; bench.answer_len()], vec![0; bench.picture_len()]);
         // Either answer is right: an error, or values that are worth as little as the question.
         let errors = [

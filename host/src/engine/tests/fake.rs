@@ -8,9 +8,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, mpsc};
 
 use alice_plugin::{
-    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Device, Error,
-    ErrorKind, LatentShape, LoadRequest, Memory, ModelFiles, ModelHandle, ModelInfo, Result, TextEncoderInfo,
-    TextRequest,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Device,
+    EncodeOptions, Error, ErrorKind, LatentShape, LoadRequest, Memory, ModelFiles, ModelHandle, ModelInfo,
+    Result, TextEncoderInfo, TextRequest,
 };
 use futures::FutureExt;
 
@@ -172,6 +172,7 @@ impl Backend for Fake {
         model: ModelHandle,
         _: LatentShape,
         pixels: &[u8],
+        _: &EncodeOptions,
         mean: &mut [f32],
         deviation: &mut [f32],
         _: &dyn Control,

@@ -47,7 +47,7 @@ fn a_row_without_an_input_or_with_another_is_refused() {
     let (latent, further) = ([0.5; 60], [0.5; 75]);
     let concat = NamedTensor { name: "concat", shape: &[5, 3, 5], data: &further };
     let mut denoise = |extras: &[NamedTensor<'_>]| {
-        let row = DenoiseRow { latent: &latent, timestep: 1.0, conditioning, extras };
+        let row = DenoiseRow { latent: &latent, timestep: 1.0, conditioning, extras, hints: &[] };
         loaded.backend.denoise(loaded.model, SIDES, &[row], &mut [0.0; 60], &Uncontrolled)
     };
     denoise(&[concat]).unwrap();
@@ -182,7 +182,17 @@ fn a_tiny_autoencoder_answers_with_no_deviation() {
     let Loaded { mut backend, model, info, .. } = Fixture::new("sd1-pix2pix").loaded;
     assert_eq!(info.latent_scale, 4);
     let (mut mean, mut deviation) = ([7.0; 60], [7.0; 60]);
-    backend.encode_image(model, SIDES, &[9; 12 * 20 * 3], &mut mean, &mut deviation, &Uncontrolled).unwrap();
+    backend
+        .encode_image(
+            model,
+            SIDES,
+            &[9; 12 * 20 * 3],
+            &EncodeOptions::default(),
+            &mut mean,
+            &mut deviation,
+            &Uncontrolled,
+        )
+        .unwrap();
     assert_eq!(deviation, [0.0; 60]);
     assert!(mean.iter().all(|value| value.is_finite() && *value != 7.0));
 }
@@ -200,7 +210,15 @@ fn every_block_of_two_encoders_and_of_a_tiny_autoencoder_is_a_sign_of_life() {
     let Loaded { mut backend, model, .. } = Fixture::new("sd1-pix2pix").loaded;
     let (mut mean, mut deviation) = ([0.0; 60], [0.0; 60]);
     assert_cancellable(4, |control| {
-        backend.encode_image(model, SIDES, &[9; 12 * 20 * 3], &mut mean, &mut deviation, control)
+        backend.encode_image(
+            model,
+            SIDES,
+            &[9; 12 * 20 * 3],
+            &EncodeOptions::default(),
+            &mut mean,
+            &mut deviation,
+            control,
+        )
     });
     assert_cancellable(4, |control| {
         backend.decode(model, SIDES, &mean, &DecodeOptions::default(), &mut [0; 12 * 20 * 3], control)

@@ -124,7 +124,7 @@ fn rows_that_do_not_fit_the_model_are_invalid() {
     let micro = Micro::new();
     let (other, _) = loaded.backend.load(&request(micro.path()), &Uncontrolled).unwrap();
     let latent = [0.0; 60];
-    let fine = DenoiseRow { latent: &latent, timestep: 1.0, conditioning, extras: &[] };
+    let fine = DenoiseRow { latent: &latent, timestep: 1.0, conditioning, extras: &[], hints: &[] };
     let mut refused = |model, shape, rows: &[DenoiseRow<'_>], out: usize, says: &str| {
         let result = loaded.backend.denoise(model, shape, rows, &mut vec![0.0; out], &Uncontrolled);
         assert_kind(result, ErrorKind::Invalid, says);
@@ -175,7 +175,15 @@ fn pictures_that_do_not_fit_the_model_are_invalid() {
     let mut encode = |pixels: usize, mean: usize, deviation: usize, says: &str| {
         let (mut mean, mut deviation) = (vec![0.0; mean], vec![0.0; deviation]);
         let pixels = vec![0; pixels];
-        let result = backend.encode_image(model, SHAPE, &pixels, &mut mean, &mut deviation, &Uncontrolled);
+        let result = backend.encode_image(
+            model,
+            SHAPE,
+            &pixels,
+            &EncodeOptions::default(),
+            &mut mean,
+            &mut deviation,
+            &Uncontrolled,
+        );
         assert_kind(result, ErrorKind::Invalid, says);
     };
     encode(0, 0, 0, "rows");

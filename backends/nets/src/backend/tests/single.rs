@@ -119,7 +119,7 @@ fn answers(request: &LoadRequest) -> (ModelInfo, Vec<f32>, Vec<f32>, Vec<u8>) {
     let latent = numbers(&[1, 4, 2, 1], 7).to_f32();
     let sizes = NamedTensor { name: TIME_IDS, shape: &[6], data: &[8.0, 16.0, 0.0, 3.0, 8.0, 16.0] };
     let extras = if loaded.info.inputs.is_empty() { &[][..] } else { &[sizes] };
-    let row = DenoiseRow { latent: &latent, timestep: 500.0, conditioning: prompt, extras };
+    let row = DenoiseRow { latent: &latent, timestep: 500.0, conditioning: prompt, extras, hints: &[] };
     let mut noise = vec![0.0; 8];
     loaded.backend.denoise(model, shape, &[row], &mut noise, &Uncontrolled).unwrap();
     let (shape, mut pixels) = (LatentShape { height: 1, ..shape }, vec![0; 8 * 8 * 3]);
