@@ -133,6 +133,16 @@ pub enum Error {
         /// The first thing found wrong.
         reason: String,
     },
+    /// A file or directory that is sound and not one of the networks that stand beside a model.
+    #[error("`{}` cannot be used as {purpose}: {reason}", path.display())]
+    Unusable {
+        /// The file or directory.
+        path: PathBuf,
+        /// What it was to be, with its article.
+        purpose: &'static str,
+        /// The first thing found wrong.
+        reason: String,
+    },
     /// The files are sound, but of no family that is known here.
     #[error("`{}` is of no known model family: {seen}", path.display())]
     UnknownFamily {
@@ -149,6 +159,14 @@ pub(crate) const CONVERT_MODEL: &str = "load it once with diffusers on a machine
      use that directory";
 
 impl Error {
+    /// The same error; where no family was recognised, a sentence about what the file was to be.
+    pub(crate) fn meant_as(self, purpose: &'static str) -> Self {
+        match self {
+            Self::UnknownFamily { path, seen } => Self::Unusable { path, purpose, reason: seen },
+            other => other,
+        }
+    }
+
     /// The same error; where it refuses a pickle, with this way out instead of that for models.
     pub(crate) fn converted_by(self, convert: &'static str) -> Self {
         match self {

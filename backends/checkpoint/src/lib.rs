@@ -12,6 +12,7 @@
 mod autoencoder;
 mod catalog;
 mod checkpoint;
+pub mod control;
 pub mod diffusers;
 pub mod embedding;
 mod error;
@@ -22,6 +23,7 @@ pub mod lora;
 mod set;
 mod single;
 mod tensors;
+pub mod upscaler;
 
 pub use checkpoint::{Checkpoint, Layer, Layout};
 pub use error::Error;

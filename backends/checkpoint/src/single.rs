@@ -26,6 +26,7 @@ use crate::{
     error::sentence,
 };
 
+pub(crate) mod control;
 mod moves;
 mod scheduler;
 mod text;

@@ -49,7 +49,7 @@ impl Denoiser {
     /// # Errors
     /// [`Error::MissingTensor`], [`Error::UnknownFamily`] for another build than that of Stable Diffusion.
     pub(super) fn read(moves: Moves<'_>) -> Result<Self, Error> {
-        Walk { moves, context: None, linear_projections: false }.read()
+        Walk::new(moves).read()
     }
 
     /// The network in diffusers' words, of a model of `family` whose text encoder makes a vector of `pooled`
@@ -126,16 +126,33 @@ fn size_width(family: Family, added: u64, pooled: u64) -> Result<u64, String> {
     }
 }
 
-/// One reading of a denoiser.
-struct Walk<'a> {
-    moves: Moves<'a>,
+/// One reading of a denoiser, or of its first half.
+pub(super) struct Walk<'a> {
+    pub(super) moves: Moves<'a>,
     /// As the first attention to the prompt has it.
     context: Option<usize>,
     linear_projections: bool,
 }
 
-impl Walk<'_> {
-    fn read(mut self) -> Result<Denoiser, Error> {
+/// What the first half of a denoiser tells.
+pub(super) struct FirstHalf {
+    input: usize,
+    added: Option<usize>,
+    levels: Vec<Level>,
+    mid_depth: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// A reading of the network whose tensors `moves` has.
+    pub(super) fn new(moves: Moves<'a>) -> Self {
+        Self { moves, context: None, linear_projections: false }
+    }
+
+    /// Takes what comes before the way up: the embedding of the time, the way down and the middle.
+    ///
+    /// # Errors
+    /// As [`Denoiser::read`].
+    pub(super) fn first_half(&mut self) -> Result<FirstHalf, Error> {
         self.moves.layer("time_embed.0", "time_embedding.linear_1")?;
         self.moves.layer("time_embed.2", "time_embedding.linear_2")?;
         let added = match self.moves.has("label_emb.0.0.weight") {
@@ -148,10 +165,15 @@ impl Walk<'_> {
         };
         let [_, input, ..]: [usize; 4] = self.moves.sides("input_blocks.0.0.weight")?;
         self.moves.layer("input_blocks.0.0", "conv_in")?;
-        let mut levels = self.down()?;
+        let levels = self.down()?;
         self.resnet("middle_block.0", "mid_block.resnets.0")?;
         let mid_depth = self.transformer("middle_block.1", "mid_block.attentions.0")?;
         self.resnet("middle_block.2", "mid_block.resnets.1")?;
+        Ok(FirstHalf { input, added, levels, mid_depth })
+    }
+
+    fn read(mut self) -> Result<Denoiser, Error> {
+        let FirstHalf { input, added, mut levels, mid_depth } = self.first_half()?;
         self.up(&mut levels)?;
         self.moves.layer("out.0", "conv_norm_out")?;
         self.moves.layer("out.2", "conv_out")?;
