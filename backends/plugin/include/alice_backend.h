@@ -38,7 +38,7 @@ typedef struct AliceInstance AliceInstance;
 #define ALICE_ABI_MAJOR 1
 
 // Counts the additions within one major version; a difference here is never a reason to refuse.
-#define ALICE_ABI_MINOR 1
+#define ALICE_ABI_MINOR 2
 
 // The daemon puts at most this many elements into a list (chunks, rows, tensors); more is a broken count.
 #define ALICE_LIST_LIMIT 65536
@@ -203,6 +203,18 @@ typedef struct AliceTextCall {
     size_t extra_row_count;
 } AliceTextCall;
 
+// A picture that guides a row, since 1.2.
+typedef struct AliceHint {
+    // Bytes in this struct, and the distance to the next one of a list.
+    uint32_t struct_size;
+    // Factor on everything that the network adds; 0 adds nothing.
+    float scale;
+    // The model, of the family `controlnet` or `t2i_adapter`.
+    uint64_t model;
+    // What that model has encoded, for latents of the call's shape.
+    uint64_t hint;
+} AliceHint;
+
 // One row of a denoising call.
 typedef struct AliceDenoiseRow {
     // Bytes in this struct, and the distance to the next one of a list.
@@ -219,6 +231,11 @@ typedef struct AliceDenoiseRow {
     const struct AliceTensor *extras;
     // Number of further inputs.
     size_t extra_count;
+    // The first of the pictures that guide the row. The rows of a call name the same models in the same order.
+    // Since 1.2.
+    const struct AliceHint *hints;
+    // Number of pictures that guide the row, 0 when `encode_hint` is not offered.
+    size_t hint_count;
 } AliceDenoiseRow;
 
 // One evaluation of the denoiser.
@@ -293,6 +310,10 @@ typedef struct AliceEncodeImageCall {
     float *deviation;
     // Number of values in `deviation`.
     size_t deviation_len;
+    // `EncodeOptions` as JSON; none stands for the whole picture in one piece. Since 1.2.
+    const uint8_t *options;
+    // Bytes in `options`.
+    size_t options_len;
 } AliceEncodeImageCall;
 
 // A part of an encoded prompt to read back, since 1.1.
@@ -310,6 +331,48 @@ typedef struct AliceReadTextCall {
     // Number of values in `out`: exactly those of the part, or 0 to ask for their number alone.
     size_t out_len;
 } AliceReadTextCall;
+
+// A picture that is to guide rows, since 1.2.
+typedef struct AliceHintCall {
+    // Bytes in this struct.
+    uint32_t struct_size;
+    // Channels of a latent of the rows.
+    uint32_t channels;
+    // Rows of one latent's cells.
+    uint32_t height;
+    // Columns of one latent's cells.
+    uint32_t width;
+    // The model, of the family `controlnet` or `t2i_adapter`.
+    uint64_t model;
+    // `[height * latent_scale, width * latent_scale, 3]`.
+    const uint8_t *pixels;
+    // Bytes in `pixels`.
+    size_t pixels_len;
+} AliceHintCall;
+
+// A picture to make larger, since 1.2.
+typedef struct AliceUpscaleCall {
+    // Bytes in this struct.
+    uint32_t struct_size;
+    // Rows of the picture's pixels.
+    uint32_t height;
+    // Columns of the picture's pixels.
+    uint32_t width;
+    // The model, of the family `upscaler`.
+    uint64_t model;
+    // `[height, width, 3]`.
+    const uint8_t *pixels;
+    // Bytes in `pixels`.
+    size_t pixels_len;
+    // `UpscaleOptions` as JSON.
+    const uint8_t *options;
+    // Bytes in `options`.
+    size_t options_len;
+    // Initialised room for `[height * latent_scale, width * latent_scale, 3]`.
+    uint8_t *out;
+    // Bytes in `out`.
+    size_t out_len;
+} AliceUpscaleCall;
 
 // The functions of a plugin. Those that are optional may be null: "not offered". The size and the two numbers
 // of the version keep their places in every major version.
@@ -363,12 +426,13 @@ typedef struct AliceTable {
                           const struct AliceDecodeCall *call,
                           const struct AliceControl *control,
                           struct AliceError *error);
-    // Encodes pictures into the mean and the standard deviation of their latents. Optional.
+    // Encodes pictures into the mean and the standard deviation of their latents, each in one piece: it need not
+    // look at the call's options. Optional.
     AliceStatus (*encode_image)(AliceInstance *instance,
                                 const struct AliceEncodeImageCall *call,
                                 const struct AliceControl *control,
                                 struct AliceError *error);
-    // Forgets an encoded prompt. Required.
+    // Forgets an encoded prompt or hint. Required.
     AliceStatus (*release)(AliceInstance *instance, uint64_t conditioning, struct AliceError *error);
     // Frees a model and every conditioning made with it. Required.
     AliceStatus (*unload)(AliceInstance *instance, uint64_t model, struct AliceError *error);
@@ -380,6 +444,23 @@ typedef struct AliceTable {
                              const struct AliceReadTextCall *call,
                              size_t *values,
                              struct AliceError *error);
+    // As `encode_image`, by the call's options. Optional, since 1.2.
+    AliceStatus (*encode_image_tiled)(AliceInstance *instance,
+                                      const struct AliceEncodeImageCall *call,
+                                      const struct AliceControl *control,
+                                      struct AliceError *error);
+    // Encodes a picture that is to guide rows, with a model of the family `controlnet` or `t2i_adapter`, and sets
+    // its handle, which is given back with `release`. Without it no row has hints. Optional, since 1.2.
+    AliceStatus (*encode_hint)(AliceInstance *instance,
+                               const struct AliceHintCall *call,
+                               const struct AliceControl *control,
+                               uint64_t *hint,
+                               struct AliceError *error);
+    // Makes a picture larger with a model of the family `upscaler`. Optional, since 1.2.
+    AliceStatus (*upscale)(AliceInstance *instance,
+                           const struct AliceUpscaleCall *call,
+                           const struct AliceControl *control,
+                           struct AliceError *error);
 } AliceTable;
 
 #ifdef __cplusplus

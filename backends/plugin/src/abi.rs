@@ -20,7 +20,8 @@ mod structs;
 use std::ffi::c_void;
 
 pub use structs::{
-    DecodeCall, DenoiseCall, DenoiseRow, EncodeImageCall, ReadTextCall, Tensor, TextCall, TextChunk,
+    DecodeCall, DenoiseCall, DenoiseRow, EncodeImageCall, Hint, HintCall, ReadTextCall, Tensor, TextCall,
+    TextChunk, UpscaleCall,
 };
 
 use crate::ErrorKind;
@@ -31,7 +32,7 @@ compile_error!("the plugin contract is laid out for 64-bit machines");
 /// The version of the contract: must be equal on both sides. It changes when a field changes its meaning.
 pub const ABI_MAJOR: u16 = 1;
 /// Counts the additions within one major version; a difference here is never a reason to refuse.
-pub const ABI_MINOR: u16 = 1;
+pub const ABI_MINOR: u16 = 2;
 
 /// The name of the one exported symbol, an [`Entry`].
 pub const ENTRY_SYMBOL: &str = "alice_backend_entry";
@@ -268,7 +269,8 @@ pub struct Table {
             error: *mut Error,
         ) -> Status,
     >,
-    /// Encodes pictures into the mean and the standard deviation of their latents. Optional.
+    /// Encodes pictures into the mean and the standard deviation of their latents, each in one piece: it need not
+    /// look at the call's options. Optional.
     pub encode_image: Option<
         unsafe extern "C" fn(
             instance: *mut Instance,
@@ -277,7 +279,7 @@ pub struct Table {
             error: *mut Error,
         ) -> Status,
     >,
-    /// Forgets an encoded prompt. Required.
+    /// Forgets an encoded prompt or hint. Required.
     pub release:
         Option<unsafe extern "C" fn(instance: *mut Instance, conditioning: u64, error: *mut Error) -> Status>,
     /// Frees a model and every conditioning made with it. Required.
@@ -294,6 +296,35 @@ pub struct Table {
             instance: *mut Instance,
             call: *const ReadTextCall,
             values: *mut usize,
+            error: *mut Error,
+        ) -> Status,
+    >,
+    /// As `encode_image`, by the call's options. Optional, since 1.2.
+    pub encode_image_tiled: Option<
+        unsafe extern "C" fn(
+            instance: *mut Instance,
+            call: *const EncodeImageCall,
+            control: *const Control,
+            error: *mut Error,
+        ) -> Status,
+    >,
+    /// Encodes a picture that is to guide rows, with a model of the family `controlnet` or `t2i_adapter`, and sets
+    /// its handle, which is given back with `release`. Without it no row has hints. Optional, since 1.2.
+    pub encode_hint: Option<
+        unsafe extern "C" fn(
+            instance: *mut Instance,
+            call: *const HintCall,
+            control: *const Control,
+            hint: *mut u64,
+            error: *mut Error,
+        ) -> Status,
+    >,
+    /// Makes a picture larger with a model of the family `upscaler`. Optional, since 1.2.
+    pub upscale: Option<
+        unsafe extern "C" fn(
+            instance: *mut Instance,
+            call: *const UpscaleCall,
+            control: *const Control,
             error: *mut Error,
         ) -> Status,
     >,

@@ -6,7 +6,8 @@
 //! A backend calls one of these functions first and can then index its slices without a thought.
 
 use crate::{
-    DenoiseRow, Error, InputInfo, LatentShape, ModelInfo, NamedTensor, Result, TextChunk, TextRequest,
+    DenoiseRow, Error, Hint, InputInfo, LatentShape, ModelInfo, NamedTensor, Result, TextChunk, TextRequest,
+    UpscaleOptions,
 };
 
 /// Chunks of the right length for encoders that exist, with one weight per token, and token ids inside the
@@ -53,7 +54,9 @@ fn extra_rows(info: &ModelInfo, rows: &NamedTensor<'_>) -> Result<()> {
     same("values in extra rows", rows.data.len(), product(rows.shape))
 }
 
-/// At least one row, latents of the model's channels and the stated shape, and room for every answer.
+/// At least one row, latents of the model's channels and the stated shape, and room for every answer. Of hints, that
+/// the rows name the same models in the same order, with finite scales; what stands behind the handles is the
+/// backend's to look up.
 ///
 /// # Errors
 /// `Invalid`, naming what does not fit.
@@ -68,6 +71,7 @@ pub fn denoise(info: &ModelInfo, shape: LatentShape, rows: &[DenoiseRow<'_>], ou
             same("values in an extra tensor", extra.data.len(), product(extra.shape))?;
         }
         info.inputs.iter().try_for_each(|input| has_input(input, shape, row.extras))?;
+        hints(rows[0].hints, row.hints)?;
     }
     let answer = product(&[info.output_channels, shape.height, shape.width]);
     same(
@@ -75,6 +79,17 @@ pub fn denoise(info: &ModelInfo, shape: LatentShape, rows: &[DenoiseRow<'_>], ou
         out.len(),
         answer.and_then(|answer| answer.checked_mul(rows.len())),
     )
+}
+
+/// Passes when `hints` are of the same models as those of the `first` row.
+fn hints(first: &[Hint], hints: &[Hint]) -> Result<()> {
+    if !first.iter().map(|hint| hint.model).eq(hints.iter().map(|hint| hint.model)) {
+        return Err(Error::invalid("the rows' hints are of different models"));
+    }
+    match hints.iter().find(|hint| !hint.scale.is_finite()) {
+        Some(hint) => Err(Error::invalid(format!("a hint has the scale {}", hint.scale))),
+        None => Ok(()),
+    }
 }
 
 /// Passes when the row carries the input that the model needs, in the right shape.
@@ -121,6 +136,47 @@ pub fn encode_image(
     Ok(rows)
 }
 
+/// A picture of the size that belongs to latents of `shape`, which suit the model that encodes the hint.
+///
+/// # Errors
+/// `Invalid`, naming what does not fit.
+pub fn encode_hint(info: &ModelInfo, shape: LatentShape, pixels: &[u8]) -> Result<()> {
+    latent_len(info, shape)?;
+    same("bytes in the picture", pixels.len(), picture_len(info, shape))
+}
+
+/// A picture of the stated sides and room for the larger one, and a tile that is one.
+///
+/// # Errors
+/// `Invalid`, naming what does not fit.
+pub fn upscale(
+    info: &ModelInfo,
+    height: u32,
+    width: u32,
+    pixels: &[u8],
+    options: &UpscaleOptions,
+    out: &[u8],
+) -> Result<()> {
+    if height == 0 || width == 0 {
+        return Err(Error::invalid(format!("a picture cannot have {width}x{height} pixels")));
+    }
+    tile(options.tile)?;
+    same("bytes in the picture", pixels.len(), product(&[height, width, 3]))?;
+    let shape = LatentShape { channels: 3, height, width };
+    same("bytes of room for the larger picture", out.len(), picture_len(info, shape))
+}
+
+/// A tile, where there is one, with a side.
+///
+/// # Errors
+/// `Invalid`.
+pub fn tile(side: Option<u32>) -> Result<()> {
+    match side {
+        Some(0) => Err(Error::invalid("a tile has a side of at least one")),
+        _ => Ok(()),
+    }
+}
+
 /// Values in one latent of `shape`, which must suit the model.
 fn latent_len(info: &ModelInfo, shape: LatentShape) -> Result<usize> {
     if shape.channels != info.latent_channels {
@@ -161,7 +217,7 @@ fn same(what: &str, found: usize, expected: Option<usize>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConditioningHandle, ErrorKind, TextEncoderInfo};
+    use crate::{ConditioningHandle, ErrorKind, ModelHandle, TextEncoderInfo};
 
     const SHAPE: LatentShape = LatentShape { channels: 4, height: 2, width: 3 };
 
@@ -246,6 +302,48 @@ mod tests {
         assert_invalid(denoise(&info(), huge, &[row(&[0.0])], &[0.0]));
         assert_invalid(decode(&info(), huge, &[0.0], &[0]));
         assert_invalid(encode_image(&info(), huge, &[0], &[0.0], &[0.0]));
+    }
+
+    #[test]
+    fn rows_have_hints_of_the_same_models_with_finite_scales() {
+        let hint = |model, scale| Hint { model: ModelHandle(model), hint: ConditioningHandle(2), scale };
+        let latent = [0.0; 24];
+        let check = |one: &[Hint], other: &[Hint]| {
+            let rows = [one, other].map(|hints| DenoiseRow { hints, ..row(&latent) });
+            denoise(&info(), SHAPE, &rows, &[0.0; 96])
+        };
+        let both = [hint(1, 0.5), hint(2, -1.0)];
+        assert_eq!(check(&both, &[hint(1, 0.0), hint(2, 3.0)]), Ok(()));
+        assert_invalid(check(&both, &[hint(2, 0.5), hint(1, -1.0)]));
+        assert_invalid(check(&both, &both[..1]));
+        assert_invalid(check(&[], &both));
+        assert_invalid(check(&both, &[both[0], hint(2, f32::NAN)]));
+        assert_invalid(check(&[hint(1, f32::INFINITY)], &both[..1]));
+    }
+
+    #[test]
+    fn a_hint_has_the_size_that_belongs_to_the_latent() {
+        let pixels = [0; 16 * 24 * 3];
+        assert_eq!(encode_hint(&info(), SHAPE, &pixels), Ok(()));
+        assert_invalid(encode_hint(&info(), SHAPE, &pixels[1..]));
+        assert_invalid(encode_hint(&info(), LatentShape { channels: 3, ..SHAPE }, &pixels));
+        assert_invalid(encode_hint(&info(), LatentShape { width: 0, ..SHAPE }, &[]));
+        assert_invalid(encode_hint(&info(), LatentShape { height: u32::MAX, ..SHAPE }, &pixels));
+    }
+
+    #[test]
+    fn a_larger_picture_has_room_for_the_factor_on_both_sides() {
+        let (pixels, out) = ([0; 2 * 3 * 3], [0; 16 * 24 * 3]);
+        let check = |height, width, pixels: &[u8], tile, out: &[u8]| {
+            upscale(&info(), height, width, pixels, &UpscaleOptions { tile }, out)
+        };
+        assert_eq!(check(2, 3, &pixels, None, &out), Ok(()));
+        assert_eq!(check(3, 2, &pixels, Some(1), &out), Ok(()));
+        assert_invalid(check(2, 3, &pixels, Some(0), &out));
+        assert_invalid(check(2, 3, &pixels[1..], None, &out));
+        assert_invalid(check(2, 3, &pixels, None, &out[1..]));
+        assert_invalid(check(0, 3, &[], None, &[]));
+        assert_invalid(check(u32::MAX, u32::MAX, &pixels, None, &out));
     }
 
     #[test]

@@ -140,6 +140,10 @@ pub const fn table(create: CreateFn) -> Table {
         unload: Some(entries::unload),
         memory: Some(entries::memory),
         read_text: Some(entries::read_text),
+        // What a caller of an earlier version leaves out stands for the whole picture.
+        encode_image_tiled: Some(entries::encode_image),
+        encode_hint: Some(entries::encode_hint),
+        upscale: Some(entries::upscale),
     }
 }
 

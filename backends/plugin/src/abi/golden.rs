@@ -30,14 +30,14 @@ macro_rules! layouts {
     };
 }
 
-/// Version 1.1, counted by hand from the header on a 64-bit machine.
+/// Version 1.2, counted by hand from the header on a 64-bit machine.
 #[rustfmt::skip]
 fn layouts() -> Vec<Layout> {
     layouts! {
-        Table = 112 {
+        Table = 136 {
             struct_size: 0, abi_major: 4, abi_minor: 6, create: 8, destroy: 16, describe: 24, load: 32, adapt: 40,
             encode_text: 48, denoise: 56, decode: 64, encode_image: 72, release: 80, unload: 88, memory: 96,
-            read_text: 104,
+            read_text: 104, encode_image_tiled: 112, encode_hint: 120, upscale: 128,
         }
         Host = 32 { struct_size: 0, abi_major: 4, abi_minor: 6, user: 8, log: 16, log_enabled: 24 }
         Control = 24 { struct_size: 0, user: 8, progress: 16 }
@@ -49,9 +49,11 @@ fn layouts() -> Vec<Layout> {
             struct_size: 0, clip_skip: 4, model: 8, chunks: 16, chunk_count: 24, extra_rows: 32, extra_row_count: 40,
         }
         ReadTextCall = 48 { struct_size: 0, conditioning: 8, part: 16, part_len: 24, out: 32, out_len: 40 }
-        DenoiseRow = 48 {
+        DenoiseRow = 64 {
             struct_size: 0, timestep: 4, conditioning: 8, latent: 16, latent_len: 24, extras: 32, extra_count: 40,
+            hints: 48, hint_count: 56,
         }
+        Hint = 24 { struct_size: 0, scale: 4, model: 8, hint: 16 }
         DenoiseCall = 56 {
             struct_size: 0, channels: 4, height: 8, width: 12, model: 16, rows: 24, row_count: 32, out: 40, out_len: 48,
         }
@@ -59,9 +61,14 @@ fn layouts() -> Vec<Layout> {
             struct_size: 0, channels: 4, height: 8, width: 12, model: 16, latents: 24, latents_len: 32,
             options: 40, options_len: 48, out: 56, out_len: 64,
         }
-        EncodeImageCall = 72 {
+        EncodeImageCall = 88 {
             struct_size: 0, channels: 4, height: 8, width: 12, model: 16, pixels: 24, pixels_len: 32,
-            mean: 40, mean_len: 48, deviation: 56, deviation_len: 64,
+            mean: 40, mean_len: 48, deviation: 56, deviation_len: 64, options: 72, options_len: 80,
+        }
+        HintCall = 40 { struct_size: 0, channels: 4, height: 8, width: 12, model: 16, pixels: 24, pixels_len: 32 }
+        UpscaleCall = 72 {
+            struct_size: 0, height: 4, width: 8, model: 16, pixels: 24, pixels_len: 32, options: 40, options_len: 48,
+            out: 56, out_len: 64,
         }
     }
 }

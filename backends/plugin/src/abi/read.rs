@@ -27,7 +27,7 @@ macro_rules! growing {
         // integers, floats, raw pointers or `Option`s of functions, for all of which zero is a value.
         unsafe impl Growing for abi::$name {
             const NAME: &'static str = stringify!($name);
-            // The last field of version 1.0 is as wide as a pointer in every struct.
+            // The last field of a struct's first version is as wide as a pointer in every struct.
             const FIRST_SIZE: usize = offset_of!(abi::$name, $last) + size_of::<usize>();
         }
     )*};
@@ -44,6 +44,9 @@ growing! {
     TextCall: extra_row_count,
     ReadTextCall: out_len,
     DenoiseRow: extra_count,
+    Hint: hint,
+    HintCall: pixels_len,
+    UpscaleCall: out_len,
     DenoiseCall: out_len,
     DecodeCall: out_len,
     EncodeImageCall: deviation_len,

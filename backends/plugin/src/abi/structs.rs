@@ -96,6 +96,25 @@ pub struct DenoiseRow {
     pub extras: *const Tensor,
     /// Number of further inputs.
     pub extra_count: usize,
+    /// The first of the pictures that guide the row. The rows of a call name the same models in the same order.
+    /// Since 1.2.
+    pub hints: *const Hint,
+    /// Number of pictures that guide the row, 0 when `encode_hint` is not offered.
+    pub hint_count: usize,
+}
+
+/// A picture that guides a row, since 1.2.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Hint {
+    /// Bytes in this struct, and the distance to the next one of a list.
+    pub struct_size: u32,
+    /// Factor on everything that the network adds; 0 adds nothing.
+    pub scale: f32,
+    /// The model, of the family `controlnet` or `t2i_adapter`.
+    pub model: u64,
+    /// What that model has encoded, for latents of the call's shape.
+    pub hint: u64,
 }
 
 /// One evaluation of the denoiser.
@@ -176,4 +195,54 @@ pub struct EncodeImageCall {
     pub deviation: *mut f32,
     /// Number of values in `deviation`.
     pub deviation_len: usize,
+    /// `EncodeOptions` as JSON; none stands for the whole picture in one piece. Since 1.2.
+    pub options: *const u8,
+    /// Bytes in `options`.
+    pub options_len: usize,
+}
+
+/// A picture that is to guide rows, since 1.2.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct HintCall {
+    /// Bytes in this struct.
+    pub struct_size: u32,
+    /// Channels of a latent of the rows.
+    pub channels: u32,
+    /// Rows of one latent's cells.
+    pub height: u32,
+    /// Columns of one latent's cells.
+    pub width: u32,
+    /// The model, of the family `controlnet` or `t2i_adapter`.
+    pub model: u64,
+    /// `[height * latent_scale, width * latent_scale, 3]`.
+    pub pixels: *const u8,
+    /// Bytes in `pixels`.
+    pub pixels_len: usize,
+}
+
+/// A picture to make larger, since 1.2.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct UpscaleCall {
+    /// Bytes in this struct.
+    pub struct_size: u32,
+    /// Rows of the picture's pixels.
+    pub height: u32,
+    /// Columns of the picture's pixels.
+    pub width: u32,
+    /// The model, of the family `upscaler`.
+    pub model: u64,
+    /// `[height, width, 3]`.
+    pub pixels: *const u8,
+    /// Bytes in `pixels`.
+    pub pixels_len: usize,
+    /// `UpscaleOptions` as JSON.
+    pub options: *const u8,
+    /// Bytes in `options`.
+    pub options_len: usize,
+    /// Initialised room for `[height * latent_scale, width * latent_scale, 3]`.
+    pub out: *mut u8,
+    /// Bytes in `out`.
+    pub out_len: usize,
 }

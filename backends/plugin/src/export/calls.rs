@@ -8,7 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::abi::read::{Growing, plausible, read, slice};
 use crate::abi::{self, LIST_LIMIT};
-use crate::{ConditioningHandle, Control, DenoiseRow, Error, NamedTensor, Result, TextChunk};
+use crate::{
+    ConditioningHandle, Control, DenoiseRow, Error, Hint, ModelHandle, NamedTensor, Result, TextChunk,
+};
 
 /// The caller's control of a running call.
 pub(super) struct Progress(Option<abi::Control>);
@@ -55,6 +57,25 @@ pub(super) unsafe fn json<T: DeserializeOwned>(data: *const u8, length: usize, w
         let message = format!("{what}: {error}");
         if error.is_data() { Error::unsupported(message) } else { Error::invalid(message) }
     })
+}
+
+/// As [`json`], where nothing at all stands for the default.
+///
+/// # Errors
+/// As [`json`].
+///
+/// # Safety
+/// As [`slice()`].
+pub(super) unsafe fn options<T: DeserializeOwned + Default>(
+    data: *const u8,
+    length: usize,
+    what: &str,
+) -> Result<T> {
+    if length == 0 {
+        return Ok(T::default());
+    }
+    // SAFETY: the caller's promise.
+    unsafe { json(data, length, what) }
 }
 
 /// The elements of a list, each as its own size says.
@@ -118,6 +139,19 @@ pub(super) unsafe fn tensors<'a>(first: *const abi::Tensor, count: usize) -> Res
     tensors.iter().map(|tensor| unsafe { named_tensor(tensor) }).collect()
 }
 
+/// # Safety
+/// The list is as [`abi::Hint`] says.
+unsafe fn hints(first: *const abi::Hint, count: usize) -> Result<Vec<Hint>> {
+    // SAFETY: the caller's promise.
+    let hints = unsafe { list(first, count, "hints") }?;
+    let hint = |hint: &abi::Hint| Hint {
+        model: ModelHandle(hint.model),
+        hint: ConditioningHandle(hint.hint),
+        scale: hint.scale,
+    };
+    Ok(hints.iter().map(hint).collect())
+}
+
 /// The text of a name.
 ///
 /// # Errors
@@ -167,6 +201,7 @@ pub(super) struct Rows<'a> {
     rows: Vec<abi::DenoiseRow>,
     latents: Vec<&'a [f32]>,
     extras: Vec<Vec<NamedTensor<'a>>>,
+    hints: Vec<Vec<Hint>>,
 }
 
 impl<'a> Rows<'a> {
@@ -181,7 +216,10 @@ impl<'a> Rows<'a> {
         // SAFETY: the caller's promise.
         let extras = |row: &abi::DenoiseRow| unsafe { tensors(row.extras, row.extra_count) };
         let extras = rows.iter().map(extras).collect::<Result<Vec<_>>>()?;
-        Ok(Self { rows, latents, extras })
+        // SAFETY: the caller's promise.
+        let hints = |row: &abi::DenoiseRow| unsafe { hints(row.hints, row.hint_count) };
+        let hints = rows.iter().map(hints).collect::<Result<Vec<_>>>()?;
+        Ok(Self { rows, latents, extras, hints })
     }
 
     pub(super) fn get(&self) -> Vec<DenoiseRow<'_>> {
@@ -190,7 +228,7 @@ impl<'a> Rows<'a> {
             timestep: row.timestep,
             conditioning: ConditioningHandle(row.conditioning),
             extras: &self.extras[index],
-            hints: &[],
+            hints: &self.hints[index],
         };
         self.rows.iter().enumerate().map(row).collect()
     }

@@ -5,7 +5,7 @@
 //! All of them share one safety condition: pointers that are not null point to what the table's
 //! documentation says, and `instance` came from `create` and has not been destroyed.
 
-use super::calls::{Progress, Rows, apart, chunks, json, slice_mut, tensors, text};
+use super::calls::{Progress, Rows, apart, chunks, json, options, slice_mut, tensors, text};
 use super::out::{emit, present, put, report};
 use super::{Instance, guarded};
 use crate::abi::read::{read, slice};
@@ -14,7 +14,7 @@ use crate::{
     Adapter, Backend, ConditioningHandle, DecodeOptions, EncodeOptions, Error, ErrorKind, LatentShape,
     LoadRequest,
 };
-use crate::{ModelHandle, Result, TextPart, TextRequest};
+use crate::{ModelHandle, Result, TextPart, TextRequest, UpscaleOptions};
 
 /// Runs one call of an entry.
 ///
@@ -198,6 +198,9 @@ pub(super) unsafe extern "C" fn encode_image(
         let shape = LatentShape { channels: image.channels, height: image.height, width: image.width };
         let (mean_at, deviation_at) =
             ((image.mean.cast_const(), image.mean_len), (image.deviation.cast_const(), image.deviation_len));
+        // SAFETY: the shared condition.
+        let options =
+            unsafe { options::<EncodeOptions>(image.options, image.options_len, "encode options") }?;
         apart(mean_at, deviation_at)?;
         apart((image.pixels, image.pixels_len), mean_at)?;
         apart((image.pixels, image.pixels_len), deviation_at)?;
@@ -209,15 +212,57 @@ pub(super) unsafe extern "C" fn encode_image(
         let deviation = unsafe { slice_mut(image.deviation, image.deviation_len, "the deviations") }?;
         // SAFETY: the shared condition.
         let progress = unsafe { Progress::new(control) }?;
-        backend.encode_image(
-            ModelHandle(image.model),
-            shape,
-            pixels,
-            &EncodeOptions::default(),
-            mean,
-            deviation,
-            &progress,
-        )
+        backend.encode_image(ModelHandle(image.model), shape, pixels, &options, mean, deviation, &progress)
+    };
+    // SAFETY: the shared condition.
+    unsafe { call(instance, error, work) }
+}
+
+pub(super) unsafe extern "C" fn encode_hint(
+    instance: *mut abi::Instance,
+    picture: *const abi::HintCall,
+    control: *const abi::Control,
+    hint: *mut u64,
+    error: *mut abi::Error,
+) -> Status {
+    let work = |backend: &mut dyn Backend| {
+        present(hint, "hint handle")?;
+        // SAFETY: the shared condition.
+        let picture = unsafe { read(picture) }?;
+        let shape = LatentShape { channels: picture.channels, height: picture.height, width: picture.width };
+        // SAFETY: the shared condition.
+        let pixels = unsafe { slice(picture.pixels, picture.pixels_len, "the picture") }?;
+        // SAFETY: the shared condition.
+        let progress = unsafe { Progress::new(control) }?;
+        let handle = backend.encode_hint(ModelHandle(picture.model), shape, pixels, &progress)?;
+        // SAFETY: the shared condition.
+        unsafe { put(hint, handle.0, "hint handle") }
+    };
+    // SAFETY: the shared condition.
+    unsafe { call(instance, error, work) }
+}
+
+pub(super) unsafe extern "C" fn upscale(
+    instance: *mut abi::Instance,
+    picture: *const abi::UpscaleCall,
+    control: *const abi::Control,
+    error: *mut abi::Error,
+) -> Status {
+    let work = |backend: &mut dyn Backend| {
+        // SAFETY: the shared condition.
+        let picture = unsafe { read(picture) }?;
+        // SAFETY: the shared condition.
+        let options =
+            unsafe { options::<UpscaleOptions>(picture.options, picture.options_len, "upscale options") }?;
+        apart((picture.pixels, picture.pixels_len), (picture.out.cast_const(), picture.out_len))?;
+        // SAFETY: the shared condition.
+        let pixels = unsafe { slice(picture.pixels, picture.pixels_len, "the picture") }?;
+        // SAFETY: the shared condition, and the picture does not overlap with it.
+        let out = unsafe { slice_mut(picture.out, picture.out_len, "the larger picture") }?;
+        // SAFETY: the shared condition.
+        let progress = unsafe { Progress::new(control) }?;
+        let (model, height, width) = (ModelHandle(picture.model), picture.height, picture.width);
+        backend.upscale(model, height, width, pixels, &options, out, &progress)
     };
     // SAFETY: the shared condition.
     unsafe { call(instance, error, work) }

@@ -137,6 +137,8 @@ fn row(conditioning: u64, latent: &[f32]) -> abi::DenoiseRow {
         latent_len: latent.len(),
         extras: null(),
         extra_count: 0,
+        hints: null(),
+        hint_count: 0,
     }
 }
 
@@ -164,6 +166,7 @@ fn the_table_is_complete_and_says_its_version() {
     assert_eq!(table.struct_size as usize, size_of::<Table>());
     assert_eq!((table.abi_major, table.abi_minor), (abi::ABI_MAJOR, abi::ABI_MINOR));
     assert!(table.adapt.is_some() && table.encode_image.is_some() && table.read_text.is_some());
+    assert!(table.encode_image_tiled.is_some() && table.encode_hint.is_some() && table.upscale.is_some());
 }
 
 #[test]
@@ -182,7 +185,7 @@ fn create_refuses_what_makes_no_sense() {
             options,
             options.as_ptr(),
             ErrorKind::Contract,
-            "2.1 of the plugin contract",
+            "2.2 of the plugin contract",
         ),
         (&raw const good, null_mut(), options, options.as_ptr(), ErrorKind::Invalid, "instance"),
         (&raw const good, place, options, null(), ErrorKind::Invalid, "options: null"),
@@ -239,6 +242,8 @@ fn every_call_refuses_a_null_instance_and_null_structs() {
     refused(&|error| unsafe { table.denoise.unwrap()(null_mut(), null(), null(), error) });
     refused(&|error| unsafe { table.decode.unwrap()(null_mut(), null(), null(), error) });
     refused(&|error| unsafe { table.encode_image.unwrap()(null_mut(), null(), null(), error) });
+    refused(&|error| unsafe { table.encode_hint.unwrap()(null_mut(), null(), null(), place, error) });
+    refused(&|error| unsafe { table.upscale.unwrap()(null_mut(), null(), null(), error) });
     refused(&|error| unsafe { table.release.unwrap()(null_mut(), 0, error) });
     refused(&|error| unsafe { table.unload.unwrap()(null_mut(), 0, error) });
 
@@ -251,6 +256,8 @@ fn every_call_refuses_a_null_instance_and_null_structs() {
     refused(&|error| denoise(&running, null(), error));
     refused(&|error| unsafe { table.decode.unwrap()(running.0, null(), null(), error) });
     refused(&|error| unsafe { table.encode_image.unwrap()(running.0, null(), null(), error) });
+    refused(&|error| unsafe { table.encode_hint.unwrap()(running.0, null(), null(), place, error) });
+    refused(&|error| unsafe { table.upscale.unwrap()(running.0, null(), null(), error) });
     let text = load_request();
     let load = table.load.unwrap();
     assert_refused(ErrorKind::Invalid, "no room for the model handle", |error| unsafe {
@@ -312,6 +319,8 @@ fn slices_and_lists_that_cannot_be_are_refused() {
         abi::DenoiseRow { latent_len: usize::MAX, ..rows[0] },
         abi::DenoiseRow { extra_count: 1, ..rows[0] },
         abi::DenoiseRow { struct_size: 49, ..rows[0] },
+        abi::DenoiseRow { hint_count: 1, ..rows[0] },
+        abi::DenoiseRow { hints: null(), hint_count: usize::MAX, ..rows[0] },
     ] {
         let call = abi::DenoiseCall { rows: &raw const broken, ..good };
         assert_refused(ErrorKind::Invalid, "", |error| denoise(&running, &call, error));
@@ -320,6 +329,119 @@ fn slices_and_lists_that_cannot_be_are_refused() {
     assert_refused(ErrorKind::Contract, "55 bytes", |error| denoise(&running, &short, error));
     assert_eq!(said(|error| denoise(&running, &good, error)), (abi::OK, String::new()));
     assert_eq!(out, [1.0 + 5.0 + 5.0, 2.0 + 5.0 + 5.0], "the instance still works");
+}
+
+#[test]
+fn a_row_of_an_earlier_version_has_no_hints_whatever_lies_behind_it() {
+    let (running, model, conditioning) = Running::ready();
+    let (latent, mut out) = ([1.0, 2.0], [0.0; 2]);
+    let first = std::mem::offset_of!(abi::DenoiseRow, hints) as u32;
+    let rows = [abi::DenoiseRow { struct_size: first, hint_count: usize::MAX, ..row(conditioning, &latent) }];
+    let call = denoise_call(model, &rows, &mut out);
+    assert_eq!(said(|error| denoise(&running, &call, error)).0, abi::OK);
+}
+
+#[test]
+fn an_encoding_call_of_an_earlier_version_is_one_of_whole_pictures() {
+    let (running, model, _) = Running::ready();
+    let (pixels, mut mean, mut deviation) = ([9_u8; 24], [0.0; 2], [0.0; 2]);
+    let mut call = |struct_size: usize, options: &'static str| abi::EncodeImageCall {
+        struct_size: struct_size as u32,
+        channels: 1,
+        height: 1,
+        width: 2,
+        model,
+        pixels: pixels.as_ptr(),
+        pixels_len: pixels.len(),
+        mean: mean.as_mut_ptr(),
+        mean_len: 2,
+        deviation: deviation.as_mut_ptr(),
+        deviation_len: 2,
+        options: options.as_ptr(),
+        options_len: options.len(),
+    };
+    let (whole, first) =
+        (size_of::<abi::EncodeImageCall>(), std::mem::offset_of!(abi::EncodeImageCall, options));
+    let calls = [
+        call(first, "{"),
+        call(whole, ""),
+        call(whole, r#"{"tile":3}"#),
+        call(whole, "{"),
+        call(whole, r#"{"tile":"small"}"#),
+    ];
+    let encode = table().encode_image.unwrap();
+    let outcome = |call: &abi::EncodeImageCall| {
+        let status = said(|error| unsafe { encode(running.0, call, null(), error) }).0;
+        // SAFETY: the call's own room.
+        (status, unsafe { *call.mean })
+    };
+    assert_eq!(outcome(&calls[0]), (abi::OK, 9.0));
+    assert_eq!(outcome(&calls[1]), (abi::OK, 9.0));
+    assert_eq!(outcome(&calls[2]), (abi::OK, 12.0));
+    assert_eq!(outcome(&calls[3]).0, abi::INVALID);
+    assert_eq!(outcome(&calls[4]).0, abi::UNSUPPORTED);
+}
+
+#[test]
+fn a_hint_needs_a_picture_and_a_place_for_its_handle() {
+    let (running, model, _) = Running::ready();
+    let (pixels, mut handle) = ([7_u8; 24], 0);
+    let good = abi::HintCall {
+        struct_size: size_of::<abi::HintCall>() as u32,
+        channels: 1,
+        height: 1,
+        width: 2,
+        model,
+        pixels: pixels.as_ptr(),
+        pixels_len: pixels.len(),
+    };
+    let encode = table().encode_hint.unwrap();
+    let mut refused = |kind, word: &str, call: abi::HintCall| {
+        assert_refused(kind, word, |error| unsafe { encode(running.0, &call, null(), &mut handle, error) });
+    };
+    refused(ErrorKind::Invalid, "the picture: null", abi::HintCall { pixels: null(), ..good });
+    refused(ErrorKind::Invalid, "bytes in the picture", abi::HintCall { pixels_len: 23, ..good });
+    refused(ErrorKind::Invalid, "", abi::HintCall { width: u32::MAX, ..good });
+    refused(ErrorKind::StaleHandle, "model", abi::HintCall { model: 7, ..good });
+    refused(ErrorKind::Contract, "39 bytes", abi::HintCall { struct_size: 39, ..good });
+    assert_refused(ErrorKind::Invalid, "hint handle", |error| unsafe {
+        encode(running.0, &good, null(), null_mut(), error)
+    });
+    assert_eq!(said(|error| unsafe { encode(running.0, &good, null(), &mut handle, error) }).0, abi::OK);
+    assert_ne!(handle, 0);
+}
+
+#[test]
+fn a_larger_picture_is_written_where_the_smaller_one_is_not() {
+    let (running, model, _) = Running::ready();
+    let (mut pixels, mut out) = ([7_u8; 6], [0_u8; 24]);
+    let good = abi::UpscaleCall {
+        struct_size: size_of::<abi::UpscaleCall>() as u32,
+        height: 1,
+        width: 2,
+        model,
+        pixels: pixels.as_mut_ptr(),
+        pixels_len: pixels.len(),
+        options: null(),
+        options_len: 0,
+        out: out.as_mut_ptr(),
+        out_len: out.len(),
+    };
+    let upscale = table().upscale.unwrap();
+    let refused = |kind, word: &str, call: abi::UpscaleCall| {
+        assert_refused(kind, word, |error| unsafe { upscale(running.0, &call, null(), error) });
+    };
+    refused(ErrorKind::Invalid, "overlaps", abi::UpscaleCall { out: good.pixels.cast_mut(), ..good });
+    refused(ErrorKind::Invalid, "the larger picture: null", abi::UpscaleCall { out: null_mut(), ..good });
+    refused(ErrorKind::Invalid, "room", abi::UpscaleCall { out_len: 23, ..good });
+    refused(ErrorKind::Invalid, "cannot have", abi::UpscaleCall { width: 0, ..good });
+    refused(ErrorKind::Invalid, "", abi::UpscaleCall { height: u32::MAX, width: u32::MAX, ..good });
+    refused(ErrorKind::Contract, "71 bytes", abi::UpscaleCall { struct_size: 71, ..good });
+    let none = r#"{"tile":0}"#;
+    let tile = abi::UpscaleCall { options: none.as_ptr(), options_len: none.len(), ..good };
+    refused(ErrorKind::Invalid, "tile", tile);
+    assert_eq!(said(|error| unsafe { upscale(running.0, &good, null(), error) }).0, abi::OK);
+    assert_eq!(out, [7; 24]);
 }
 
 #[test]

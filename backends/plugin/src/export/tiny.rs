@@ -8,7 +8,7 @@ use crate::slots::Slots;
 use crate::{
     Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, EncodeOptions,
     Error, LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextEncoderInfo, TextPart,
-    TextRequest, checks,
+    TextRequest, UpscaleOptions, checks,
 };
 
 /// Its answers are sums of what it got. `{"panic": "<call>"}` makes that call panic, `drop` its end.
@@ -113,7 +113,11 @@ impl Backend for Tiny {
         checks::denoise(self.models.get(model.0)?, shape, rows, out)?;
         for (row, out) in rows.iter().zip(out.chunks_exact_mut(shape.len())) {
             let extras = row.extras.iter().flat_map(|extra| extra.data).sum::<f32>();
-            let sum = row.timestep + self.conditionings.get(row.conditioning.0)? + extras;
+            let mut sum = row.timestep + self.conditionings.get(row.conditioning.0)? + extras;
+            for hint in row.hints {
+                self.models.get(hint.model.0)?;
+                sum += hint.scale * self.conditionings.get(hint.hint.0)?;
+            }
             out.iter_mut().zip(row.latent).for_each(|(out, value)| *out = value + sum);
         }
         Ok(())
@@ -139,15 +143,44 @@ impl Backend for Tiny {
         model: ModelHandle,
         shape: LatentShape,
         pixels: &[u8],
-        _options: &EncodeOptions,
+        options: &EncodeOptions,
         mean: &mut [f32],
         deviation: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
         control.progress(0, 0)?;
         checks::encode_image(self.models.get(model.0)?, shape, pixels, mean, deviation)?;
-        mean.fill(f32::from(pixels[0]));
+        mean.fill(f32::from(pixels[0]) + options.tile.unwrap_or(0) as f32);
         deviation.fill(0.5);
+        Ok(())
+    }
+
+    fn encode_hint(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        pixels: &[u8],
+        control: &dyn Control,
+    ) -> Result<ConditioningHandle> {
+        self.perhaps_panic("encode_hint");
+        control.progress(0, 0)?;
+        checks::encode_hint(self.models.get(model.0)?, shape, pixels)?;
+        Ok(ConditioningHandle(self.conditionings.insert(f32::from(pixels[0]))))
+    }
+
+    fn upscale(
+        &mut self,
+        model: ModelHandle,
+        height: u32,
+        width: u32,
+        pixels: &[u8],
+        options: &UpscaleOptions,
+        out: &mut [u8],
+        control: &dyn Control,
+    ) -> Result<()> {
+        control.progress(0, 0)?;
+        checks::upscale(self.models.get(model.0)?, height, width, pixels, options, out)?;
+        out.fill(pixels[0] + options.tile.unwrap_or(0) as u8);
         Ok(())
     }
 

@@ -13,8 +13,8 @@ use crate::abi::read::text;
 use crate::abi::{self, Status, Table};
 use crate::{
     Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, EncodeOptions,
-    Error, ErrorKind, LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, NamedTensor, Result,
-    TextChunk, TextPart, TextRequest,
+    Error, ErrorKind, Hint, LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, NamedTensor, Result,
+    TextChunk, TextPart, TextRequest, UpscaleOptions,
 };
 
 /// Room for the message of a failed call.
@@ -168,13 +168,17 @@ impl Backend for PluginBackend {
         out: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
-        if rows.iter().any(|row| !row.hints.is_empty()) {
+        if self.table.encode_hint.is_none() && rows.iter().any(|row| !row.hints.is_empty()) {
+            // An earlier plugin would pass over them.
             return Err(Error::unsupported("the plugin takes no pictures as hints"));
         }
         let (instance, denoise) = (self.instance(), offered(self.table.denoise)?);
         let extras = rows.iter().map(|row| row.extras.iter().map(raw_tensor).collect::<Vec<_>>());
         let extras = extras.collect::<Vec<_>>();
-        let rows = rows.iter().zip(&extras).map(|(row, extras)| raw_row(row, extras)).collect::<Vec<_>>();
+        let hints = rows.iter().map(|row| row.hints.iter().map(raw_hint).collect::<Vec<_>>());
+        let hints = hints.collect::<Vec<_>>();
+        let rows = rows.iter().zip(extras.iter().zip(&hints));
+        let rows = rows.map(|(row, (extras, hints))| raw_row(row, extras, hints)).collect::<Vec<_>>();
         let call = abi::DenoiseCall {
             struct_size: size_of::<abi::DenoiseCall>() as u32,
             channels: shape.channels,
@@ -227,10 +231,15 @@ impl Backend for PluginBackend {
         deviation: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
-        if options.tile.is_some() {
-            return Err(Error::unsupported("the plugin encodes pictures in one piece only"));
-        }
-        let (instance, encode_image) = (self.instance(), offered(self.table.encode_image)?);
+        // An earlier plugin knows whole pictures alone, and would pass over what it is told of tiles.
+        let encode_image = match (self.table.encode_image_tiled, options.tile) {
+            (Some(tiled), _) => tiled,
+            (None, None) => offered(self.table.encode_image)?,
+            (None, Some(_)) => {
+                return Err(Error::unsupported("the plugin encodes pictures in one piece only"));
+            }
+        };
+        let (instance, options) = (self.instance(), json(options)?);
         let call = abi::EncodeImageCall {
             struct_size: size_of::<abi::EncodeImageCall>() as u32,
             channels: shape.channels,
@@ -243,9 +252,63 @@ impl Backend for PluginBackend {
             mean_len: mean.len(),
             deviation: deviation.as_mut_ptr(),
             deviation_len: deviation.len(),
+            options: options.as_ptr(),
+            options_len: options.len(),
         };
         // SAFETY: the instance lives, and every pointer is to something that outlives the call.
         controlled(control, |control, error| unsafe { encode_image(instance, &call, control, error) })
+    }
+
+    fn encode_hint(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        pixels: &[u8],
+        control: &dyn Control,
+    ) -> Result<ConditioningHandle> {
+        let (instance, encode_hint) = (self.instance(), offered(self.table.encode_hint)?);
+        let call = abi::HintCall {
+            struct_size: size_of::<abi::HintCall>() as u32,
+            channels: shape.channels,
+            height: shape.height,
+            width: shape.width,
+            model: model.0,
+            pixels: pixels.as_ptr(),
+            pixels_len: pixels.len(),
+        };
+        let mut hint = 0;
+        controlled(control, |control, error| {
+            // SAFETY: the instance lives, and every pointer is to something that outlives the call.
+            unsafe { encode_hint(instance, &call, control, &mut hint, error) }
+        })?;
+        Ok(ConditioningHandle(hint))
+    }
+
+    fn upscale(
+        &mut self,
+        model: ModelHandle,
+        height: u32,
+        width: u32,
+        pixels: &[u8],
+        options: &UpscaleOptions,
+        out: &mut [u8],
+        control: &dyn Control,
+    ) -> Result<()> {
+        let (instance, upscale, options) = (self.instance(), offered(self.table.upscale)?, json(options)?);
+        let call = abi::UpscaleCall {
+            struct_size: size_of::<abi::UpscaleCall>() as u32,
+            height,
+            width,
+            model: model.0,
+            pixels: pixels.as_ptr(),
+            pixels_len: pixels.len(),
+            options: options.as_ptr(),
+            options_len: options.len(),
+            out: out.as_mut_ptr(),
+            out_len: out.len(),
+        };
+        // SAFETY: the instance lives, and every pointer is to something that outlives the call.
+        controlled(control, |control, error| unsafe { upscale(instance, &call, control, error) })
     }
 
     fn release(&mut self, conditioning: ConditioningHandle) -> Result<()> {
@@ -298,7 +361,16 @@ fn raw_tensor(tensor: &NamedTensor<'_>) -> abi::Tensor {
     }
 }
 
-fn raw_row(row: &DenoiseRow<'_>, extras: &[abi::Tensor]) -> abi::DenoiseRow {
+fn raw_hint(hint: &Hint) -> abi::Hint {
+    abi::Hint {
+        struct_size: size_of::<abi::Hint>() as u32,
+        scale: hint.scale,
+        model: hint.model.0,
+        hint: hint.hint.0,
+    }
+}
+
+fn raw_row(row: &DenoiseRow<'_>, extras: &[abi::Tensor], hints: &[abi::Hint]) -> abi::DenoiseRow {
     abi::DenoiseRow {
         struct_size: size_of::<abi::DenoiseRow>() as u32,
         timestep: row.timestep,
@@ -307,6 +379,8 @@ fn raw_row(row: &DenoiseRow<'_>, extras: &[abi::Tensor]) -> abi::DenoiseRow {
         latent_len: row.latent.len(),
         extras: extras.as_ptr(),
         extra_count: extras.len(),
+        hints: hints.as_ptr(),
+        hint_count: hints.len(),
     }
 }
 

@@ -12,8 +12,9 @@ use serde_json::json;
 use super::*;
 use crate::export::tiny::tiny;
 use crate::{
-    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, EncodeOptions, LatentShape,
-    LoadRequest, ModelFiles, ModelHandle, NamedTensor, TextChunk, TextPart, TextRequest, Uncontrolled,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, EncodeOptions, Hint,
+    LatentShape, LoadRequest, ModelFiles, ModelHandle, NamedTensor, TextChunk, TextPart, TextRequest,
+    Uncontrolled, UpscaleOptions,
 };
 
 const SHAPE: LatentShape = LatentShape { channels: 1, height: 1, width: 2 };
@@ -106,6 +107,23 @@ fn every_argument_and_every_answer_arrives() {
         )
         .unwrap();
     assert_eq!((mean, deviation), ([8.0; 2], [0.5; 2]));
+    let options = EncodeOptions { tile: Some(3) };
+    backend.encode_image(model, SHAPE, &pixels, &options, &mut mean, &mut deviation, &Uncontrolled).unwrap();
+    assert_eq!(mean, [11.0; 2]);
+
+    let pictures = [[2; 24], [3; 24]];
+    let guides = pictures.map(|picture| backend.encode_hint(model, SHAPE, &picture, &Uncontrolled).unwrap());
+    let hint = |place: usize, scale| Hint { model, hint: guides[place], scale };
+    let (one, both) = ([hint(0, 0.5), hint(1, 0.0)], [hint(0, 1.0), hint(1, -0.25)]);
+    let row = DenoiseRow { latent: &[1.0, 2.0], timestep: 0.0, conditioning, extras: &[], hints: &one };
+    let rows = [row, DenoiseRow { hints: &both, ..row }];
+    backend.denoise(model, SHAPE, &rows, &mut out, &Uncontrolled).unwrap();
+    assert_eq!(out, [prompt + 2.0, prompt + 3.0, prompt + 2.25, prompt + 3.25]);
+    guides.into_iter().for_each(|guide| backend.release(guide).unwrap());
+
+    let (small, mut large, options) = ([4; 6], [0; 24], UpscaleOptions { tile: Some(2) });
+    backend.upscale(model, 1, 2, &small, &options, &mut large, &Uncontrolled).unwrap();
+    assert_eq!(large, [6; 24]);
 
     let adapters = vec![Adapter { path: "/a".into(), scale: -1.0 }; 7];
     backend.adapt(model, &adapters, &Uncontrolled).unwrap();
@@ -126,7 +144,7 @@ fn a_table_that_does_not_fit_is_named_with_both_versions_or_sizes() {
             assert!(error.message.contains(word), "{error}");
         }
     };
-    refused(Table { abi_major: 7, abi_minor: 3, ..table() }, &["version 7.3", "this program 1.1"]);
+    refused(Table { abi_major: 7, abi_minor: 3, ..table() }, &["version 7.3", "this program 1.2"]);
     refused(Table { struct_size: 96, ..table() }, &["96 bytes", "104"]);
     refused(Table { denoise: None, ..table() }, &["lacks `denoise`"]);
     // SAFETY: null is what is tested.
@@ -162,7 +180,8 @@ fn a_table_of_version_1_0_ends_before_the_additions_and_works_without_them() {
 
 #[test]
 fn entries_that_are_not_offered_answer_unsupported() {
-    let mut backend = started(Table { adapt: None, encode_image: None, read_text: None, ..table() });
+    let none = Table { encode_image_tiled: None, encode_hint: None, upscale: None, ..table() };
+    let mut backend = started(Table { adapt: None, encode_image: None, read_text: None, ..none });
     let model = load(&mut backend, &Uncontrolled).unwrap();
     let error = backend.adapt(model, &[], &Uncontrolled).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
@@ -171,6 +190,31 @@ fn entries_that_are_not_offered_answer_unsupported() {
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
     let error = backend.read_text(ConditioningHandle(1), TextPart::Pooled).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unsupported);
+    let error = backend.encode_hint(model, SHAPE, &[0; 24], &Uncontrolled).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unsupported);
+    let options = UpscaleOptions::default();
+    let error = backend.upscale(model, 1, 1, &[0; 3], &options, &mut [0; 12], &Uncontrolled).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unsupported);
+}
+
+#[test]
+fn what_a_plugin_of_version_1_1_would_pass_over_is_not_asked_of_it() {
+    let first = std::mem::offset_of!(Table, encode_image_tiled);
+    let mut backend = started(Table { struct_size: first as u32, abi_minor: 1, ..table() });
+    let model = load(&mut backend, &Uncontrolled).unwrap();
+    let (pixels, mut mean, mut deviation) = ([9; 24], [0.0; 2], [0.0; 2]);
+    let mut encode = |options| {
+        backend.encode_image(model, SHAPE, &pixels, &options, &mut mean, &mut deviation, &Uncontrolled)
+    };
+    assert_eq!(encode(EncodeOptions::default()), Ok(()));
+    assert_eq!(encode(EncodeOptions { tile: Some(1) }).unwrap_err().kind, ErrorKind::Unsupported);
+    let chunks = [TextChunk { encoder: 0, ids: &[1, 2], weights: &[1.0; 2] }];
+    let request = TextRequest { chunks: &chunks, extra_rows: &[], clip_skip: 0 };
+    let conditioning = backend.encode_text(model, &request, &Uncontrolled).unwrap();
+    let hints = [Hint { model, hint: conditioning, scale: 1.0 }];
+    let row = DenoiseRow { latent: &[1.0, 2.0], timestep: 0.0, conditioning, extras: &[], hints: &hints };
+    let error = backend.denoise(model, SHAPE, &[row], &mut [0.0; 2], &Uncontrolled).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
 }
 
