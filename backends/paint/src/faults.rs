@@ -37,6 +37,8 @@ pub enum Call {
     Denoise,
     Decode,
     EncodeImage,
+    EncodeHint,
+    Upscale,
     Release,
     Unload,
     Memory,

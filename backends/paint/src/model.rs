@@ -15,8 +15,39 @@ use crate::schedule::{Schedule, ScheduleConfig};
 
 pub(crate) const DTYPE: &str = "f32";
 
+/// What a model is for, by the family that it is loaded as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It makes pictures.
+    Pictures,
+    /// Its hints guide another model.
+    Control,
+    /// It makes pictures larger.
+    Upscaler,
+}
+
+impl Role {
+    fn of(family: &str) -> Self {
+        match family {
+            "controlnet" | "t2i_adapter" => Self::Control,
+            "upscaler" => Self::Upscaler,
+            _ => Self::Pictures,
+        }
+    }
+
+    /// To follow "the model".
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pictures => "makes pictures",
+            Self::Control => "guides other models",
+            Self::Upscaler => "makes pictures larger",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Model {
+    pub(crate) role: Role,
     pub(crate) info: ModelInfo,
     pub(crate) schedule: Schedule,
     /// Stands for the adapters in force; 0 without any.
@@ -56,9 +87,13 @@ impl Model {
     /// Reads the directory's configurations. Files that are missing stand for Stable Diffusion 1's; only
     /// `model_index.json` must be there. Of a single file nothing is read: it stands for the published model of its
     /// family.
-    pub(crate) fn load(request: &LoadRequest, control: &dyn Control) -> Result<Self> {
+    pub(crate) fn load(request: &LoadRequest, factor: u32, control: &dyn Control) -> Result<Self> {
         let path = request.files.path();
         control.progress(0, 3)?;
+        let role = Role::of(&request.family);
+        if role != Role::Pictures {
+            return Self::beside(role, request, factor);
+        }
         let (unet, text_encoders) = match &request.files {
             ModelFiles::Diffusers { path } => {
                 require(&path.join("model_index.json"))?;
@@ -88,7 +123,48 @@ impl Model {
             memory_bytes: size_of::<Self>() as u64,
         };
         let schedule = Schedule::new(&schedule).ok_or_else(|| bad("a noise schedule that cannot be"))?;
-        Ok(Self { info, schedule, adapters: 0 })
+        Ok(Self { role, info, schedule, adapters: 0 })
+    }
+
+    /// A network that stands beside a model: its file must be there, or the `config.json` of its directory.
+    fn beside(role: Role, request: &LoadRequest, factor: u32) -> Result<Self> {
+        if request.vae.is_some() {
+            return Err(Error::invalid(format!("a `{}` has no autoencoder", request.family)));
+        }
+        match &request.files {
+            ModelFiles::Diffusers { path } => require(&path.join("config.json"))?,
+            ModelFiles::SingleFile { path } => require(path)?,
+        }
+        let (latent_channels, output_channels, latent_scale) = match role {
+            Role::Upscaler => (3, 3, factor),
+            _ => (4, 0, SCALE),
+        };
+        let info = ModelInfo {
+            latent_channels,
+            output_channels,
+            latent_scale,
+            text_encoders: Vec::new(),
+            inputs: Vec::new(),
+            dtype: DTYPE.into(),
+            memory_bytes: size_of::<Self>() as u64,
+        };
+        // It is never asked for noise.
+        let schedule = Schedule::new(&ScheduleConfig::default()).expect("the default is a schedule");
+        Ok(Self { role, info, schedule, adapters: 0 })
+    }
+
+    /// Passes for a model of this role.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub(crate) fn must_be(&self, role: Role) -> Result<&Self> {
+        match self.role == role {
+            true => Ok(self),
+            false => {
+                let (found, needed) = (self.role.word(), role.word());
+                Err(Error::invalid(format!("the model {found}; one that {needed} is needed")))
+            }
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! What the operator, or rather a test, may ask of this backend.
 
-use alice_plugin::{Control, Error, Result};
+use alice_plugin::{Control, Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use std::num::NonZeroU32;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -38,6 +39,11 @@ pub struct Options {
     pub model_mib: Option<u64>,
     /// Most rows of one evaluation; more of them run out of memory. Unset: no limit.
     pub max_rows: Option<usize>,
+    /// Most pixels that `decode`, `encode_image`, `encode_hint` and `upscale` can work on at once, of a whole picture or
+    /// of a tile; more of them run out of memory. Unset: no limit.
+    pub max_pixels: Option<u64>,
+    /// How many times larger upscalers make a picture. Unset: 2.
+    pub factor: Option<NonZeroU32>,
     /// What goes wrong, and when.
     pub faults: Vec<Fault>,
     /// Offered to every backend by the daemon. Painting has no use for it.
@@ -52,6 +58,22 @@ impl Options {
     /// `Invalid`, naming the key that is unknown or has a wrong value.
     pub fn parse(value: &Value) -> Result<Self> {
         Self::deserialize(value).map_err(|error| Error::invalid(format!("options of `paint`: {error}")))
+    }
+
+    /// Passes for a picture of these sides that is worked on whole, or in tiles of the side `tile`.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn hold(&self, height: u32, width: u32, tile: Option<u32>) -> Result<()> {
+        let side = |side: u32| u64::from(tile.map_or(side, |tile| tile.min(side)));
+        let pixels = side(height) * side(width);
+        match self.max_pixels.is_some_and(|most| pixels > most) {
+            true => {
+                let message = format!("{pixels} pixels do not fit into the memory that was asked for");
+                Err(Error::new(ErrorKind::OutOfMemory, message))
+            }
+            false => Ok(()),
+        }
     }
 
     /// Lets `milliseconds` pass in breaths that the caller can interrupt.

@@ -54,13 +54,14 @@ impl Wave {
     }
 }
 
-/// The raw answer for one noisy latent of `shape`.
+/// The raw answer for one noisy latent of `shape`. The values of `guide` are added to the waves; it may be empty.
 pub(crate) fn denoise(
     prompt: u64,
     schedule: &Schedule,
     timestep: f32,
     shape: LatentShape,
     latent: &[f32],
+    guide: &[f32],
     out: &mut [f32],
 ) {
     let (signal, noise) = schedule.signal_and_noise(timestep);
@@ -72,6 +73,7 @@ pub(crate) fn denoise(
         let (column, row) = (index % width, index / width % height);
         let wave = &waves[index / width / height];
         let mean = wave.at(row as f32 / height as f32, column as f32 / width as f32);
+        let mean = guide.get(index).map_or(mean, |guide| mean + guide);
         let clean = mean + gain * (noisy - signal * mean);
         let epsilon = (noisy - signal * clean) / noise;
         *out = match schedule.prediction {
@@ -124,6 +126,17 @@ pub(crate) fn encode(shape: LatentShape, pixels: &[u8], mean: &mut [f32]) {
     }
 }
 
+/// Repeats every pixel of `[_, width, 3]` `factor` times downwards and to the right.
+pub(crate) fn enlarge(width: usize, factor: usize, pixels: &[u8], out: &mut [u8]) {
+    let lines = out.chunks_exact_mut(width * factor * 3);
+    for (y, line) in lines.enumerate() {
+        let from = &pixels[y / factor * width * 3..][..width * 3];
+        for (x, pixel) in line.chunks_exact_mut(3).enumerate() {
+            pixel.copy_from_slice(&from[x / factor * 3..][..3]);
+        }
+    }
+}
+
 /// The cells on both sides of a pixel's middle, and how far it is from the first to the second.
 fn between(pixel: usize, cells: usize) -> (usize, usize, f32) {
     let place = ((pixel as f32 + 0.5) / SCALE as f32 - 0.5).clamp(0.0, (cells - 1) as f32);
@@ -156,7 +169,7 @@ mod tests {
         for (index, &timestep) in timesteps[..steps].iter().enumerate() {
             let (signal, noise) = schedule.signal_and_noise(timestep);
             let input = x.iter().map(|value| value * signal).collect::<Vec<_>>();
-            denoise(prompt, &schedule, timestep, SHAPE, &input, &mut out);
+            denoise(prompt, &schedule, timestep, SHAPE, &input, &[], &mut out);
             let (next_signal, next_noise) = schedule.signal_and_noise(timesteps[index + 1]);
             let (sigma, next) = (noise / signal, next_noise / next_signal);
             for ((x, input), raw) in x.iter_mut().zip(&input).zip(&out) {
