@@ -32,13 +32,15 @@ pub enum Stage {
     Decode,
     /// Decoding an unfinished one, to be looked at meanwhile.
     Preview,
+    /// Making a picture larger.
+    Upscale,
     /// Compressing and keeping a finished picture.
     Keep,
 }
 
 impl Stage {
     /// All of them, in their order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Load,
         Self::Adapt,
         Self::EncodeText,
@@ -46,6 +48,7 @@ impl Stage {
         Self::Denoise,
         Self::Decode,
         Self::Preview,
+        Self::Upscale,
         Self::Keep,
     ];
 
@@ -59,6 +62,7 @@ impl Stage {
             Self::Denoise => "denoise",
             Self::Decode => "decode",
             Self::Preview => "preview",
+            Self::Upscale => "upscale",
             Self::Keep => "keep",
         }
     }

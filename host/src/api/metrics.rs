@@ -90,6 +90,7 @@ struct Stages {
     denoise: Times,
     decode: Times,
     preview: Times,
+    upscale: Times,
     keep: Times,
 }
 
@@ -195,6 +196,7 @@ impl From<&Snapshot> for Stages {
             denoise: times(Stage::Denoise),
             decode: times(Stage::Decode),
             preview: times(Stage::Preview),
+            upscale: times(Stage::Upscale),
             keep: times(Stage::Keep),
         }
     }

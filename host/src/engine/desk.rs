@@ -45,7 +45,7 @@ pub(super) struct Desk {
     backend: Description,
     max_rows: MaxRows,
     /// On a CPU a row costs as much in company as alone: to wait for company would only lose time.
-    never_waits: bool,
+    pub(super) on_cpu: bool,
     began: Instant,
     /// Since when the device has had nothing to do.
     free: Moment,
@@ -85,7 +85,7 @@ impl Desk {
             board,
             metrics,
             budget,
-            never_waits: hardware.kind == "cpu",
+            on_cpu: hardware.kind == "cpu",
             backend,
             max_rows: settings.max_rows,
             began: Instant::now(),
@@ -241,7 +241,7 @@ impl Desk {
     fn joining(&self, group: usize) -> Joining {
         let curve = self.kinds.curve(group);
         let courtesy = curve.patience();
-        let patience = if self.never_waits { Duration::ZERO } else { courtesy };
+        let patience = if self.on_cpu { Duration::ZERO } else { courtesy };
         Joining { most_rows: curve.most_rows(self.max_rows), patience, courtesy }
     }
 

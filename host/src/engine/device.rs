@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use alice_plugin::{
-    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error, ErrorKind,
-    LatentShape, LoadRequest, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk, TextRequest,
+    Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, EncodeOptions,
+    Error, ErrorKind, LatentShape, LoadRequest, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk,
+    TextRequest, UpscaleOptions,
 };
 use tracing::{error, info, warn};
 
@@ -218,14 +219,35 @@ impl Device {
         model: &LoadedModel,
         shape: LatentShape,
         rgb: &[u8],
+        options: EncodeOptions,
         control: &dyn Control,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         let handle = self.model(model, control)?;
         let (mut mean, mut deviation) = (vec![0.0; shape.len()], vec![0.0; shape.len()]);
         let began = Instant::now();
-        self.call(|backend| backend.encode_image(handle, shape, rgb, &mut mean, &mut deviation, control))?;
+        self.call(|backend| {
+            backend.encode_image(handle, shape, rgb, &options, &mut mean, &mut deviation, control)
+        })?;
         self.metrics.stage(Stage::EncodeImage, began.elapsed());
         Ok((mean, deviation))
+    }
+
+    /// A picture made larger.
+    pub(super) fn upscale(
+        &mut self,
+        model: &LoadedModel,
+        [height, width]: [u32; 2],
+        rgb: &[u8],
+        options: UpscaleOptions,
+        control: &dyn Control,
+    ) -> Result<Vec<u8>> {
+        let handle = self.model(model, control)?;
+        let factor = model.info.latent_scale as usize;
+        let mut out = vec![0; height as usize * factor * width as usize * factor * 3];
+        let began = Instant::now();
+        self.call(|backend| backend.upscale(handle, height, width, rgb, &options, &mut out, control))?;
+        self.metrics.stage(Stage::Upscale, began.elapsed());
+        Ok(out)
     }
 
     /// The model's handle; loads what the backend's death has taken.

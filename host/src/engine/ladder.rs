@@ -3,14 +3,18 @@
 //! What is tried when the device has run out of memory, and what is said when nothing is left to try.
 //!
 //! Evaluations: half the batch, and so on down to one; then the rows of one evaluation apart
-//! (`Curve::halve`). Pictures: whole, then in tiles. Before either, models that nobody uses go.
+//! (`Curve::halve`). Pictures, decoded, encoded or made larger: whole, then in tiles. Before either, models that nobody
+//! uses go.
 
 use alice_plugin::{Error, ErrorKind, LatentShape, LoadRequest};
 
 use super::LoadedModel;
 
-/// Sides of the tiles in which a picture is decoded, in cells, largest first. Smaller ones would consist of seams.
-const TILES: [u32; 2] = [64, 32];
+/// Sides of the tiles in which a picture is decoded or encoded, in cells, largest first. Smaller ones would consist of
+/// seams.
+const CELLS: [u32; 2] = [64, 32];
+/// The same for pictures that are made larger, in their own pixels.
+const PIXELS: [u32; 3] = [512, 256, 128];
 
 /// What can be done in tiles when it does not fit whole. What is remembered of one counts for its like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,28 +23,45 @@ pub(super) enum Large {
     Decode(LatentShape),
     /// Encoding a picture whose latent has this shape.
     EncodeImage(LatentShape),
+    /// Making a picture larger.
+    Upscale { width: u32, height: u32 },
 }
 
 impl Large {
     /// The next smaller tile after `tile`, where `None` is the whole.
     pub(super) fn smaller_tile(self, tile: Option<u32>) -> Option<u32> {
         let (longest, tiles) = match self {
-            Self::Decode(shape) => (shape.height.max(shape.width), TILES.as_slice()),
-            Self::EncodeImage(shape) => (shape.height.max(shape.width), [].as_slice()),
+            Self::Decode(shape) | Self::EncodeImage(shape) => {
+                (shape.height.max(shape.width), CELLS.as_slice())
+            }
+            Self::Upscale { width, height } => (width.max(height), PIXELS.as_slice()),
         };
         let side = tile.unwrap_or(longest);
         tiles.iter().copied().find(|&smaller| smaller < side)
     }
 
+    /// With which tile to begin. On a CPU nobody says in time that memory has run out, and an upscaler takes several
+    /// kilobytes for each pixel: there it gets no large picture whole.
+    pub(super) fn first_tile(self, on_cpu: bool) -> Option<u32> {
+        match self {
+            Self::Upscale { .. } if on_cpu => self.smaller_tile(None),
+            _ => None,
+        }
+    }
+
     /// It does not fit, in tiles of this side at last.
     pub(super) fn too_large(self, model: &LoadedModel, tile: Option<u32>, error: &Error) -> Error {
-        let (verb, size) = match self {
-            Self::Decode(shape) => ("decode", size(model, shape)),
-            Self::EncodeImage(shape) => ("encode", size(model, shape)),
+        let (what, unit) = match self {
+            Self::Decode(shape) => (format!("decode a picture of {}", size(model, shape)), "cells"),
+            Self::EncodeImage(shape) => (format!("encode a picture of {}", size(model, shape)), "cells"),
+            Self::Upscale { width, height } => {
+                let factor = model.info.latent_scale;
+                (format!("make a picture of {width}x{height} pixels {factor} times larger"), "pixels")
+            }
         };
-        let tiles = tile.map(|tile| format!(", not even in tiles of {tile} cells")).unwrap_or_default();
+        let tiles = tile.map(|tile| format!(", not even in tiles of {tile} {unit}")).unwrap_or_default();
         no_memory(format!(
-            "the device's memory is too small to {verb} a picture of {size}{tiles}: {error}; choose a smaller size"
+            "the device's memory is too small to {what}{tiles}: {error}; choose a smaller size"
         ))
     }
 }
@@ -115,6 +136,20 @@ mod tests {
         assert_eq!(latent(128, 96).smaller_tile(Some(32)), None);
         assert_eq!(latent(64, 64).smaller_tile(None), Some(32), "64 cells are the whole latent");
         assert_eq!(latent(32, 16).smaller_tile(None), None);
+        let picture = |width, height| Large::Upscale { width, height };
+        assert_eq!(picture(700, 600).smaller_tile(None), Some(512));
+        assert_eq!(picture(512, 600).smaller_tile(Some(512)), Some(256));
+        assert_eq!(picture(200, 100).smaller_tile(None), Some(128));
+        assert_eq!(picture(200, 100).smaller_tile(Some(128)), None);
+    }
+
+    #[test]
+    fn only_upscalers_begin_with_tiles_and_only_on_a_cpu() {
+        let latent = Large::Decode(LatentShape { channels: 4, height: 128, width: 96 });
+        let picture = |side| Large::Upscale { width: side, height: 300 };
+        assert_eq!([true, false].map(|cpu| latent.first_tile(cpu)), [None; 2]);
+        assert_eq!([true, false].map(|cpu| picture(1024).first_tile(cpu)), [Some(512), None]);
+        assert_eq!(picture(128).first_tile(true), Some(256), "its longer side");
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub(super) enum Task {
     Denoise(Evaluation),
     Decode(Decoding),
     EncodeImage(Picturing),
+    Upscale(Upscaling),
 }
 
 /// The use of a model is wanted.
@@ -105,6 +106,16 @@ pub(super) struct Picturing {
     pub(super) reply: Reply<(Vec<f32>, Vec<f32>)>,
 }
 
+/// A picture is to become a larger one.
+#[derive(Debug)]
+pub(super) struct Upscaling {
+    pub(super) model: Arc<LoadedModel>,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) rgb: Vec<u8>,
+    pub(super) reply: Reply<Vec<u8>>,
+}
+
 impl Evaluation {
     /// The LoRAs with which it is to run.
     pub(super) fn adapters(&self) -> Arc<[Versioned<Adapter>]> {
@@ -118,7 +129,7 @@ impl Task {
         match self {
             Self::Encode(encoding) => Some((encoding.model.id, encoding.text.adapters.clone())),
             Self::Denoise(evaluation) => Some((evaluation.model.id, evaluation.adapters())),
-            Self::Load(_) | Self::Decode(_) | Self::EncodeImage(_) => None,
+            Self::Load(_) | Self::Decode(_) | Self::EncodeImage(_) | Self::Upscale(_) => None,
         }
     }
 
@@ -130,6 +141,7 @@ impl Task {
             Self::Denoise(evaluation) => evaluation.reply.is_closed(),
             Self::Decode(decoding) => decoding.reply.is_closed(),
             Self::EncodeImage(picturing) => picturing.reply.is_closed(),
+            Self::Upscale(upscaling) => upscaling.reply.is_closed(),
         }
     }
 }

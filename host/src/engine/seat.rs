@@ -8,7 +8,9 @@ use alice_plugin::{Adapter, LatentShape, LoadRequest, ModelInfo, Result};
 use tokio::sync::oneshot;
 
 use super::gone;
-use super::mailbox::{Call, Decoding, Encoding, Evaluation, Loading, Message, Picturing, Reply, Task};
+use super::mailbox::{
+    Call, Decoding, Encoding, Evaluation, Loading, Message, Picturing, Reply, Task, Upscaling,
+};
 use super::status::Board;
 use super::sync::Sender;
 use super::versioned::Versioned;
@@ -228,7 +230,7 @@ impl Seat {
     /// `shape`. `rgb` is `[height * latent_scale, width * latent_scale, 3]`. Gives the seat up.
     ///
     /// # Errors
-    /// As [`alice_plugin::Backend::encode_image`]; `OutOfMemory`, saying the sizes, when the picture does not fit.
+    /// As [`alice_plugin::Backend::encode_image`]; `OutOfMemory` when not even small tiles fit.
     pub async fn encode_image(
         &self,
         model: &Arc<LoadedModel>,
@@ -237,6 +239,22 @@ impl Seat {
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         let model = model.clone();
         self.ask(|reply| Task::EncodeImage(Picturing { model, shape, rgb, reply })).await
+    }
+
+    /// A picture, `[height, width, 3]`, made larger with an `upscaler`: `[height * latent_scale, width * latent_scale,
+    /// 3]`, where `latent_scale` is the model's. Gives the seat up.
+    ///
+    /// # Errors
+    /// As [`alice_plugin::Backend::upscale`]; `OutOfMemory` when not even small tiles fit.
+    pub async fn upscale(
+        &self,
+        model: &Arc<LoadedModel>,
+        width: u32,
+        height: u32,
+        rgb: Vec<u8>,
+    ) -> Result<Vec<u8>> {
+        let model = model.clone();
+        self.ask(|reply| Task::Upscale(Upscaling { model, width, height, rgb, reply })).await
     }
 
     /// How many calls the device has finished, for anybody: as long as this grows, it lives.

@@ -8,13 +8,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use alice_plugin::{Control, DecodeOptions, Error, ErrorKind, Result};
+use alice_plugin::{Control, DecodeOptions, EncodeOptions, Error, ErrorKind, Result, UpscaleOptions};
 use tracing::warn;
 
 use super::desk::Desk;
 use super::device::{Device, is_death};
 use super::ladder::Large;
-use super::mailbox::{Decoding, Encoding, Evaluation, Loading, Picturing, Reply, Task};
+use super::mailbox::{Decoding, Encoding, Evaluation, Loading, Picturing, Reply, Task, Upscaling};
 use super::residents::Place;
 use super::sets::Need;
 use super::status::Board;
@@ -42,6 +42,7 @@ impl Desk {
                 Some((seat, Task::Encode(encoding))) => self.encode(call, seat, encoding),
                 Some((seat, Task::Decode(decoding))) => self.decode(call, seat, decoding),
                 Some((seat, Task::EncodeImage(picturing))) => self.encode_image(call, seat, picturing),
+                Some((seat, Task::Upscale(upscaling))) => self.upscale(call, seat, upscaling),
                 None => {}
             }
         }
@@ -119,11 +120,22 @@ impl Desk {
     fn encode_image(&mut self, call: u64, seat: u64, picturing: Picturing) {
         let Picturing { model, shape, rgb, reply } = picturing;
         let control = Wanted(|| !reply.is_closed());
-        let result = self.in_tiles(&model, Large::EncodeImage(shape), |device, _| {
-            device.encode_image(&model, shape, &rgb, &control)
+        let result = self.in_tiles(&model, Large::EncodeImage(shape), |device, tile| {
+            device.encode_image(&model, shape, &rgb, EncodeOptions { tile }, &control)
         });
         self.conclude(call, seat, result, reply, |reply| {
             Task::EncodeImage(Picturing { model, shape, rgb, reply })
+        });
+    }
+
+    fn upscale(&mut self, call: u64, seat: u64, upscaling: Upscaling) {
+        let Upscaling { model, width, height, rgb, reply } = upscaling;
+        let control = Wanted(|| !reply.is_closed());
+        let result = self.in_tiles(&model, Large::Upscale { width, height }, |device, tile| {
+            device.upscale(&model, [height, width], &rgb, UpscaleOptions { tile }, &control)
+        });
+        self.conclude(call, seat, result, reply, |reply| {
+            Task::Upscale(Upscaling { model, width, height, rgb, reply })
         });
     }
 
@@ -135,11 +147,17 @@ impl Desk {
         attempt: impl Fn(&mut Device, Option<u32>) -> Result<T>,
     ) -> Result<T> {
         let kind = (model.id, large);
+        let mut reason: Option<Error> = None;
         loop {
-            let tile = self.tiles.get(&kind).copied();
-            let error = match attempt(&mut self.device, tile) {
-                Err(error) if error.kind == ErrorKind::OutOfMemory => error,
-                other => return other,
+            let tile = self.tiles.get(&kind).copied().or_else(|| large.first_tile(self.on_cpu));
+            let error = match (attempt(&mut self.device, tile), &reason) {
+                (Err(error), _) if error.kind == ErrorKind::OutOfMemory => error,
+                // A backend that knows no tiles here: what it has said of the whole remains.
+                (Err(error), Some(reason)) if error.kind == ErrorKind::Unsupported => {
+                    self.tiles.remove(&kind);
+                    return Err(large.too_large(model, None, reason));
+                }
+                (other, _) => return other,
             };
             self.metrics.out_of_memory();
             if self.make_room() {
@@ -154,6 +172,7 @@ impl Desk {
                 "A picture does not fit into the device's memory and is worked on in tiles"
             );
             self.tiles.insert(kind, smaller);
+            reason = Some(error);
         }
     }
 

@@ -80,12 +80,13 @@ async fn whoever_finished_a_step_alone_shares_passes_again() {
 
 #[tokio::test]
 async fn one_death_costs_a_call_nothing_and_its_recipes_bring_everything_back() {
-    for fatal in ["load", "look", "encode", "pass", "decode"] {
+    for fatal in ["load", "look", "encode", "pass", "decode", "enlarge"] {
         let once = AtomicUsize::new(0);
         let rule = move |asked: &Asked| {
             let name = match asked {
                 Asked::Load(..) => "load",
-                Asked::EncodeImage(_) => "look",
+                Asked::EncodeImage(..) => "look",
+                Asked::Upscale(_) => "enlarge",
                 Asked::Encode(_) => "encode",
                 Asked::Pass(_) => "pass",
                 Asked::Decode(_) => "decode",
@@ -100,6 +101,7 @@ async fn one_death_costs_a_call_nothing_and_its_recipes_bring_everything_back() 
         let asked = super::super::Row { text: prompt, ..row(5.0) };
         assert_eq!(seat.denoise(&model, SHAPE, vec![asked]).await.unwrap(), answer(&[5.0]), "{fatal}");
         assert_eq!(seat.decode(&model, SHAPE, vec![0.0; 2]).await.unwrap(), [7; 6], "{fatal}");
+        assert_eq!(seat.upscale(&model, 2, 1, vec![9; 6]).await.unwrap(), [10; 6], "{fatal}");
         let starts = bench.notes().iter().filter(|asked| **asked == Asked::Start).count();
         assert_eq!(starts, 2, "{fatal}");
         assert_eq!(bench.loaded(), ["m"], "{fatal}");

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use alice_plugin::{
     Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Device,
     EncodeOptions, Error, ErrorKind, LatentShape, LoadRequest, Memory, ModelFiles, ModelHandle, ModelInfo,
-    Result, TextEncoderInfo, TextRequest,
+    Result, TextEncoderInfo, TextRequest, UpscaleOptions,
 };
 use futures::FutureExt;
 
@@ -34,8 +34,9 @@ pub(super) enum Asked {
     /// The timesteps of its rows.
     Pass(Vec<f32>),
     Decode(Option<u32>),
-    /// The picture's first byte.
-    EncodeImage(u8),
+    /// The picture's first byte, and the tile.
+    EncodeImage(u8, Option<u32>),
+    Upscale(Option<u32>),
 }
 
 pub(super) type Rule = dyn Fn(&Asked) -> Result<()> + Send + Sync;
@@ -172,15 +173,33 @@ impl Backend for Fake {
         model: ModelHandle,
         _: LatentShape,
         pixels: &[u8],
-        _: &EncodeOptions,
+        options: &EncodeOptions,
         mean: &mut [f32],
         deviation: &mut [f32],
         _: &dyn Control,
     ) -> Result<()> {
         assert!(self.models.iter().any(|(handle, _)| *handle == model.0), "a model of this life");
-        self.note(Asked::EncodeImage(pixels[0]))?;
+        self.note(Asked::EncodeImage(pixels[0], options.tile))?;
         mean.fill(pixels[0].into());
         deviation.fill(0.5);
+        Ok(())
+    }
+
+    /// Every byte is one more than the first.
+    fn upscale(
+        &mut self,
+        model: ModelHandle,
+        height: u32,
+        width: u32,
+        pixels: &[u8],
+        options: &UpscaleOptions,
+        out: &mut [u8],
+        _: &dyn Control,
+    ) -> Result<()> {
+        assert!(self.models.iter().any(|(handle, _)| *handle == model.0), "a model of this life");
+        assert_eq!((pixels.len(), out.len()), (3 * (height * width) as usize, pixels.len()));
+        self.note(Asked::Upscale(options.tile))?;
+        out.fill(pixels[0] + 1);
         Ok(())
     }
 

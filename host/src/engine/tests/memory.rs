@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use alice_plugin::{ErrorKind, LatentShape};
+use alice_plugin::{Error, ErrorKind, LatentShape};
 use futures::FutureExt;
 use futures::future::{join, join_all};
 
@@ -104,20 +104,85 @@ async fn a_picture_that_does_not_fit_is_decoded_in_tiles() {
 }
 
 #[tokio::test]
-async fn a_picture_is_encoded_and_one_that_does_not_fit_fails_and_names_its_size() {
+async fn a_picture_that_does_not_fit_is_encoded_in_tiles() {
+    let large = LatentShape { channels: 1, height: 96, width: 128 };
+    let rgb = || vec![9; large.len() * 3];
+    for (fits, tried) in [(128, vec![None]), (64, vec![None, Some(64)]), (32, vec![None, Some(64), Some(32)])]
+    {
+        let rule = move |asked: &Asked| match asked {
+            Asked::EncodeImage(_, tile) if tile.unwrap_or(128) > fits => Err(no_memory()),
+            _ => Ok(()),
+        };
+        let bench = Plan { rule: Box::new(rule), ..Plan::default() }.open();
+        let (seat, model) = bench.seat(0, 0, "m").await;
+        bench.notes();
+        let encoded = seat.encode_image(&model, large, rgb()).await.unwrap();
+        assert_eq!(encoded, (vec![9.0; large.len()], vec![0.5; large.len()]));
+        let asked = |tile: &Option<u32>| Asked::EncodeImage(9, *tile);
+        assert_eq!(bench.notes(), tried.iter().map(asked).collect::<Vec<_>>());
+        // What was learned is remembered, and is of no other call.
+        seat.encode_image(&model, large, rgb()).await.unwrap();
+        seat.decode(&model, large, vec![0.0; large.len()]).await.unwrap();
+        let last = asked(tried.last().unwrap());
+        assert_eq!(bench.notes(), [last, Asked::Decode(None)]);
+    }
+    let rule = |asked: &Asked| if let Asked::EncodeImage(..) = asked { Err(no_memory()) } else { Ok(()) };
+    let bench = Plan { rule: Box::new(rule), ..Plan::default() }.open();
+    let (seat, model) = bench.seat(0, 0, "m").await;
+    let error = seat.encode_image(&model, large, rgb()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::OutOfMemory);
+    let expected = "encode a picture of 128x96 pixels (128x96 cells), not even in tiles of 32 cells";
+    assert!(error.message.contains(expected), "{error}");
+}
+
+#[tokio::test]
+async fn a_backend_that_knows_no_tiles_says_what_it_said_of_the_whole() {
     let rule = |asked: &Asked| match asked {
-        Asked::EncodeImage(13) => Err(no_memory()),
+        Asked::EncodeImage(_, None) => Err(no_memory()),
+        Asked::EncodeImage(_, Some(_)) => Err(Error::unsupported("whole pictures only")),
         _ => Ok(()),
     };
     let bench = Plan { rule: Box::new(rule), ..Plan::default() }.open();
     let (seat, model) = bench.seat(0, 0, "m").await;
-    bench.notes();
-    let (mean, deviation) = seat.encode_image(&model, SHAPE, vec![9; 6]).await.unwrap();
-    assert_eq!((mean, deviation), (vec![9.0; 2], vec![0.5; 2]));
-    assert_eq!(bench.notes(), [Asked::EncodeImage(9)]);
-    let error = seat.encode_image(&model, SHAPE, vec![13; 6]).await.unwrap_err();
+    let large = LatentShape { channels: 1, height: 96, width: 128 };
+    for _ in 0..2 {
+        let error = seat.encode_image(&model, large, vec![9; large.len() * 3]).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::OutOfMemory);
+        assert!(error.message.contains("128x96 cells): full"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_picture_is_made_larger_whole_or_in_tiles_of_its_own_pixels() {
+    let (width, height) = (600, 400);
+    let rgb = || vec![9; 600 * 400 * 3];
+    let tiles = [None, Some(512), Some(256), Some(128)];
+    for (kind, fits, tried) in [
+        ("cuda", 600, &tiles[..1]),
+        ("cuda", 512, &tiles[..2]),
+        ("cuda", 128, &tiles[..]),
+        ("cpu", 600, &tiles[1..2]),
+        ("cpu", 256, &tiles[1..3]),
+    ] {
+        let rule = move |asked: &Asked| match asked {
+            Asked::Upscale(tile) if tile.unwrap_or(600) > fits => Err(no_memory()),
+            _ => Ok(()),
+        };
+        let bench = Plan { kind, rule: Box::new(rule), ..Plan::default() }.open();
+        let (seat, model) = bench.seat(0, 0, "m").await;
+        bench.notes();
+        assert_eq!(seat.upscale(&model, width, height, rgb()).await.unwrap(), vec![10; 600 * 400 * 3]);
+        seat.upscale(&model, width, height, rgb()).await.unwrap();
+        let tried = tried.iter().chain(tried.last()).copied();
+        assert_eq!(bench.notes(), tried.map(Asked::Upscale).collect::<Vec<_>>(), "{kind} {fits}");
+    }
+    let rule = |asked: &Asked| if let Asked::Upscale(_) = asked { Err(no_memory()) } else { Ok(()) };
+    let bench = Plan { rule: Box::new(rule), ..Plan::default() }.open();
+    let (seat, model) = bench.seat(0, 0, "m").await;
+    let error = seat.upscale(&model, width, height, rgb()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::OutOfMemory);
-    assert!(error.message.contains("encode a picture of 2x1 pixels"), "{error}");
+    let expected = "a picture of 600x400 pixels 1 times larger, not even in tiles of 128 pixels";
+    assert!(error.message.contains(expected), "{error}");
 }
 
 #[tokio::test]
