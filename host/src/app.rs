@@ -25,6 +25,7 @@ use crate::draft::default_sampler;
 use crate::engine::{Engine, Engines, Settings, Start};
 use crate::gallery::Gallery;
 use crate::housekeeping;
+use crate::inputs;
 use crate::jobs::{Caller, Jobs};
 use crate::metrics::Metrics;
 use crate::models::{Registry, removal};
@@ -55,6 +56,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Finished pictures.
     pub gallery: Gallery,
+    /// The pictures that came with requests.
+    pub inputs: inputs::Store,
     /// Accounts, keys, sessions, and whose picture is whose.
     pub database: Database,
     /// What time it is.
@@ -106,6 +109,7 @@ impl App {
             event_streams: Tally::default(),
             metrics,
             gallery: Gallery::open(&config.storage.images_directory)?,
+            inputs: inputs::Store::open(&config)?,
             database,
             clock,
             usage: Usage::default(),

@@ -24,6 +24,7 @@ mod backends;
 mod bench;
 mod conformance;
 mod healthcheck;
+mod picture;
 mod worker;
 
 /// Makes pictures from text on this machine: pages and OpenAI's API.
@@ -54,6 +55,9 @@ enum Command {
     /// What the server starts for its backend.
     #[command(hide = true)]
     Worker,
+    /// What the server starts to read a picture.
+    #[command(hide = true)]
+    Picture(picture::Arguments),
 }
 
 /// Runs the program. This is the only place that turns failures into an exit code.
@@ -72,6 +76,9 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if matches!(arguments.command, Some(Command::Worker)) {
         // All that it needs to know the server tells it; the configuration is none of its business.
         return worker::run();
+    }
+    if let Some(Command::Picture(arguments)) = &arguments.command {
+        return picture::run(arguments);
     }
     let file::Loaded { config, warnings } = file::load(arguments.config.as_deref())?;
     let command = arguments.command.unwrap_or(Command::Serve);
@@ -94,6 +101,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Conformance(arguments) => conformance::run(arguments),
         Command::Admin(arguments) => admin::run(&config, arguments),
         Command::Worker => worker::run(),
+        Command::Picture(arguments) => picture::run(&arguments),
     }
 }
 

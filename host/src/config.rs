@@ -21,6 +21,13 @@ const MOST_CHUNKS: usize = 512;
 /// The most LoRAs at once that every backend applies.
 const MOST_LORAS: usize = 64;
 
+/// Limits of pictures beyond which the gigabyte of memory that reading one may take does not suffice.
+const MOST_INPUT_BYTES: u64 = 256 << 20;
+const MOST_INPUT_SIDE: u32 = 32_768;
+const MOST_INPUT_PIXELS: u64 = 1 << 25;
+/// The most pictures of one request.
+const MOST_INPUTS: usize = 64;
+
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -318,6 +325,16 @@ pub struct Limits {
     pub prompt_chunks: usize,
     /// LoRAs of one request.
     pub loras: usize,
+    /// Pictures that may come with one request.
+    pub input_pictures: usize,
+    /// Bytes of such a picture.
+    pub input_picture_bytes: u64,
+    /// Pixels of its longer side.
+    pub input_picture_side: u32,
+    /// Its pixels.
+    pub input_picture_pixels: u64,
+    /// Processes that read such pictures at the same time. Unset: one for each core.
+    pub picture_readers: Option<u32>,
     /// Connections at the same time.
     pub connections: usize,
     /// Connections from one address at the same time; loopback addresses and trusted proxies may have all of them.
@@ -354,6 +371,11 @@ impl Default for Limits {
             prompt_bytes: 32_000,
             prompt_chunks: 32,
             loras: 16,
+            input_pictures: 16,
+            input_picture_bytes: 50 << 20,
+            input_picture_side: 8192,
+            input_picture_pixels: 1 << 24,
+            picture_readers: None,
             connections: 4096,
             connections_per_address: 128,
             header_seconds: 30,
@@ -374,6 +396,8 @@ impl Default for Limits {
 pub struct Storage {
     /// Directory of the finished pictures.
     pub images_directory: PathBuf,
+    /// Directory of the pictures that came with requests, until their jobs are over.
+    pub inputs_directory: PathBuf,
     /// The database: accounts, keys, sessions, and whose picture is whose.
     pub database: PathBuf,
     /// Where the Python ALICE kept `api_keys.json`, which is taken over once.
@@ -384,6 +408,7 @@ impl Default for Storage {
     fn default() -> Self {
         Self {
             images_directory: PathBuf::from("images"),
+            inputs_directory: PathBuf::from("inputs"),
             database: PathBuf::from("data/alice.db"),
             auth_directory: PathBuf::from("data/auth"),
         }
@@ -463,6 +488,21 @@ impl Config {
         check("limits.prompt_chunks", (1..=MOST_CHUNKS).contains(&chunks), "must be 1 to 512");
         check("limits.loras", self.limits.loras <= MOST_LORAS, "must be at most 64");
         let limits = &self.limits;
+        check("limits.input_pictures", limits.input_pictures <= MOST_INPUTS, "must be at most 64");
+        check(
+            "limits.input_picture_bytes",
+            (1..=MOST_INPUT_BYTES).contains(&limits.input_picture_bytes),
+            "must be 1 to 268435456",
+        );
+        let sides = 1..=MOST_INPUT_SIDE;
+        check("limits.input_picture_side", sides.contains(&limits.input_picture_side), "must be 1 to 32768");
+        check(
+            "limits.input_picture_pixels",
+            (1..=MOST_INPUT_PIXELS).contains(&limits.input_picture_pixels),
+            "must be 1 to 33554432",
+        );
+        let readers = limits.picture_readers.is_none_or(|readers| (1..=1024).contains(&readers));
+        check("limits.picture_readers", readers, "must be 1 to 1024");
         check("limits.picture_body_bytes", limits.picture_body_bytes >= 1024, "must be at least 1024");
         for (key, value) in [
             ("limits.connections_per_address", limits.connections_per_address),

@@ -31,6 +31,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("database/migrations/0001_accounts.sql")),
     M::up(include_str!("database/migrations/0002_jobs.sql")),
     M::up(include_str!("database/migrations/0003_repetitions.sql")),
+    M::up(include_str!("database/migrations/0004_inputs.sql")),
 ];
 
 /// The database. Cloning shares it.

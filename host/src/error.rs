@@ -75,6 +75,9 @@ pub enum Error {
         /// Its id.
         id: String,
     },
+    /// A picture that came with a job's request has been removed.
+    #[error("a picture that came with this request is no longer there")]
+    InputGone,
     /// No LoRA of that name, or several.
     #[error("the LoRA `{asked}` {problem}")]
     Lora {
@@ -251,6 +254,7 @@ impl Error {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoModel { .. }
             | Self::ModelGone { .. }
+            | Self::InputGone
             | Self::NoLora { .. }
             | Self::Refused { .. }
             | Self::NotFound => StatusCode::NOT_FOUND,
@@ -281,6 +285,7 @@ impl Error {
             Self::Malformed(_) | Self::Unreadable { .. } => "invalid_json",
             Self::TooLarge { .. } => "request_too_large",
             Self::NoModel { .. } | Self::ModelGone { .. } => "model_not_found",
+            Self::InputGone => "input_gone",
             Self::Refused { is_unsafe: true, .. } => "unsafe_format",
             Self::Refused { param: "lora", .. } => "lora_unusable",
             Self::Refused { .. } => "model_unusable",

@@ -2,8 +2,36 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The pictures that come with a request, and what is to be done with them. Part of a request's parameters, and of its
 //! job's row.
+//!
+//! The daemon never decodes such a picture itself. A child process that can do nothing else (`inputs/child.rs`) reads
+//! it and writes it down anew ([`Store::take`]); another one makes of that what a job needs ([`Store::pixels`]).
+//!
+//! ```text
+//! inputs/store.rs        the directory of inputs: names, files, and how long they stay
+//!   inputs/lease.rs      the life of one file
+//!   inputs/reader.rs     the daemon's end of a child: its start, its limits, what is believed of its answer
+//!   inputs/child.rs      the child: walls, then one job
+//!   inputs/outline.rs    pure  format, size and end of a file by its own markers, before anything is decoded
+//!   inputs/decode.rs     pure  bytes -> upright pixels -> a plain PNG
+//!   inputs/shape.rs      pure  sizes, masks, blur
+//!   inputs/canny.rs      pure  edges
+//! ```
 
 use serde::{Deserialize, Serialize};
+
+mod canny;
+mod child;
+mod decode;
+mod lease;
+mod outline;
+mod reader;
+pub mod shape;
+mod store;
+
+pub use child::serve;
+pub use lease::Lease;
+pub use reader::{Limits, Want};
+pub use store::Store;
 
 /// A picture that came with a request, as it is kept until its job is over: upright, 8-bit RGB or RGBA, nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +44,9 @@ pub struct Input {
     pub height: u32,
     /// Whether some pixel is not wholly opaque.
     pub has_alpha: bool,
+    /// How long its file stays.
+    #[serde(skip)]
+    pub lease: Lease,
 }
 
 /// How a picture comes to have another shape.

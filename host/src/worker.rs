@@ -31,6 +31,9 @@ mod memory;
 mod process;
 mod serve;
 
+pub(crate) use confine::enter as confine;
+pub(crate) use memory::file as memory_file;
+pub(crate) use process::Process;
 pub use process::program;
 pub use serve::serve;
 

@@ -60,9 +60,14 @@ async fn accept(
     let request = adapters::check(request).await.inspect_err(|_| app.jobs.release(&caller))?;
     let now = app.clock.now();
     app.jobs.announce(&id);
+    // Before the row is there: whatever happens meanwhile, no row is without its file.
+    request.parameters.inputs.keep();
     let written = write_down(&app, &caller, account, &request, &wish, &id, now).await;
     app.jobs.release(&caller);
-    let (number, planned) = written.inspect_err(|_| app.jobs.renounce(&id))?;
+    let (number, planned) = written.inspect_err(|_| {
+        request.parameters.inputs.let_go();
+        app.jobs.renounce(&id);
+    })?;
     let job = Job::from(New {
         id,
         number,
@@ -172,6 +177,7 @@ async fn end(app: &App, job: &Job, result: Result<Outcome>) -> Progress {
                 height = parameters.rendered_height, took_s = outcome.took_s,
                 "Pictures made by job `{}` with `{}`: {}", job.id, job.request.model.id, outcome.pictures.len(),
             );
+            app.inputs.remove(&parameters.inputs).await;
             return Progress::Done(Arc::new(outcome));
         }
         Err(Error::Cancelled) => {
@@ -195,6 +201,9 @@ async fn end(app: &App, job: &Job, result: Result<Outcome>) -> Progress {
             store::end(transaction, number, state, error, now)
         })
         .await;
+    if written.is_ok() {
+        app.inputs.remove(&job.request.parameters.inputs).await;
+    }
     match written {
         Ok(true) => progress,
         Ok(false) => {
@@ -244,6 +253,10 @@ pub async fn recover(app: &App) -> Result<()> {
     let gallery = app.gallery.clone();
     let removed = tokio::task::spawn_blocking(move || gallery.remove_remains(&left_over)).await;
     removed.map_err(anyhow::Error::from)??;
+    let needed = app.database.read(store::inputs).await?;
+    let inputs = app.inputs.clone();
+    let removed = tokio::task::spawn_blocking(move || inputs.remove_remains(&needed)).await;
+    removed.map_err(anyhow::Error::from)??;
     app.database.write(|transaction| store::forget_left_over(transaction, Timestamp::MAX)).await?;
     for record in done {
         // One that cannot be understood any more is made anew if it is asked for again.
@@ -262,7 +275,8 @@ pub async fn recover(app: &App) -> Result<()> {
 async fn take_up(app: &App, record: Record) -> Result<()> {
     let (number, id) = (record.number, record.id.clone());
     let fingerprint = record.fingerprint;
-    match again(app, record).await {
+    let again = again(app, record).await;
+    match again.and_then(|job| app.inputs.still_there(&job.request.parameters.inputs).map(|()| job)) {
         Ok(job) => {
             app.jobs.enter(job, fingerprint);
             Ok(())

@@ -2,6 +2,8 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Jobs on disk. What is written here is what a client was told.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
@@ -159,12 +161,14 @@ pub struct New {
     pub now: Timestamp,
 }
 
-/// Writes an accepted job down, with the pictures it is going to have, and gives its number.
+/// Writes an accepted job down, with the pictures it needs and those it is going to have, and gives its number.
 ///
 /// # Errors
 /// When the database fails.
 pub fn insert(transaction: &Transaction<'_>, new: &New) -> Result<i64> {
     let New { id, account, caller, request, planned, fingerprint, now } = new;
+    // One picture may serve for several things.
+    let inputs: BTreeSet<_> = request.parameters.inputs.pictures().map(|input| &input.name).collect();
     let request = serde_json::to_string(request).map_err(anyhow::Error::from)?;
     let sql = "INSERT INTO jobs (id, account, caller, request, accepted_at, fingerprint) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -176,7 +180,27 @@ pub fn insert(transaction: &Transaction<'_>, new: &New) -> Result<i64> {
     for (place, kept) in (0_u32..).zip(planned) {
         plan.execute(params![kept.id(), number, place])?;
     }
+    let mut need = transaction.prepare_cached("INSERT INTO inputs (name, job) VALUES (?1, ?2)")?;
+    for name in inputs {
+        need.execute(params![name, number])?;
+    }
     Ok(number)
+}
+
+/// The pictures that jobs which are not over need.
+///
+/// # Errors
+/// When the database fails.
+pub fn inputs(connection: &Connection) -> Result<BTreeSet<String>> {
+    let mut statement = connection.prepare("SELECT name FROM inputs")?;
+    let names = statement.query_map([], |row| row.get(0))?;
+    Ok(names.collect::<rusqlite::Result<_>>()?)
+}
+
+/// A job that is over needs no pictures any more.
+fn forget_inputs(transaction: &Transaction<'_>, number: i64) -> Result<()> {
+    transaction.prepare_cached("DELETE FROM inputs WHERE job = ?1")?.execute([number])?;
+    Ok(())
 }
 
 /// A job begins.
@@ -234,7 +258,9 @@ pub fn add_picture(
     let sql = "UPDATE jobs SET state = 'done', ended_at = ?2, took_ms = ?3 \
                WHERE number = ?1 AND state = 'accepted' \
                AND NOT EXISTS (SELECT 1 FROM planned_pictures WHERE job = ?1)";
-    transaction.prepare_cached(sql)?.execute(params![number, finish.now, finish.took_ms])?;
+    if transaction.prepare_cached(sql)?.execute(params![number, finish.now, finish.took_ms])? > 0 {
+        forget_inputs(transaction, number)?;
+    }
     Ok(())
 }
 
@@ -252,11 +278,12 @@ pub fn end(
     let sql = "UPDATE jobs SET state = ?2, error_code = ?3, error = ?4, ended_at = ?5 \
                WHERE number = ?1 AND state = 'accepted'";
     let (code, error) = error.unzip();
-    transaction
-        .prepare_cached(sql)?
-        .execute(params![number, state.as_str(), code, error, now])
-        .map(|changed| changed > 0)
-        .map_err(Error::from)
+    let ended =
+        transaction.prepare_cached(sql)?.execute(params![number, state.as_str(), code, error, now])? > 0;
+    if ended {
+        forget_inputs(transaction, number)?;
+    }
+    Ok(ended)
 }
 
 /// The job `id`.

@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, kill_proce
 use tracing::warn;
 
 /// Confines this thread and all that it starts.
-pub(super) fn enter() {
+pub(crate) fn enter() {
     // A core file would hold what people have asked for.
     let no_core = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     note("leave no core file behind", no_core.map_err(Into::into));

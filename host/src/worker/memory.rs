@@ -83,14 +83,16 @@ impl Memory {
     }
 }
 
+/// A file that lies in no directory.
 #[cfg(target_os = "linux")]
-fn file() -> io::Result<File> {
+pub(crate) fn file() -> io::Result<File> {
     use rustix::fs::{MemfdFlags, memfd_create};
     Ok(memfd_create("alice-worker", MemfdFlags::CLOEXEC)?.into())
 }
 
+/// A file that lies in no directory.
 #[cfg(not(target_os = "linux"))]
-fn file() -> io::Result<File> {
+pub(crate) fn file() -> io::Result<File> {
     tempfile::tempfile()
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{LazyLock, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -82,9 +82,9 @@ pub fn program() -> io::Result<PathBuf> {
     std::env::current_exe()
 }
 
-/// A started worker and everything that it has started itself. They end with this value.
+/// A started process and everything that it has started itself. They end with this value.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     ended: bool,
 }
@@ -106,7 +106,17 @@ impl Process {
             // Else candle counts the cores for every product of two matrices by reading files.
             command.env(THREADS, threads.unwrap_or_else(cores).to_string());
         }
+        Self::start_command(command)
+    }
+
+    /// Starts `command`, which makes a process group of its own. It may ask to be killed with this program.
+    pub(crate) fn start_command(command: Command) -> io::Result<Self> {
         Ok(Self { child: spawn(command)?, ended: false })
+    }
+
+    /// The end of its standard error, if that is a pipe and nobody has taken it.
+    pub(crate) fn stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
     }
 
     /// The number by which the system knows it.
@@ -114,9 +124,9 @@ impl Process {
         self.child.id()
     }
 
-    /// Ends the worker and what it has started, after `grace` in which it may end by itself: only then there is
+    /// Ends the process and what it has started, after `grace` in which it may end by itself: only then there is
     /// a status, its own.
-    pub(super) fn end(&mut self, grace: Duration) -> io::Result<Option<ExitStatus>> {
+    pub(crate) fn end(&mut self, grace: Duration) -> io::Result<Option<ExitStatus>> {
         let by_itself = self.ends_within(grace)?;
         // The group first: the number is the worker's until it has been waited for, even if it has ended.
         if kill_process_group(self.pid(), Signal::KILL).is_err() {

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! Pictures and masks in the size that a run needs. Pure; everything is row-major with eight bits a channel.
+
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, GrayImage, RgbImage};
+
+use super::{MaskPolarity, ResizeMode};
+
+/// The picture without alpha: what is transparent shows white behind it.
+pub(super) fn on_white(picture: DynamicImage) -> RgbImage {
+    let DynamicImage::ImageRgba8(picture) = picture else { return picture.into_rgb8() };
+    let (width, height) = picture.dimensions();
+    let over = |[red, green, blue, alpha]: [u8; 4]| {
+        [red, green, blue].map(|channel| scaled(channel, alpha) + (u8::MAX - alpha))
+    };
+    let pixels = picture.as_raw().as_chunks::<4>().0.iter().flat_map(|pixel| over(*pixel)).collect();
+    RgbImage::from_raw(width, height, pixels).expect("three bytes were made of each pixel")
+}
+
+/// `value * alpha / 255`, rounded.
+fn scaled(value: u8, alpha: u8) -> u8 {
+    ((u32::from(value) * u32::from(alpha) + 127) / 255) as u8
+}
+
+/// How strongly each pixel is to be painted anew, 0 (stays) to 255. Without alpha nothing is transparent.
+pub(super) fn mask(picture: &DynamicImage, polarity: MaskPolarity) -> GrayImage {
+    let rgba = picture.to_rgba8();
+    let (width, height) = rgba.dimensions();
+    let value = |pixel: &[u8; 4]| {
+        let [red, green, blue, alpha] = *pixel;
+        // What was not drawn on counts as black.
+        let white = || scaled(luma(red, green, blue), alpha);
+        match polarity {
+            MaskPolarity::Transparent => u8::MAX - alpha,
+            MaskPolarity::White => white(),
+            MaskPolarity::Black => u8::MAX - white(),
+        }
+    };
+    let values = rgba.as_raw().as_chunks::<4>().0.iter().map(value).collect();
+    GrayImage::from_raw(width, height, values).expect("one byte was made of each pixel")
+}
+
+/// Brightness. Source: ITU-R BT.601, with the sixteen bits of Pillow's conversion to `L`.
+fn luma(red: u8, green: u8, blue: u8) -> u8 {
+    ((u32::from(red) * 19_595 + u32::from(green) * 38_470 + u32::from(blue) * 7_471 + 0x8000) >> 16) as u8
+}
+
+/// The picture in exactly `width` x `height` pixels. Masks are scaled without overshoot, pictures by Lanczos' filter.
+pub(super) fn shaped(picture: DynamicImage, width: u32, height: u32, mode: ResizeMode) -> DynamicImage {
+    if (picture.width(), picture.height()) == (width, height) {
+        return picture;
+    }
+    let filter = match picture {
+        DynamicImage::ImageLuma8(_) => FilterType::Triangle,
+        _ => FilterType::Lanczos3,
+    };
+    match mode {
+        ResizeMode::Stretch => picture.resize_exact(width, height, filter),
+        ResizeMode::Crop => {
+            let (across, down) = covered((picture.width(), picture.height()), (width, height));
+            let (left, top) = ((picture.width() - across) / 2, (picture.height() - down) / 2);
+            picture.crop_imm(left, top, across, down).resize_exact(width, height, filter)
+        }
+        ResizeMode::Fit => {
+            let (across, down) = inside((picture.width(), picture.height()), (width, height));
+            framed(&picture.resize_exact(across, down, filter), width, height)
+        }
+    }
+}
+
+/// The largest part of a picture of size `old` that has the shape of `new`.
+fn covered(old: (u32, u32), new: (u32, u32)) -> (u32, u32) {
+    let by_width = u64::from(old.0) * u64::from(new.1);
+    let by_height = u64::from(old.1) * u64::from(new.0);
+    match by_width >= by_height {
+        true => (rounded(by_height, new.1), old.1),
+        false => (old.0, rounded(by_width, new.0)),
+    }
+}
+
+/// The largest size of the shape of `old` that fits into `new`.
+fn inside(old: (u32, u32), new: (u32, u32)) -> (u32, u32) {
+    let by_width = u64::from(new.0) * u64::from(old.1);
+    let by_height = u64::from(new.1) * u64::from(old.0);
+    match by_width <= by_height {
+        true => (new.0, rounded(by_width, old.0)),
+        false => (rounded(by_height, old.1), new.1),
+    }
+}
+
+/// `product / divisor`, rounded and at least 1.
+fn rounded(product: u64, divisor: u32) -> u32 {
+    let divisor = u64::from(divisor);
+    u32::try_from((product + divisor / 2) / divisor).unwrap_or(u32::MAX).max(1)
+}
+
+/// The picture in the middle of `width` x `height` pixels; its outermost rows and columns fill the rest.
+fn framed(picture: &DynamicImage, width: u32, height: u32) -> DynamicImage {
+    let (left, top) = ((width - picture.width()) / 2, (height - picture.height()) / 2);
+    let from = |at: u32, begin: u32, side: u32| at.saturating_sub(begin).min(side - 1);
+    let source = |x: u32, y: u32| (from(x, left, picture.width()), from(y, top, picture.height()));
+    match picture {
+        DynamicImage::ImageLuma8(mask) => GrayImage::from_fn(width, height, |x, y| {
+            let (x, y) = source(x, y);
+            *mask.get_pixel(x, y)
+        })
+        .into(),
+        other => {
+            let rgb = other.to_rgb8();
+            RgbImage::from_fn(width, height, |x, y| {
+                let (x, y) = source(x, y);
+                *rgb.get_pixel(x, y)
+            })
+            .into()
+        }
+    }
+}
+
+/// The mask with soft edges: a Gaussian of deviation `sigma`, in pixels of the mask. 0 changes nothing.
+pub(super) fn blurred(mask: DynamicImage, sigma: f32) -> DynamicImage {
+    if sigma > 0.0 { mask.blur(sigma) } else { mask }
+}
+
+/// RGB pixels, `old` (width and height) of them, scaled to `new` by Lanczos' filter.
+///
+/// # Panics
+/// When there are not three bytes for each pixel.
+pub fn resized_rgb(pixels: &[u8], old: (u32, u32), new: (u32, u32)) -> Vec<u8> {
+    let picture = RgbImage::from_raw(old.0, old.1, pixels.to_vec()).expect("three bytes for each pixel");
+    DynamicImage::from(picture).resize_exact(new.0, new.1, FilterType::Lanczos3).into_rgb8().into_raw()
+}
+
+/// A mask (one byte a pixel) of `old` (width and height) pixels, scaled to `new` without overshoot.
+///
+/// # Panics
+/// When there is not one byte for each pixel.
+pub fn resized_mask(mask: &[u8], old: (u32, u32), new: (u32, u32)) -> Vec<u8> {
+    let mask = GrayImage::from_raw(old.0, old.1, mask.to_vec()).expect("one byte for each pixel");
+    DynamicImage::from(mask).resize_exact(new.0, new.1, FilterType::Triangle).into_luma8().into_raw()
+}
+
+/// A part of RGB pixels that are `width` across: `[left, top, width, height]`.
+///
+/// # Panics
+/// When the part does not lie inside, or there are not three bytes for each pixel.
+pub fn part_of_rgb(pixels: &[u8], size: (u32, u32), [left, top, width, height]: [u32; 4]) -> Vec<u8> {
+    let picture = RgbImage::from_raw(size.0, size.1, pixels.to_vec()).expect("three bytes for each pixel");
+    assert!(left + width <= size.0 && top + height <= size.1, "the part lies inside");
+    imageops::crop_imm(&picture, left, top, width, height).to_image().into_raw()
+}
