@@ -18,6 +18,7 @@ mod faults;
 mod forty;
 mod harness;
 mod hostile;
+mod inputs;
 mod jobs;
 mod loras;
 mod metrics;

@@ -3,7 +3,7 @@
 //! A server inside the test itself, with a clock that the test turns and people who have accounts.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use alice::app::App;
 use alice::auth::accounts::{self, Name};
@@ -69,17 +69,21 @@ impl Stage {
              generation: {{ backend: paint, backend_directories: [{}], \
                             backend_options: {{ paint: {{ {paint} }} }} }}\n\
              models: {{ {models} }}\n\
-             storage: {{ database: {}, images_directory: {}, auth_directory: {} }}\n\
+             storage: {{ database: {}, images_directory: {}, inputs_directory: {}, auth_directory: {} }}\n\
              engine: {{ isolation: none }}\n{more}\n",
             plugins().display(),
             path("data/alice.db"),
             path("images"),
+            path("inputs"),
             path("auth"),
         );
         let config = file::parse(&directory.path().join("config.yaml"), &config).unwrap().config;
         let clock = Clock::standing(BEGINNING);
-        let shared = clock.clone();
-        let app = tokio::task::spawn_blocking(move || App::new(config, shared)).await.unwrap().unwrap();
+        let (shared, program) = (clock.clone(), PathBuf::from(env!("CARGO_BIN_EXE_alice")));
+        let app = tokio::task::spawn_blocking(move || App::with_program(config, shared, program))
+            .await
+            .unwrap()
+            .unwrap();
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(alice::server::serve(listener, app.clone(), std::future::pending()));

@@ -3,6 +3,7 @@
 //! What every handler can reach: the configuration, the models, the engine, the line and the pictures.
 
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::models::{Registry, removal};
 use crate::pictures;
 use crate::tally::Tally;
-use crate::worker::Patience;
+use crate::worker::{self, Patience};
 
 /// The parts of the daemon. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -88,6 +89,15 @@ impl App {
     /// # Errors
     /// Says what is missing and what to do.
     pub fn new(config: Config, clock: Clock) -> anyhow::Result<Self> {
+        let program = worker::program().context("the system does not say which program is running")?;
+        Self::with_program(config, clock, program)
+    }
+
+    /// The same where another program than the running one is `alice`, which reads pictures in a process of its own.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_program(config: Config, clock: Clock, program: PathBuf) -> anyhow::Result<Self> {
         let database = Database::open(&config.storage.database)?;
         let set_up = prepare(&database, &config, &clock)?;
         removal::finish(&config.models.directory);
@@ -109,7 +119,7 @@ impl App {
             event_streams: Tally::default(),
             metrics,
             gallery: Gallery::open(&config.storage.images_directory)?,
-            inputs: inputs::Store::open(&config)?,
+            inputs: inputs::Store::open(&config, program)?,
             database,
             clock,
             usage: Usage::default(),

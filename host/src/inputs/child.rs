@@ -44,11 +44,9 @@ pub fn serve(job: &str) -> io::Result<()> {
 fn wall_in(job: &Job) -> io::Result<()> {
     confine();
     let result_bytes = job.most_bytes();
-    for (resource, limit) in [
-        (Resource::As, MEMORY_BYTES),
-        (Resource::Cpu, CPU_SECONDS),
-        (Resource::Fsize, result_bytes),
-    ] {
+    for (resource, limit) in
+        [(Resource::As, MEMORY_BYTES), (Resource::Cpu, CPU_SECONDS), (Resource::Fsize, result_bytes)]
+    {
         setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })?;
     }
     #[cfg(target_os = "linux")]

@@ -243,7 +243,12 @@ fn webp(file: &[u8]) -> Result<Outline, Refusal> {
                 if flags & 0x02 != 0 {
                     return Err(Refusal::Animated);
                 }
-                let side = |at| Some(u32::from_le_bytes([*sides.get(at)?, *sides.get(at + 1)?, *sides.get(at + 2)?, 0]) + 1);
+                let side = |at| {
+                    Some(
+                        u32::from_le_bytes([*sides.get(at)?, *sides.get(at + 1)?, *sides.get(at + 2)?, 0])
+                            + 1,
+                    )
+                };
                 canvas = Some(side(0).zip(side(3)).ok_or(Refusal::Broken)?);
             }
             b"ANIM" | b"ANMF" => return Err(Refusal::Animated),

@@ -157,7 +157,8 @@ impl Reader {
         command.arg0("alice").arg("picture").arg(serde_json::to_string(job)?);
         command.process_group(0).env_clear();
         command.stdin(input).stdout(output).stderr(Stdio::piped());
-        let mut process = Process::start_command(command).context("cannot start a process to read a picture")?;
+        let mut process =
+            Process::start_command(command).context("cannot start a process to read a picture")?;
         let pipe = process.stderr().context("a process to read a picture has no standard error")?;
         let said = listen(pipe, Instant::now() + PATIENCE)?;
         let grace = if said.is_some() { LAST_BREATH } else { Duration::ZERO };

@@ -39,12 +39,11 @@ struct Shared {
 }
 
 impl Store {
-    /// The inputs where the configuration has them, read by processes of the running program.
+    /// The inputs where the configuration has them, read by processes of `program`.
     ///
     /// # Errors
     /// When the directory cannot be made.
-    pub fn open(config: &Config) -> anyhow::Result<Self> {
-        let program = worker::program().context("the system does not say which program is running")?;
+    pub fn open(config: &Config, program: PathBuf) -> anyhow::Result<Self> {
         let limits = &config.limits;
         let at_once = limits.picture_readers.map_or_else(cores, |readers| readers as usize);
         let limits = Limits {
@@ -166,11 +165,14 @@ impl Shared {
             .open(&partial)
             .with_context(|| format!("cannot keep an input in {}", self.directory.display()))?;
         let job = Job::Take(self.limits);
-        let answer = self.reader.run(&job, in_memory(bytes)?, file.try_clone().map_err(anyhow::Error::from)?)?;
+        let answer =
+            self.reader.run(&job, in_memory(bytes)?, file.try_clone().map_err(anyhow::Error::from)?)?;
         let (width, height, has_alpha) = match answer {
             Answer::Taken { width, height, has_alpha } => (width, height, has_alpha),
             Answer::Refused(refusal) => return Err(self.refused(refusal)),
-            Answer::Made => return Err(anyhow!("a process that reads a picture answers something else").into()),
+            Answer::Made => {
+                return Err(anyhow!("a process that reads a picture answers something else").into());
+            }
         };
         self.check(&mut file, width, height, has_alpha, job.most_bytes())?;
         self.settle(&file, &partial, &path).context("cannot keep an input")?;
@@ -198,7 +200,10 @@ impl Shared {
             &height.to_be_bytes(),
             &[8, colours],
         ];
-        ensure!(head.as_slice() == expected.concat(), "a process that reads a picture has written another one");
+        ensure!(
+            head.as_slice() == expected.concat(),
+            "a process that reads a picture has written another one"
+        );
         ensure!(width > 0 && height > 0 && self.limits.allow(width, height), "a picture grew as it was read");
         ensure!(file.metadata()?.len() <= most, "a process that reads a picture has written too much");
         Ok(())
