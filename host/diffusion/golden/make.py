@@ -7,7 +7,7 @@
     pip install --no-deps open-clip-torch==3.3.0 k-diffusion==0.1.1.post1
     python host/diffusion/golden/make.py models/alice-emoji/tokenizer
 
-Writes noise.json, schedules.json, traces.json, tokens.json and tokens-clip.json beside itself. They depend on
+Writes noise.json, schedules.json, traces.json, pictures.json, tokens.json and tokens-clip.json beside itself. They depend on
 nothing but this file, its neighbours and `tests/fixtures/kdiffusion.py`, the tokenizer named on the command line, and those versions.
 """
 
@@ -356,8 +356,11 @@ def traces():
 
 
 if __name__ == "__main__":
+    import pictures
+
     save("noise.json", cases=noise())
     save("schedules.json", **with_shared_configs(schedules()))
     save("traces.json", **with_shared_configs(traces()))
+    pictures.write()
     save("tokens.json", cases=tokens.small(pathlib.Path(sys.argv[1])))
     save("tokens-clip.json", **tokens.clip())

@@ -43,6 +43,14 @@ pub enum Error {
         /// The model's number of training timesteps.
         most: usize,
     },
+    /// A strength that leaves nothing to do.
+    #[error("{strength} of {steps} steps is less than one step")]
+    NoSteps {
+        /// The part of the steps that was to be taken, 0 to 1.
+        strength: String,
+        /// Of how many.
+        steps: usize,
+    },
     /// A value in `scheduler_config.json` that is impossible or that no sampler here can honour.
     #[error("scheduler_config.json: `{key}` is {value}: {problem}")]
     SchedulerConfig {

@@ -49,6 +49,20 @@ impl Guidance {
         }
         guided
     }
+
+    /// The guided prediction of a network that edits a picture: from the one without prompt and picture towards the
+    /// one with the picture, `image_scale` times as far, and from there [`scale`](Self::scale) times as far as the one
+    /// with both. Never rescaled.
+    ///
+    /// Source: Brooks et al. 2022, arXiv:2211.09800, equation 3. All three slices have the same length, which is the
+    /// answer's.
+    pub fn guide_edit(&self, both: &[f32], picture: &[f32], neither: &[f32], image_scale: f32) -> Vec<f32> {
+        let rows = both.iter().zip(picture).zip(neither);
+        let guided = rows.map(|((&both, &picture), &neither)| {
+            neither + self.scale * (both - picture) + image_scale * (picture - neither)
+        });
+        guided.collect()
+    }
 }
 
 /// The standard deviation of some values.
@@ -75,6 +89,15 @@ mod tests {
         assert_eq!(guide(1.0), [2.0, 5.0]);
         assert_eq!(guide(3.0), [4.0, 1.0]);
         assert_eq!(guide(0.0), [1.0, 7.0]);
+    }
+
+    #[test]
+    fn an_edit_is_guided_by_its_picture_and_by_its_prompt_beyond_that() {
+        let edit = |scale, image_scale| of_scale(scale).guide_edit(&[5.0], &[3.0], &[2.0], image_scale);
+        assert_eq!(edit(1.0, 1.0), [5.0]);
+        assert_eq!(edit(0.0, 1.0), [3.0]);
+        assert_eq!(edit(0.0, 0.0), [2.0]);
+        assert_eq!(edit(7.5, 1.5), [2.0 + 7.5 * 2.0 + 1.5 * 1.0]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::str::FromStr;
 pub(crate) use self::run::Run;
 use crate::denoise::signal_and_noise;
 use crate::error::shortened;
-use crate::schedule::{Curve, NoiseSchedule, Table};
+use crate::schedule::{Curve, NoiseSchedule, Step, Table};
 use crate::{Denoise, Error, Latent, Result, SchedulerConfig};
 
 /// Declares the samplers' files and makes [`Method`] of them. Each has three items: `ABOUT`, its names;
@@ -102,6 +102,17 @@ pub(crate) enum Space {
     Flow,
 }
 
+impl Space {
+    /// The latent of a picture with noise at noise level `sigma`: diffusers' `add_noise` and `scale_noise`.
+    pub(crate) fn noised(self, picture: &Latent, noise: &Latent, sigma: f32) -> Latent {
+        match self {
+            Self::Sigma => picture.zip(noise, |picture, noise| picture + sigma * noise),
+            Self::Network => ddim::mixed(picture, noise, sigma),
+            Self::Flow => picture.zip(noise, |picture, noise| (1.0 - sigma) * picture + sigma * noise),
+        }
+    }
+}
+
 /// A method, on the noise levels that the model's settings lead to or on a named noise schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sampler {
@@ -173,6 +184,31 @@ impl Sampler {
                 Ok(Table::multistep(config, Some(Curve::Karras), steps))
             }
             Some(schedule) => Ok(Table::named(config, schedule, steps)),
+        }
+    }
+
+    /// What its latent is made of.
+    pub(crate) fn space(self) -> Space {
+        self.method.about().space
+    }
+
+    /// The number of `steps` that are left out for a run that goes back only a part of the way to noise.
+    ///
+    /// Source: `get_timesteps` of diffusers' pipelines for pictures; those of flow matching round the number of steps
+    /// up, the others down.
+    pub(crate) fn left_out(self, steps: usize, strength: f64) -> usize {
+        let taken = steps as f64 * strength.clamp(0.0, 1.0);
+        match self.space() {
+            Space::Flow => (steps as f64 - taken) as usize,
+            Space::Sigma | Space::Network => steps - taken as usize,
+        }
+    }
+
+    /// Those of all `steps` that a run takes which leaves out the first `begin`, fewer than there are.
+    pub(crate) fn begun(self, steps: &[Step], begin: usize) -> Vec<Step> {
+        match self.method {
+            Method::Pndm => pndm::begun(steps, begin),
+            _ => steps[begin..].to_vec(),
         }
     }
 

@@ -48,6 +48,7 @@ pub(super) async fn walk<D: Denoise>(
     for (index, step) in run.steps.iter().enumerate() {
         let (denoised, noise) = run.denoiser.parts(&x, step.at).await?;
         x = mixed(&denoised, &noise, step.next);
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

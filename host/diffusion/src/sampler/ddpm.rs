@@ -45,6 +45,7 @@ pub(super) async fn walk<D: Denoise>(
         if step.at.t > 0.0 {
             x = x.zip(&run.fresh(x.shape), |x, fresh| x + deviation * fresh);
         }
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

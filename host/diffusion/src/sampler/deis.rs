@@ -46,12 +46,13 @@ pub(super) async fn walk<D: Denoise>(
         noises.push_front((sigma, x.zip(&denoised, |x, denoised| (x - denoised) / step.at.sigma)));
         noises.truncate(solver.order);
         // The step to 0 is infinitely long on the scale of the polynomial.
-        let order = if step.next == 0.0 { 1 } else { solver.short_run_order_at(index, run.steps.len()) };
+        let order = if step.next == 0.0 { 1 } else { solver.short_run_order_at(run.begin() + index, run.whole.len()) };
         let levels: Vec<f64> = noises.iter().take(order).map(|(level, _)| *level).collect();
         for (place, (_, noise)) in noises.iter().take(order).enumerate() {
             let weight = integral(&levels, place, step.next.into()) as f32;
             x = x.zip(noise, |x, noise| x + weight * noise);
         }
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

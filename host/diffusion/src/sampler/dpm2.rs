@@ -7,8 +7,7 @@
 //! `KDPM2DiscreteScheduler`.
 
 use super::{About, Run, Space, euler::slid, run::point_at};
-use crate::denoise::Denoiser;
-use crate::schedule::{KarrasTimesteps, NoiseLevels, Spacing, Table};
+use crate::schedule::{KarrasTimesteps, NoiseLevels, Spacing, Step, Table};
 use crate::{Denoise, Latent, Result, SchedulerConfig};
 
 pub(super) const ABOUT: About = About {
@@ -30,27 +29,31 @@ pub(super) async fn walk<D: Denoise>(
     let levels = run.levels();
     for (index, step) in run.steps.iter().enumerate() {
         let denoised = run.denoiser.denoised(&x, step.at).await?;
-        x = stepped(&run.denoiser, &levels, &x, &denoised, step.at.sigma, step.next).await?;
+        x = stepped(&run, &levels, &x, &denoised, step, step.next).await?;
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)
 }
 
-/// `x` at level `from`, where the picture looks like `denoised`, brought to the level `to`.
+/// `x` at the level where `step` begins, where the picture looks like `denoised`, brought to the level `to`.
+///
+/// What is kept of a picture has the noise of the step's end in the middle too, as in diffusers.
 pub(super) async fn stepped<D: Denoise>(
-    denoiser: &Denoiser<'_, D>,
+    run: &Run<'_, D>,
     levels: &NoiseLevels,
     x: &Latent,
     denoised: &Latent,
-    from: f32,
+    step: &Step,
     to: f32,
 ) -> std::result::Result<Latent, D::Error> {
+    let from = step.at.sigma;
     if to == 0.0 {
         return Ok(slid(x, denoised, from, 0.0));
     }
     let middle = ((from.ln() + to.ln()) / 2.0).exp();
-    let halfway = slid(x, denoised, from, middle);
-    let there = denoiser.denoised(&halfway, point_at(levels, middle)).await?;
+    let halfway = run.kept(slid(x, denoised, from, middle), step.next);
+    let there = run.denoiser.denoised(&halfway, point_at(levels, middle)).await?;
     let slope = halfway.zip(&there, |x, denoised| (x - denoised) / middle);
     Ok(x.zip(&slope, |x, slope| x + slope * (to - from)))
 }

@@ -28,10 +28,11 @@ pub(super) async fn walk<D: Denoise>(
     for (index, step) in run.steps.iter().enumerate() {
         let denoised = run.denoiser.denoised(&x, step.at).await?;
         let (down, up) = split(step.at.sigma, step.next);
-        x = dpm2::stepped(&run.denoiser, &levels, &x, &denoised, step.at.sigma, down).await?;
+        x = dpm2::stepped(&run, &levels, &x, &denoised, step, down).await?;
         if down > 0.0 {
             x = x.zip(&run.fresh(x.shape), |x, fresh| x + fresh * up);
         }
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

@@ -33,6 +33,7 @@ pub(super) async fn walk<D: Denoise>(
         let target = target(&run, index, &denoised, last.as_ref());
         let ratio = step.next / step.at.sigma;
         x = x.zip(&target, |x, target| ratio * x + (1.0 - ratio) * target);
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
         last = Some((step.at.sigma, denoised));
     }
@@ -48,7 +49,7 @@ pub(super) fn target<D: Denoise>(
     last: Option<&(f32, Latent)>,
 ) -> Latent {
     let is_final = index + 1 == run.steps.len();
-    let last = last.filter(|_| !(is_final && run.config.solver().is_euler_at_final(run.steps.len())));
+    let last = last.filter(|_| !(is_final && run.config.solver().is_euler_at_final(run.whole.len())));
     extrapolated(denoised, last, &run.steps[index])
 }
 

@@ -35,6 +35,7 @@ pub(super) async fn walk<D: Denoise>(
         // does.
         let amount = step.next * (1.0 - kept).sqrt();
         x = x.zip(&run.fresh(x.shape), |x, fresh| x + amount * fresh);
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
         last = Some((step.at.sigma, denoised));
     }

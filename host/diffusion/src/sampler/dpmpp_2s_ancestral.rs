@@ -41,6 +41,7 @@ pub(super) async fn walk<D: Denoise>(
         if step.next > 0.0 {
             x = x.zip(&run.fresh(x.shape), |x, fresh| x + fresh * up);
         }
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

@@ -47,6 +47,7 @@ pub(super) async fn walk<D: Denoise>(
             x = x.zip(&path.noise(at.sigma, next), |x, fresh| x + amount * fresh);
             (last, before) = (Some((denoised.clone(), length)), last);
         }
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

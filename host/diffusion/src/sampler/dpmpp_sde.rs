@@ -44,6 +44,7 @@ pub(super) async fn walk<D: Denoise>(
         } else {
             blended(&x, &denoised, to / from)
         };
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

@@ -28,6 +28,7 @@ pub(super) async fn walk<D: Denoise>(
     for (index, step) in run.steps.iter().enumerate() {
         let denoised = run.denoiser.denoised(&x, step.at).await?;
         x = slid(&x, &denoised, step.at.sigma, step.next);
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

@@ -33,6 +33,7 @@ pub(super) async fn walk<D: Denoise>(
         x = slid(&x, &denoised, step.at.sigma, down);
         // Drawn after the last step too, where `up` is 0, so that the stream ends where diffusers' does.
         x = x.zip(&run.fresh(x.shape), |x, fresh| x + fresh * up);
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

@@ -38,6 +38,7 @@ pub(super) async fn walk<D: Denoise>(
         let velocity = run.denoiser.raw(&x, step.at).await?;
         let denoised = x.zip(&velocity, |x, velocity| x - step.at.sigma * velocity);
         x = x.zip(&velocity, |x, velocity| x + (step.next - step.at.sigma) * velocity);
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

@@ -33,6 +33,7 @@ pub(super) async fn walk<D: Denoise>(
             // At the end there is no slope to be had.
             None => predicted,
             Some(following) => {
+                let predicted = run.kept(predicted, following.at.sigma);
                 let there = run.denoiser.denoised(&predicted, following.at).await?;
                 let first = x.zip(&denoised, |x, denoised| (x - denoised) / from);
                 let second = predicted.zip(&there, |x, denoised| (x - denoised) / to);
@@ -40,6 +41,7 @@ pub(super) async fn walk<D: Denoise>(
                 x.zip(&slope, |x, slope| x + slope * (to - from))
             }
         };
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

@@ -56,6 +56,7 @@ pub(super) async fn walk<D: Denoise>(
             true => denoised.clone(),
             false => mixed(&denoised, &run.fresh(x.shape), step.next),
         };
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

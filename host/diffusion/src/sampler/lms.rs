@@ -44,6 +44,7 @@ pub(super) async fn walk<D: Denoise>(
             let weight = integral(&sigmas, place, step.next.into()) as f32;
             x = x.zip(slope, |x, slope| x + weight * slope);
         }
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

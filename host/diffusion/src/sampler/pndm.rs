@@ -30,32 +30,49 @@ pub(super) fn table(config: &SchedulerConfig, steps: usize) -> Result<Table> {
     Ok(ddim::strided(config, config.alpha_ends_at_one(false), steps))
 }
 
+/// What is left of all `steps` for a run that begins so many of them later.
+///
+/// diffusers leaves out timesteps from the front of a list in which the second one stands twice, for the two
+/// evaluations of the first step. So the first step that is left begins one timestep before its place, or at its
+/// place if that is the second, and leads to the level from which the next one is counted; the timestep between
+/// them is that of its second evaluation.
+pub(super) fn begun(steps: &[Step], begin: usize) -> Vec<Step> {
+    let mut left = steps[begin..].to_vec();
+    if begin > 0 {
+        left[0] = steps[(begin - 1).max(1)];
+    }
+    left
+}
+
 pub(super) async fn walk<D: Denoise>(
     run: Run<'_, D>,
     mut x: Latent,
 ) -> std::result::Result<Latent, D::Error> {
     let pndm = Pndm {
         levels: NoiseLevels::of(run.config),
-        stride: run.config.train_timesteps() / run.steps.len(),
+        stride: run.config.train_timesteps() / run.whole.len(),
         run,
     };
-    // Fewer steps are not enough to leave the method of Runge and Kutta again.
-    let with_runge_kutta =
-        !pndm.run.config.skips_runge_kutta() && pndm.run.steps.len() > RUNGE_KUTTA_STEPS;
+    // Fewer steps are not enough to leave the method of Runge and Kutta again, and it has no stages for a run that
+    // begins later.
+    let with_runge_kutta = !pndm.run.config.skips_runge_kutta()
+        && pndm.run.begin() == 0
+        && pndm.run.steps.len() > RUNGE_KUTTA_STEPS;
+    let second = pndm.run.whole.get(pndm.run.begin().max(1));
     // The network's last answers, the newest first.
     let mut answers = VecDeque::new();
     for (index, step) in pndm.run.steps.iter().enumerate() {
         let answer = pndm.run.denoiser.raw(&x, step.at).await?;
         answers.push_front(answer);
         answers.truncate(4);
-        let (next, denoised) = match pndm.run.steps.get(index + 1) {
-            Some(following) if with_runge_kutta && index < RUNGE_KUTTA_STEPS => {
+        let (next, denoised) = match (pndm.run.steps.get(index + 1), second) {
+            (Some(following), _) if with_runge_kutta && index < RUNGE_KUTTA_STEPS => {
                 pndm.runge_kutta(&x, &answers[0], step, following).await?
             }
-            Some(following) if index == 0 => pndm.warm_up(&x, &answers[0], step, following).await?,
+            (_, Some(second)) if index == 0 => pndm.warm_up(&x, &answers[0], step, second).await?,
             _ => pndm.transferred(&x, &adams_bashforth(&answers), step.at.sigma, step.next),
         };
-        x = next;
+        x = pndm.run.kept_after(index, next);
         pndm.run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)
@@ -84,6 +101,7 @@ impl<D: Denoise> Pndm<'_, D> {
         following: &Step,
     ) -> std::result::Result<(Latent, Latent), D::Error> {
         let (predicted, _) = self.transferred(x, first, step.at.sigma, step.next);
+        let predicted = self.run.kept(predicted, following.at.sigma);
         let second = self.run.denoiser.raw(&predicted, following.at).await?;
         let mean = first.zip(&second, |first, second| (first + second) / 2.0);
         // diffusers' own start of this step, which for some spacings is not the first point.
@@ -105,6 +123,7 @@ impl<D: Denoise> Pndm<'_, D> {
         let from = step.at.sigma;
         let answer_at = async |level: f32, along: &Latent, at: Point| {
             let (there, _) = self.transferred(x, along, from, level);
+            let there = self.run.kept(there, at.sigma);
             self.run.denoiser.raw(&there, at).await
         };
         // Whole timesteps have no exact middle: the first half is counted from the beginning.

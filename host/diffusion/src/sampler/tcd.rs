@@ -44,6 +44,7 @@ pub(super) async fn walk<D: Denoise>(
             let (signal, amount) = raised(below, step.next);
             x = x.zip(&run.fresh(x.shape), |x, fresh| signal * x + amount * fresh);
         }
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &denoised)?;
     }
     Ok(x)

@@ -47,7 +47,7 @@ pub(super) async fn walk<D: Denoise>(
         estimates.push_front((lambda, denoised));
         estimates.truncate(solver.order);
         // The step to 0 is infinitely long, and whatever lies before it no direction.
-        let order = if step.next == 0.0 { 1 } else { solver.order_at(index, run.steps.len()) };
+        let order = if step.next == 0.0 { 1 } else { solver.order_at(run.begin() + index, run.whole.len()) };
         let order = order.min(estimates.len());
         last = Some((x.clone(), order));
         x = if step.next < step.at.sigma {
@@ -56,6 +56,7 @@ pub(super) async fn walk<D: Denoise>(
         } else {
             x
         };
+        x = run.kept_after(index, x);
         run.denoiser.stepped(index, &estimates[0].1)?;
     }
     Ok(x)

@@ -72,7 +72,8 @@ fn error(method: Method, config: &SchedulerConfig, count: usize) -> f64 {
     let scale = if method == Method::Ddim { (1.0 + from * from).sqrt() } else { 1.0 };
     let initial_scale = (from / scale) as f32;
     let table = Table { steps: (0..count).map(step).collect(), initial_scale };
-    let schedule = Schedule { sampler: method.into(), config: config.clone(), table };
+    let steps = table.steps.clone();
+    let schedule = Schedule { sampler: method.into(), config: config.clone(), table, steps };
     let Ok(latent) = block_on(schedule.sample(&NORMAL, &mut Noise::new(1), SHAPE));
     let shrink = ((VARIANCE + to * to) / (VARIANCE + from * from)).sqrt();
     let pairs = Noise::new(1).latent(SHAPE).values.into_iter().zip(latent.values);

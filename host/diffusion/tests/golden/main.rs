@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "golden files are as `make.py` writes them, and a test may fail")]
 
 mod noise;
+mod pictures;
 mod prompts;
 mod schedules;
 mod tokens;
