@@ -16,6 +16,7 @@ pub(crate) fn activate(activation: Activation, values: &mut [f32]) {
         Activation::QuickGelu => values.iter_mut().for_each(|x| *x /= 1.0 + exp(-1.702 * *x)),
         Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
         Activation::Relu => values.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x }),
+        Activation::LeakyRelu => values.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.2 * *x } else { *x }),
     }
 }
 

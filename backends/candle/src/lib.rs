@@ -14,6 +14,7 @@ mod activation;
 mod attention;
 mod conv;
 mod cpu;
+mod image;
 mod linear;
 mod norm;
 mod ops;

@@ -17,6 +17,7 @@ use crate::{
     activation::activate,
     attention::attention,
     conv::{Conv, enlarge},
+    image::{add_scaled, average_pool},
     linear::Linear,
     norm::{GroupNorm, LayerNorm},
     values::{failed, values, write_in_place},
@@ -123,8 +124,20 @@ impl Ops for CandleOps {
         self.on_threads(|| conv.apply(image, &add))
     }
 
-    fn upsample_conv(&self, conv: &Conv, image: &Tensor, height: usize, width: usize) -> Result<Tensor> {
-        self.on_threads(|| conv.apply(&enlarge(image, height, width)?, &ConvAdd::default()))
+    fn upsample_conv(
+        &self,
+        conv: &Conv,
+        image: &Tensor,
+        height: usize,
+        width: usize,
+        activation: Activation,
+    ) -> Result<Tensor> {
+        let add = ConvAdd { activation, ..ConvAdd::default() };
+        self.on_threads(|| conv.apply(&enlarge(image, height, width)?, &add))
+    }
+
+    fn average_pool(&self, image: &Tensor) -> Result<Tensor> {
+        self.on_threads(|| average_pool(image))
     }
 
     fn apply_group_norm(&self, norm: &GroupNorm, image: &Tensor, activation: Activation) -> Result<Tensor> {
@@ -188,5 +201,9 @@ impl Ops for CandleOps {
             }
             Ok(sum)
         })
+    }
+
+    fn add_scaled(&self, first: &Tensor, second: &Tensor, scales: &[f32]) -> Result<Tensor> {
+        self.on_threads(|| add_scaled(first, second, scales))
     }
 }

@@ -68,7 +68,7 @@ fn first_rows(ops: &CandleOps, rows: usize, size: Size) -> Vec<Vec<u32>> {
         ops.apply_conv(&three, &image, add),
         ops.apply_conv(&conv(spec(3, 2, Padding::Around(1))), &image, ConvAdd::default()),
         ops.apply_conv(&conv(spec(1, 1, Padding::Around(0))), &image, ConvAdd::default()),
-        ops.upsample_conv(&three, &image, 2 * height, 2 * width),
+        ops.upsample_conv(&three, &image, 2 * height, 2 * width, Activation::LeakyRelu),
         ops.apply_linear(&linear, &words, Activation::Silu, None),
         ops.apply_linear(&linear, &vector, Activation::Silu, None),
         ops.apply_geglu(&linear, &words),

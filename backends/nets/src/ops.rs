@@ -28,6 +28,8 @@ pub enum Activation {
     Gelu,
     /// `max(x, 0)`.
     Relu,
+    /// `x`, and a fifth of it where it is below 0: the slope of the networks that enlarge pictures.
+    LeakyRelu,
 }
 
 /// Geometry of a square convolution.
@@ -141,14 +143,19 @@ pub trait Ops: Send + 'static {
     ) -> Result<Self::Tensor>;
 
     /// Enlarges to `height` x `width` by nearest neighbour (`source = floor(target * old / new)`), then
-    /// convolves.
+    /// convolves, then activates.
     fn upsample_conv(
         &self,
         conv: &Self::Conv,
         image: &Self::Tensor,
         height: usize,
         width: usize,
+        activation: Activation,
     ) -> Result<Self::Tensor>;
+
+    /// Halves both sides: each pixel is the mean of a square of two by two. Of an odd side the last pixel stands
+    /// alone, and its mean is that of the pixels that are there.
+    fn average_pool(&self, image: &Self::Tensor) -> Result<Self::Tensor>;
 
     /// Group normalisation, then `activation`. Statistics in f32 or better.
     fn apply_group_norm(
@@ -207,4 +214,9 @@ pub trait Ops: Send + 'static {
         second: &Self::Tensor,
         activation: Activation,
     ) -> Result<Self::Tensor>;
+
+    /// `first + scale * second` of two images of one shape, with a scale for each row. A row whose scale is 0 is the
+    /// first image's as it is, whatever the second one holds.
+    fn add_scaled(&self, first: &Self::Tensor, second: &Self::Tensor, scales: &[f32])
+    -> Result<Self::Tensor>;
 }

@@ -242,7 +242,7 @@ impl<O: Ops> UpLevel<O> {
         }
         if let (Some(enlarge), Some(next)) = (&self.enlarge, kept.last()) {
             let [_, _, height, width] = ops.image_shape(next);
-            image = ops.upsample_conv(&enlarge.get(), &image, height, width)?;
+            image = ops.upsample_conv(&enlarge.get(), &image, height, width, Activation::None)?;
         }
         Ok(image)
     }

@@ -28,6 +28,8 @@ pub fn check_ops<O: Ops>(ops: &O) {
     check.convolutions();
     check.what_joins_a_convolution();
     check.enlarging_convolutions();
+    check.pools();
+    check.scaled_sums();
     check.group_norms();
     check.layer_norms();
     check.linear_layers();
@@ -154,10 +156,34 @@ impl<O: Ops> Check<'_, O> {
         let conv = self.conv(spec, &weight, Some(&bias));
         for (height, width) in [(6, 8), (5, 7), (5, 8), (3, 4)] {
             let image = numbers(&[2, 3, 3, 4], 3);
-            let result = self.ops.upsample_conv(&conv, &self.upload(&image), height, width);
-            let expected = define::conv(spec, &weight, Some(&bias), &define::upsample(&image, height, width));
-            self.expect(&format!("upsample_conv from 3x4 to {height}x{width}"), result, &expected);
+            let plain = define::conv(spec, &weight, Some(&bias), &define::upsample(&image, height, width));
+            for activation in ACTIVATIONS {
+                let result = self.ops.upsample_conv(&conv, &self.upload(&image), height, width, activation);
+                let expected = plain.map(|value| define::activate(activation, value));
+                let case = format!("upsample_conv from 3x4 to {height}x{width}, {activation:?}");
+                self.expect(&case, result, &expected);
+            }
         }
+    }
+
+    fn pools(&self) {
+        for shape in [[2, 3, 4, 6], [1, 2, 5, 4], [2, 1, 4, 7], [1, 3, 5, 1], [1, 1, 1, 1]] {
+            let image = numbers(&shape, 1);
+            let result = self.ops.average_pool(&self.upload(&image));
+            self.expect(&format!("average_pool of {shape:?}"), result, &define::average_pool(&image));
+        }
+    }
+
+    fn scaled_sums(&self) {
+        let (first, second) = (numbers(&[3, 2, 3, 5], 1), numbers(&[3, 2, 3, 5], 2));
+        let (one, other) = (self.upload(&first), self.upload(&second));
+        for scales in [[0.2; 3], [-1.5, 0.0, 0.75]] {
+            let expected = define::add_scaled(&first, &second, &scales);
+            self.expect(&format!("add_scaled by {scales:?}"), self.ops.add_scaled(&one, &other, &scales), &expected);
+        }
+        // What a row does not ask for may be anything.
+        let endless = self.ops.image([3, 2, 3, 5], &[f32::INFINITY; 90]).expect("an image can be uploaded");
+        self.expect("add_scaled by 0", self.ops.add_scaled(&one, &endless, &[0.0; 3]), &first);
     }
 
     fn group_norms(&self) {
@@ -293,8 +319,14 @@ impl<O: Ops> Check<'_, O> {
     }
 }
 
-const ACTIVATIONS: [Activation; 5] =
-    [Activation::None, Activation::Silu, Activation::QuickGelu, Activation::Gelu, Activation::Relu];
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::None,
+    Activation::Silu,
+    Activation::QuickGelu,
+    Activation::Gelu,
+    Activation::Relu,
+    Activation::LeakyRelu,
+];
 
 /// What `build` makes of `arrays` as they would come out of a file of `dtype`.
 fn in_file<T>(arrays: &[&Array], dtype: Dtype, build: impl Fn(&[Weight<'_>]) -> Result<T>) -> T {

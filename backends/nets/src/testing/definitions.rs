@@ -14,6 +14,7 @@ pub(super) fn activate(activation: Activation, x: f64) -> f64 {
         Activation::QuickGelu => x * sigmoid(1.702 * x),
         Activation::Gelu => x * 0.5 * (1.0 + error_function(x / 2f64.sqrt())),
         Activation::Relu => x.max(0.0),
+        Activation::LeakyRelu => x.max(0.2 * x),
     }
 }
 
@@ -64,6 +65,18 @@ pub(super) fn upsample(image: &Array, height: usize, width: usize) -> Array {
     let [rows, channels, old_height, old_width] = sizes(image);
     Array::build(&[rows, channels, height, width], |index| {
         image.at(&[index[0], index[1], index[2] * old_height / height, index[3] * old_width / width])
+    })
+}
+
+/// Both sides halved by means; odd ones count what is there.
+pub(super) fn average_pool(image: &Array) -> Array {
+    let [rows, channels, height, width] = sizes(image);
+    Array::build(&[rows, channels, height.div_ceil(2), width.div_ceil(2)], |index| {
+        let (down, right) =
+            (2 * index[2]..(2 * index[2] + 2).min(height), 2 * index[3]..(2 * index[3] + 2).min(width));
+        let count = down.len() * right.len();
+        let pixels = down.flat_map(|y| right.clone().map(move |x| (y, x)));
+        pixels.map(|(y, x)| image.at(&[index[0], index[1], y, x])).sum::<f64>() / count as f64
     })
 }
 
@@ -166,6 +179,15 @@ pub(super) fn stack(arrays: &[&Array]) -> Array {
 pub(super) fn add(first: &Array, second: &Array) -> Array {
     assert_eq!(first.shape, second.shape);
     Array::build(&first.shape, |index| first.at(index) + second.at(index))
+}
+
+/// The first array and each row's scale times the second.
+pub(super) fn add_scaled(first: &Array, second: &Array, scales: &[f32]) -> Array {
+    assert_eq!(first.shape, second.shape);
+    Array::build(&first.shape, |index| match scales[index[0]] {
+        0.0 => first.at(index),
+        scale => first.at(index) + f64::from(scale) * second.at(index),
+    })
 }
 
 /// One value per row and channel, `[rows, 1, channels]`, added to an image.

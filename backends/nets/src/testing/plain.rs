@@ -147,8 +147,14 @@ impl Ops for Plain {
         image: &Self::Tensor,
         height: usize,
         width: usize,
+        activation: Activation,
     ) -> Result<Self::Tensor> {
-        self.apply_conv(conv, &Arc::new(define::upsample(image, height, width)), ConvAdd::default())
+        let add = ConvAdd { activation, ..ConvAdd::default() };
+        self.apply_conv(conv, &Arc::new(define::upsample(image, height, width)), add)
+    }
+
+    fn average_pool(&self, image: &Self::Tensor) -> Result<Self::Tensor> {
+        Ok(Arc::new(define::average_pool(image)))
     }
 
     fn apply_group_norm(
@@ -221,6 +227,15 @@ impl Ops for Plain {
         activation: Activation,
     ) -> Result<Self::Tensor> {
         Ok(Arc::new(define::add(first, second).map(|value| define::activate(activation, value))))
+    }
+
+    fn add_scaled(
+        &self,
+        first: &Self::Tensor,
+        second: &Self::Tensor,
+        scales: &[f32],
+    ) -> Result<Self::Tensor> {
+        Ok(Arc::new(define::add_scaled(first, second, scales)))
     }
 }
 

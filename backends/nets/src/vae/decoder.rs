@@ -66,7 +66,7 @@ impl<O: Ops> Decoder<O> {
             }
             if let Some(double) = &level.double {
                 let [_, _, height, width] = ops.image_shape(&image);
-                image = ops.upsample_conv(&double.get(), &image, 2 * height, 2 * width)?;
+                image = ops.upsample_conv(&double.get(), &image, 2 * height, 2 * width, Activation::None)?;
             }
         }
         image = ops.apply_group_norm(&self.norm_out, &image, Activation::Silu)?;

@@ -101,7 +101,7 @@ impl<O: Ops> TinyDecoder<O> {
                 ops.apply_conv(&conv.get(), &image, ConvAdd::default())?
             } else {
                 let [_, _, height, width] = ops.image_shape(&image);
-                ops.upsample_conv(&conv.get(), &image, 2 * height, 2 * width)?
+                ops.upsample_conv(&conv.get(), &image, 2 * height, 2 * width, Activation::None)?
             };
         }
         Ok(image)

@@ -31,6 +31,7 @@ fn convolutions_are_those_of_pytorch() {
         assert_sum(&conv(spec, &weight, Some(&bias), &image), expected);
     }
     assert_sum(&upsample(&image, 9, 6), 3.873348460948997); // interpolate, mode nearest
+    assert_sum(&average_pool(&image), 0.19373267511506914); // avg_pool2d by 2, ceil_mode
 }
 
 #[test]
@@ -47,6 +48,7 @@ fn linear_layers_and_activations_are_those_of_pytorch() {
     assert_sum(&plain, 0.8759933111790055);
     assert_sum(&plain.map(|value| activate(Activation::Silu, value)), -7.103250240083538);
     assert_sum(&plain.map(|value| activate(Activation::Gelu, value)), -7.263959687909887);
+    assert_sum(&plain.map(|value| activate(Activation::LeakyRelu, value)), -5.730547874472881); // slope 0.2
     // x * sigmoid(1.702 x), as transformers writes it.
     assert_sum(&plain.map(|value| activate(Activation::QuickGelu, value)), -7.278286508543001);
     // First half times gelu of the second, as diffusers writes it.

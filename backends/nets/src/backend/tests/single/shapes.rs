@@ -61,7 +61,11 @@ impl Ops for Shapes {
         unreachable!("layers are only built")
     }
 
-    fn upsample_conv(&self, (): &(), (): &(), _: usize, _: usize) -> Result<()> {
+    fn upsample_conv(&self, (): &(), (): &(), _: usize, _: usize, _: Activation) -> Result<()> {
+        unreachable!("layers are only built")
+    }
+
+    fn average_pool(&self, (): &()) -> Result<()> {
         unreachable!("layers are only built")
     }
 
@@ -102,6 +106,10 @@ impl Ops for Shapes {
     }
 
     fn add(&self, (): &(), (): &(), _: Activation) -> Result<()> {
+        unreachable!("layers are only built")
+    }
+
+    fn add_scaled(&self, (): &(), (): &(), _: &[f32]) -> Result<()> {
         unreachable!("layers are only built")
     }
 }
