@@ -27,4 +27,5 @@ pub use model::{Model, parse_scheduler, read_scheduler};
 pub(crate) use registry::Turn;
 pub use registry::{Counts, Registry};
 pub use sidecar::Sidecar;
+pub use sizes::Takes;
 pub use tokenizers::read_tokenizers;

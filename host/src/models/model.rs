@@ -17,7 +17,7 @@ use super::defaults::Defaults;
 use super::files;
 use super::names::Wish;
 use super::sidecar::{self, Sidecar, Subject};
-use super::sizes::Sizes;
+use super::sizes::{Sizes, Takes};
 use super::tokenizers::read_tokenizers;
 use crate::error::{Error, Result};
 
@@ -52,8 +52,9 @@ pub struct Model {
     pub settings: Settings,
     /// Most layers that can be left out at the end of its text encoders.
     pub most_clip_skip: u32,
-    /// Its denoiser takes a picture beside the latent (inpainting, changing a picture as told), so it cannot
-    /// paint from text alone.
+    /// What its denoiser takes at every step.
+    pub takes: Takes,
+    /// That is more than a latent, so it cannot paint from text alone.
     pub needs_picture: bool,
     /// What its owner says about it.
     pub sidecar: Sidecar,
@@ -246,7 +247,8 @@ impl<'a> Begun<'a> {
             scheduler,
             settings,
             most_clip_skip,
-            needs_picture: sizes.needs_picture(),
+            takes: sizes.takes(),
+            needs_picture: sizes.takes() != Takes::Latent,
             vae,
             defaults,
             sidecar,

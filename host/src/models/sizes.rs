@@ -90,10 +90,29 @@ impl Sizes {
         layers.unwrap_or(0).saturating_sub(1 + always)
     }
 
-    /// Whether the denoiser takes more channels than a latent has.
-    pub(super) fn needs_picture(&self) -> bool {
-        self.unet.in_channels > self.autoencoder.latent_channels
+    /// What the denoiser takes, by the channels that it has beyond those of a latent.
+    pub(super) fn takes(&self) -> Takes {
+        let latent = self.autoencoder.latent_channels;
+        match self.unet.in_channels.checked_sub(latent) {
+            None | Some(0) => Takes::Latent,
+            Some(more) if more == latent => Takes::Picture,
+            Some(more) if more == latent + 1 => Takes::MaskedPicture,
+            Some(_) => Takes::Unknown,
+        }
     }
+}
+
+/// What a model's denoiser takes at every step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// The latent alone: it paints from text.
+    Latent,
+    /// A picture's latent beside it: it changes the picture as it is told (InstructPix2Pix).
+    Picture,
+    /// A mask and the latent of what is left of a picture: it paints what is missing (inpainting).
+    MaskedPicture,
+    /// Something beside the latent that is known by nobody here.
+    Unknown,
 }
 
 impl Autoencoder {
@@ -170,8 +189,11 @@ mod tests {
 
     #[test]
     fn channels_beyond_the_latents_are_those_of_a_picture() {
-        let needs = |unet, autoencoder| sizes(unet, autoencoder, &[]).needs_picture();
-        assert!(needs(r#"{"in_channels": 9}"#, "{}") && needs(r#"{"in_channels": 8}"#, "{}"));
-        assert!(!needs("{}", "{}") && !needs(r#"{"in_channels": 16}"#, r#"{"latent_channels": 16}"#));
+        let takes = |unet, autoencoder| sizes(unet, autoencoder, &[]).takes();
+        assert_eq!(takes(r#"{"in_channels": 9}"#, "{}"), Takes::MaskedPicture);
+        assert_eq!(takes(r#"{"in_channels": 8}"#, "{}"), Takes::Picture);
+        assert_eq!(takes(r#"{"in_channels": 5}"#, "{}"), Takes::Unknown, "a map of depths");
+        assert_eq!(takes("{}", "{}"), Takes::Latent);
+        assert_eq!(takes(r#"{"in_channels": 16}"#, r#"{"latent_channels": 16}"#), Takes::Latent);
     }
 }
