@@ -154,7 +154,9 @@ impl Desk {
             _ => Work::Alone { keeps_seat: false },
         };
         if let Task::Load(Loading { wanted, .. }) = &task {
-            self.residents.number(wanted, || weights::expected(&wanted.what, &self.backend));
+            for model in wanted {
+                self.residents.number(model, || weights::expected(&model.what, &self.backend));
+            }
         }
         let (call, arrived) = (self.next_call, self.now());
         self.next_call += 1;
@@ -261,7 +263,7 @@ impl Desk {
         loop {
             let now = self.now();
             let wanted = self.line.calls().filter_map(|waiting| match &self.calls.get(&waiting.call)?.1 {
-                Task::Load(loading) => Some((waiting.call, self.residents.find(&loading.wanted)?)),
+                Task::Load(loading) => Some((waiting.call, self.models(loading).collect())),
                 _ => None,
             });
             let places = self.residents.admit(wanted, now);
@@ -273,7 +275,7 @@ impl Desk {
             let Some((_, Task::Load(loading))) = self.calls.remove(call) else { continue };
             match *place {
                 Place::Never { needs, free } => {
-                    let refusal = ladder::model_too_large(&loading.wanted.what, needs, free);
+                    let refusal = ladder::models_too_large(&loading.wanted, needs, free);
                     let _gone = loading.reply.send(Err(refusal));
                 }
                 _ => self.give(loading),
@@ -281,15 +283,26 @@ impl Desk {
         }
     }
 
-    /// Gives the use of a model that is there.
-    pub(super) fn give(&mut self, Loading { wanted, pinned, mailbox, reply }: Loading) {
-        let model = self.residents.find(&wanted).expect("a model that was loaded has its number");
+    /// The numbers of the models that are wanted, in their order.
+    pub(super) fn models(&self, loading: &Loading) -> impl Iterator<Item = usize> {
+        let number = |model| self.residents.find(model).expect("a model that is asked for has its number");
+        loading.wanted.iter().map(number)
+    }
+
+    /// Gives the use of models that are there.
+    pub(super) fn give(&mut self, loading: Loading) {
+        let models: Vec<_> = self.models(&loading).collect();
+        let Loading { wanted, pinned, mailbox, reply } = loading;
         let now = self.now();
-        self.residents.lent(model, pinned, now);
-        let lease = LoadedModel::new(model, wanted.what, self.infos[&model].clone(), mailbox);
+        let leases = models.into_iter().zip(wanted).map(|(model, wanted)| {
+            self.residents.lent(model, pinned, now);
+            let info = self.infos[&model].clone();
+            Arc::new(LoadedModel::new(model, wanted.what, info, mailbox.clone()))
+        });
+        let leases = leases.collect();
         self.publish();
-        // A lease that nobody takes comes back at once.
-        let _gone = reply.send(Ok(Arc::new(lease)));
+        // Leases that nobody takes come back at once.
+        let _gone = reply.send(Ok(leases));
     }
 
     fn unload_overdue(&mut self) {

@@ -8,7 +8,7 @@
 
 use alice_plugin::{Error, ErrorKind, LatentShape, LoadRequest};
 
-use super::LoadedModel;
+use super::{LoadedModel, Versioned};
 
 /// Sides of the tiles in which a picture is decoded or encoded, in cells, largest first. Smaller ones would consist of
 /// seams.
@@ -72,14 +72,16 @@ pub(super) fn row_too_large(model: &LoadedModel, shape: LatentShape, tokens: usi
     no_memory(format!("the device's memory does not hold {what}: {error}; choose a smaller size"))
 }
 
-/// A model does not fit into `free` bytes.
-pub(super) fn model_too_large(request: &LoadRequest, needs: u64, free: u64) -> Error {
-    no_memory(format!(
-        "model `{}` needs {}, {} can be had for it",
-        name(request),
-        amount(needs),
-        amount(free)
-    ))
+/// Models do not fit into `free` bytes together.
+pub(super) fn models_too_large(wanted: &[Versioned<LoadRequest>], needs: u64, free: u64) -> Error {
+    let names: Vec<_> = wanted.iter().map(|model| format!("`{}`", name(&model.what))).collect();
+    let (needs, free) = (amount(needs), amount(free));
+    no_memory(match names.as_slice() {
+        [name] => format!("model {name} needs {needs}, {free} can be had for it"),
+        names => {
+            format!("the models {} need {needs} together, {free} can be had for them", names.join(", "))
+        }
+    })
 }
 
 /// A model did not fit, whatever its files let expect.
@@ -156,8 +158,14 @@ mod tests {
     fn a_model_that_cannot_fit_hears_both_numbers() {
         let files = ModelFiles::Diffusers { path: "/models/sdxl".into() };
         let request = LoadRequest { files, family: "sdxl".into(), vae: None, dtype: "f16".into(), device: 0 };
-        let error = model_too_large(&request, 6_940_000_000, 412_000_000);
+        let files = ModelFiles::SingleFile { path: "/controls/canny.safetensors".into() };
+        let control = LoadRequest { files, family: "controlnet".into(), ..request.clone() };
+        let error = models_too_large(&[request.clone().into()], 6_940_000_000, 412_000_000);
         assert_eq!(error.message, "model `sdxl` needs 6.9 GB, 412.0 MB can be had for it");
         assert_eq!(error.kind, ErrorKind::OutOfMemory);
+        let error = models_too_large(&[request.into(), control.into()], 9_440_000_000, 8_000_000_000);
+        let expected =
+            "the models `sdxl`, `canny.safetensors` need 9.4 GB together, 8.0 GB can be had for them";
+        assert_eq!(error.message, expected);
     }
 }

@@ -58,14 +58,15 @@ pub(super) enum Task {
     Upscale(Upscaling),
 }
 
-/// The use of a model is wanted.
+/// The use of models is wanted, of all at once.
 #[derive(Debug)]
 pub(super) struct Loading {
-    pub(super) wanted: Versioned<LoadRequest>,
+    pub(super) wanted: Vec<Versioned<LoadRequest>>,
     pub(super) pinned: bool,
-    /// Goes into the lease: the thread itself keeps no way to its mailbox, or it would never see it close.
+    /// Goes into the leases: the thread itself keeps no way to its mailbox, or it would never see it close.
     pub(super) mailbox: Sender<Message>,
-    pub(super) reply: Reply<Arc<LoadedModel>>,
+    /// A lease for each that is wanted, in their order.
+    pub(super) reply: Reply<Vec<Arc<LoadedModel>>>,
 }
 
 /// A prompt is to be encoded.

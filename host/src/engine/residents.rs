@@ -6,8 +6,12 @@
 //! use; meanwhile a model that has had its time, ten times what loading it took, gets no new users, or the one that
 //! waits would wait for ever. Of the models that nobody uses the one that was used longest ago goes first.
 //!
+//! A request may want several models, and gets all of them at once or none: whoever waits for one holds no other, so
+//! nobody waits in a ring. Those of its models that are there already stay for it.
+//!
 //! No clock and no device: the time is an argument.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use alice_plugin::LoadRequest;
@@ -49,22 +53,23 @@ pub(super) struct Resident {
     outdated: bool,
 }
 
-/// What becomes of a request for a model.
+/// What becomes of a request for models.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// It is there and may be used.
+    /// All of them are there and may be used.
     Here,
-    /// It may be loaded, after these have gone.
+    /// Those that are missing may be loaded, after these have gone.
     Room(Vec<usize>),
     /// Not yet.
     Wait,
-    /// It never fits: it needs more than there is beside the pinned models.
+    /// They never fit: together they need more than there is beside the pinned models.
     Never { needs: u64, free: u64 },
 }
 
-/// The first request that wants a model loaded: the model, and those that go for it; `None` while it has to wait.
+/// The first request that wants models loaded: all of its models, and those that go for it; `None` while it has to
+/// wait.
 struct Claim {
-    model: usize,
+    models: BTreeSet<usize>,
     victims: Option<Vec<usize>>,
 }
 
@@ -119,45 +124,52 @@ impl Residents {
         self.models.iter().enumerate().filter(|(_, model)| model.since.is_some())
     }
 
-    /// What becomes of the requests for models (call, model), the first come first.
+    /// The first of these models that is not there.
+    pub(super) fn missing(&self, models: impl IntoIterator<Item = usize>) -> Option<usize> {
+        models.into_iter().find(|&model| self.models[model].since.is_none())
+    }
+
+    /// What becomes of the requests for models (call, models), the first come first.
     pub(super) fn admit(
         &self,
-        requests: impl IntoIterator<Item = (u64, usize)>,
+        requests: impl IntoIterator<Item = (u64, BTreeSet<usize>)>,
         now: Moment,
     ) -> Vec<(u64, Place)> {
         let mut claim = None;
-        let mut place = |model: usize| {
-            if self.models[model].since.is_some() {
-                return self.share(model, claim.as_ref(), now);
+        let mut place = |models: BTreeSet<usize>| {
+            if self.missing(models.iter().copied()).is_none() {
+                return self.share(&models, claim.as_ref(), now);
             }
             // Memory is given out in order: a small model that slips through could keep a large one out for ever.
             let place = match &claim {
-                Some(Claim { model: first, .. }) if *first != model => match self.room(model) {
+                Some(Claim { models: first, .. }) if *first != models => match self.room(&models) {
                     never @ Place::Never { .. } => never,
                     _ => Place::Wait,
                 },
-                _ => self.room(model),
+                _ => self.room(&models),
             };
             let victims = match &place {
                 Place::Room(victims) => Some(victims.clone()),
                 _ => None,
             };
             if claim.is_none() && !matches!(place, Place::Never { .. }) {
-                claim = Some(Claim { model, victims });
+                claim = Some(Claim { models, victims });
             }
             place
         };
-        requests.into_iter().map(|(call, model)| (call, place(model))).collect()
+        requests.into_iter().map(|(call, models)| (call, place(models))).collect()
     }
 
-    /// Whether one more may use a model that is there, while somebody may wait for another one.
-    fn share(&self, model: usize, claim: Option<&Claim>, now: Moment) -> Place {
+    /// Whether one more may use models that are there, while somebody may wait for others.
+    fn share(&self, models: &BTreeSet<usize>, claim: Option<&Claim>, now: Moment) -> Place {
         let Some(claim) = claim else { return Place::Here };
-        let makes_way = match &claim.victims {
+        let makes_way = |&model: &usize| match &claim.victims {
             Some(victims) => victims.contains(&model),
+            // What the claim itself needs is not in its way.
+            None if claim.models.contains(&model) => false,
             None => !self.models[model].pinned && self.has_had_its_time(model, now),
         };
-        if makes_way { Place::Wait } else { Place::Here }
+        if models.iter().any(makes_way) { Place::Wait } else { Place::Here }
     }
 
     fn has_had_its_time(&self, model: usize, now: Moment) -> bool {
@@ -165,33 +177,33 @@ impl Residents {
         since.is_none_or(|since| now >= since + *price * QUANTUM)
     }
 
-    /// Whether a model that is not there may be loaded.
-    pub(super) fn room(&self, model: usize) -> Place {
-        let wanted = &self.models[model];
-        let bytes = |models: &mut dyn Iterator<Item = (usize, &Resident)>| -> u64 {
-            models.map(|(_, model)| model.bytes).fold(0, u64::saturating_add)
-        };
-        let most = self.budget.saturating_sub(bytes(&mut self.present().filter(|(_, model)| model.pinned)));
-        if wanted.bytes > most {
-            return Place::Never { needs: wanted.bytes, free: most };
+    /// Whether those of these models that are not there may be loaded, to be there all together.
+    pub(super) fn room(&self, models: &BTreeSet<usize>) -> Place {
+        let wanted = models.iter().map(|&model| &self.models[model]);
+        let others: Vec<_> = self.present().filter(|(number, _)| !models.contains(number)).collect();
+        let needs = bytes(wanted.clone());
+        let pinned = others.iter().map(|(_, model)| *model).filter(|model| model.pinned);
+        let free = self.budget.saturating_sub(bytes(pinned));
+        if needs > free {
+            return Place::Never { needs, free };
         }
         let mut unused: Vec<_> =
-            self.present().filter(|(_, model)| model.users == 0 && !model.pinned).collect();
+            others.iter().filter(|(_, model)| model.users == 0 && !model.pinned).collect();
         unused.sort_by_key(|(_, model)| model.used);
-        let mut unused = unused.into_iter();
-        let mut free = self.budget.saturating_sub(bytes(&mut self.present()));
-        let mut victims = Vec::new();
-        if wanted.crowded {
+        if wanted.clone().any(|model| model.since.is_none() && model.crowded) {
             let stays = |(_, model): &(usize, &Resident)| model.users > 0 && !model.pinned;
-            return match self.present().any(|present| stays(&present)) {
+            return match others.iter().any(stays) {
                 true => Place::Wait,
-                false => Place::Room(unused.map(|(number, _)| number).collect()),
+                false => Place::Room(unused.iter().map(|(number, _)| *number).collect()),
             };
         }
-        while wanted.bytes > free {
+        let mut taken = needs.saturating_add(bytes(others.iter().map(|(_, model)| *model)));
+        let mut unused = unused.into_iter();
+        let mut victims = Vec::new();
+        while taken > self.budget {
             let Some((number, victim)) = unused.next() else { return Place::Wait };
-            victims.push(number);
-            free = free.saturating_add(victim.bytes);
+            victims.push(*number);
+            taken -= victim.bytes;
         }
         Place::Room(victims)
     }
@@ -206,7 +218,7 @@ impl Residents {
 
     /// Whether the models on the device take more than they may.
     pub(super) fn are_too_many(&self) -> bool {
-        self.present().map(|(_, model)| model.bytes).fold(0, u64::saturating_add) > self.budget
+        bytes(self.present().map(|(_, model)| model)) > self.budget
     }
 
     /// The model has left the device.
@@ -214,10 +226,11 @@ impl Residents {
         self.models[model].since = None;
     }
 
-    /// The model ran out of memory while it was loaded. `false` when nothing could go that has not gone.
-    pub(super) fn crowd(&mut self, model: usize) -> bool {
+    /// The model ran out of memory while it was loaded, for somebody who wants it together with these. `false` when
+    /// nothing could go that has not gone.
+    pub(super) fn crowd(&mut self, model: usize, together: &BTreeSet<usize>) -> bool {
         self.models[model].crowded = true;
-        self.present().any(|(number, other)| number != model && !other.pinned)
+        self.present().any(|(number, other)| number != model && !together.contains(&number) && !other.pinned)
     }
 
     /// The backend has died, and everything on the device with it. What is in use keeps its place, and comes back
@@ -268,4 +281,9 @@ impl Residents {
         let unused = self.present().filter(|(_, model)| model.users == 0 && !model.pinned);
         unused.min_by_key(|(_, model)| model.used).map(|(number, _)| number)
     }
+}
+
+/// Bytes of all these models.
+fn bytes<'a>(models: impl Iterator<Item = &'a Resident>) -> u64 {
+    models.map(|model| model.bytes).fold(0, u64::saturating_add)
 }

@@ -154,12 +154,35 @@ impl Seat {
         self.lease(model.into(), false).await
     }
 
+    /// The use of several models at once, in the order in which they are asked for: of all of them, or of none. Who
+    /// needs more than one must ask for them so, and hold no lease meanwhile: whoever held one model and waited for
+    /// another could wait for ever.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); `OutOfMemory` for models that never fit together.
+    pub async fn load_all(&self, models: Vec<Versioned<LoadRequest>>) -> Result<Vec<Arc<LoadedModel>>> {
+        self.leases(models, false).await
+    }
+
     pub(super) async fn lease(
         &self,
-        Versioned { what, version }: Versioned<LoadRequest>,
+        model: Versioned<LoadRequest>,
         pinned: bool,
     ) -> Result<Arc<LoadedModel>> {
-        let wanted = Versioned { what: LoadRequest { device: self.device, ..what }, version };
+        let leases = self.leases(vec![model], pinned).await?;
+        Ok(leases.into_iter().next().expect("one model was asked for, and all of them are given"))
+    }
+
+    async fn leases(
+        &self,
+        models: Vec<Versioned<LoadRequest>>,
+        pinned: bool,
+    ) -> Result<Vec<Arc<LoadedModel>>> {
+        let here = |Versioned { what, version }: Versioned<LoadRequest>| Versioned {
+            what: LoadRequest { device: self.device, ..what },
+            version,
+        };
+        let wanted = models.into_iter().map(here).collect();
         let mailbox = self.mailbox.clone();
         self.ask(|reply| Task::Load(Loading { wanted, pinned, mailbox, reply })).await
     }

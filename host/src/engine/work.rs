@@ -5,10 +5,12 @@
 //! A call leaves the line only when it is answered. One that is to be tried again just stays: after the backend's
 //! death, with fewer rows, with a model fewer on the device.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use alice_plugin::{Control, DecodeOptions, EncodeOptions, Error, ErrorKind, Result, UpscaleOptions};
+use alice_plugin::{
+    Control, DecodeOptions, EncodeOptions, Error, ErrorKind, LoadRequest, Result, UpscaleOptions,
+};
 use tracing::warn;
 
 use super::desk::Desk;
@@ -18,7 +20,7 @@ use super::mailbox::{Decoding, Encoding, Evaluation, Loading, Picturing, Reply, 
 use super::residents::Place;
 use super::sets::Need;
 use super::status::Board;
-use super::{LoadedModel, Row, ladder};
+use super::{LoadedModel, Row, Versioned, ladder};
 use crate::metrics::Stage;
 
 /// Deaths of the backend over one seat alone after which it gets no further attempt.
@@ -54,41 +56,51 @@ impl Desk {
         }
     }
 
+    /// Loads what is missing of the models that are wanted, one after the other, and gives the use of all of them.
     fn load(&mut self, call: u64, seat: u64, loading: Loading) {
-        let model = self.residents.find(&loading.wanted).expect("a model that is asked for has its number");
-        if let Place::Room(victims) = self.residents.room(model) {
+        let models: BTreeSet<usize> = self.models(&loading).collect();
+        while let Some(model) = self.residents.missing(self.models(&loading)) {
+            // The one before may have become larger than its files let expect: then it is decided anew.
+            let Place::Room(victims) = self.residents.room(&models) else {
+                self.calls.insert(call, (seat, Task::Load(loading)));
+                return;
+            };
             victims.into_iter().for_each(|victim| self.evict(victim));
+            if let Err(error) = self.bring(model, &loading) {
+                self.publish();
+                return self.not_loaded(call, seat, model, loading, error);
+            }
         }
+        self.line.leave(call);
+        self.give(loading);
+        // They may have become larger than their files let expect.
+        while self.residents.are_too_many() && self.make_room() {}
+    }
+
+    /// Brings one of the models that are wanted onto the device.
+    fn bring(&mut self, model: usize, loading: &Loading) -> Result<()> {
         self.publish_coming(model);
         let began = self.now();
-        let control = Progress { board: &self.board, loading: &loading, calls: &self.calls };
-        match self.device.load(model, &loading.wanted.what, &control) {
-            Ok(info) => {
-                let now = self.now();
-                self.residents.came(model, info.memory_bytes, now - began, now);
-                self.infos.insert(model, info);
-                self.line.leave(call);
-                self.give(loading);
-                // It may have become larger than its files let expect.
-                while self.residents.are_too_many() && self.make_room() {}
-            }
-            Err(error) => {
-                self.publish();
-                self.not_loaded(call, seat, model, loading, error);
-            }
-        }
+        let wanted = self.residents.get(model).model.clone();
+        let control = Progress { board: &self.board, loading, model: &wanted, calls: &self.calls };
+        let info = self.device.load(model, &wanted.what, &control)?;
+        let now = self.now();
+        self.residents.came(model, info.memory_bytes, now - began, now);
+        self.infos.insert(model, info);
+        Ok(())
     }
 
     fn not_loaded(&mut self, call: u64, seat: u64, model: usize, loading: Loading, error: Error) {
         if error.kind == ErrorKind::OutOfMemory {
             self.metrics.out_of_memory();
-            if self.residents.crowd(model) {
+            let together = self.models(&loading).collect();
+            if self.residents.crowd(model, &together) {
                 // It waits, or goes on without those that nobody uses.
                 self.calls.insert(call, (seat, Task::Load(loading)));
                 return;
             }
-            let needs = self.residents.get(model).bytes;
-            let error = ladder::model_did_not_fit(&loading.wanted.what, needs, self.budget, &error);
+            let failed = self.residents.get(model);
+            let error = ladder::model_did_not_fit(&failed.model.what, failed.bytes, self.budget, &error);
             return self.finish(call, loading.reply, Err(error));
         }
         let Loading { wanted, pinned, mailbox, reply } = loading;
@@ -318,6 +330,7 @@ impl<F: Fn() -> bool> Control for Wanted<F> {
 struct Progress<'a> {
     board: &'a Board,
     loading: &'a Loading,
+    model: &'a Versioned<LoadRequest>,
     /// Everybody else who waits.
     calls: &'a HashMap<u64, (u64, Task)>,
 }
@@ -325,7 +338,7 @@ struct Progress<'a> {
 impl Progress<'_> {
     fn is_wanted(&self) -> bool {
         let same = |task: &Task| match task {
-            Task::Load(other) => other.wanted == self.loading.wanted && task.is_wanted(),
+            Task::Load(other) => other.wanted.contains(self.model) && task.is_wanted(),
             _ => false,
         };
         !self.loading.reply.is_closed() || self.calls.values().any(|(_, task)| same(task))

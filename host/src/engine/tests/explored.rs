@@ -136,8 +136,18 @@ fn fine<T>(answer: Result<T>) -> Option<T> {
 /// One picture of a caller: every call is answered, with its own answer.
 async fn picture(engine: &Engine, caller: u64, order: u64) -> Option<()> {
     let seat = engine.seat(caller, order);
+    // Of 60, 61 and the small ones beside them only one large one fits at a time, with one or both of the small ones.
     let name = if one_in(3) { "61" } else { "60" };
-    let model = fine(perhaps(seat.load(request(name))).await?)?;
+    let beside = if one_in(2) { "20" } else { "19" };
+    let model = match one_in(2) {
+        true => fine(perhaps(seat.load(request(name))).await?)?,
+        false => {
+            let pair = vec![request(beside).into(), request(name).into()];
+            let [beside, model] = <[_; 2]>::try_from(fine(perhaps(seat.load_all(pair)).await?)?).unwrap();
+            fine(perhaps(seat.upscale(&beside, 2, 1, vec![9; 6])).await?)?;
+            model
+        }
+    };
     let prompt = fine(perhaps(seat.encode(&model, text(order as u32))).await?)?;
     for step in 0..2 {
         let timestep = (caller * 100 + order * 10 + step) as f32;
@@ -156,10 +166,14 @@ async fn picture(engine: &Engine, caller: u64, order: u64) -> Option<()> {
 /// A world that ends when everybody has been answered and the engine's thread is gone; else shuttle complains.
 fn world() {
     let rule = |asked: &Asked| match asked {
-        Asked::Load(..) | Asked::Encode(_) | Asked::Pass(_) | Asked::Decode(_) if one_in(12) => Err(death()),
+        Asked::Load(..) | Asked::Encode(_) | Asked::Pass(_) | Asked::Decode(_) | Asked::Upscale(_)
+            if one_in(12) =>
+        {
+            Err(death())
+        }
         _ => Ok(()),
     };
-    // Only one of the two models fits, and company is worth waiting for.
+    // Only one of the two large models fits, and company is worth waiting for.
     let settings = super::super::Settings { memory_bytes: Some(100), ..Default::default() };
     let bench = Plan { rule: Box::new(rule), kind: "cuda", settings, ..Plan::default() }.open();
     let caller = |caller| {

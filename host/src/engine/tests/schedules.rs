@@ -7,7 +7,7 @@
 //! each point every event that could come next is followed. There is no lock or atomic whose interleavings a checker
 //! of memory models could add.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ const MOST_ROWS: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Act {
     Load(usize),
+    /// Several models at once.
+    LoadAll(&'static [usize]),
     Evaluate {
         group: usize,
         rows: usize,
@@ -42,7 +44,7 @@ enum Act {
     /// Gives the model and the seat back.
     End,
 }
-use Act::{Decode, End, Evaluate, Load, Preview, Rise};
+use Act::{Decode, End, Evaluate, Load, LoadAll, Preview, Rise};
 
 /// A picture on its way.
 #[derive(Clone, Debug)]
@@ -53,9 +55,20 @@ struct Job {
     done: usize,
     /// The call whose answer it awaits.
     waits: Option<u64>,
-    model: Option<usize>,
+    models: Vec<usize>,
     /// Its client may hang up.
     may_leave: bool,
+}
+
+impl Job {
+    /// The models that it asks for, if it does.
+    fn wanted(&self) -> Option<BTreeSet<usize>> {
+        match self.script.get(self.done)? {
+            Load(model) => Some(BTreeSet::from([*model])),
+            LoadAll(models) => Some(models.iter().copied().collect()),
+            _ => None,
+        }
+    }
 }
 
 /// What the thread does.
@@ -102,7 +115,8 @@ impl World {
         for (number, size) in sizes.iter().enumerate() {
             assert_eq!(residents.number(&request(&number.to_string()).into(), || *size), number);
         }
-        let job = |&(caller, script)| Job { caller, script, done: 0, waits: None, model: None, may_leave };
+        let job =
+            |&(caller, script)| Job { caller, script, done: 0, waits: None, models: Vec::new(), may_leave };
         let jobs = jobs.iter().map(job).collect();
         let (line, thread, zero) = (Line::default(), Thread::Sleeps, Moment::ZERO);
         let (sets, set, changes) = (Sets::default(), None, 0);
@@ -173,7 +187,7 @@ impl World {
             }
             Evaluate { group, rows } => Work::Evaluation { group, rows },
             Preview => Work::Alone { keeps_seat: true },
-            Load(_) | Decode => Work::Alone { keeps_seat: false },
+            Load(_) | LoadAll(_) | Decode => Work::Alone { keeps_seat: false },
         };
         let (call, caller, arrived) = (self.calls, job.caller, self.now);
         let need = match work {
@@ -197,7 +211,7 @@ impl World {
 
     fn give_back(&mut self, index: usize) {
         self.line.vacate(index as u64);
-        if let Some(model) = self.jobs[index].model.take() {
+        for model in std::mem::take(&mut self.jobs[index].models) {
             self.residents.returned(model, self.now);
         }
     }
@@ -206,26 +220,30 @@ impl World {
     fn answer(&mut self, call: u64) {
         self.line.leave(call);
         let Some(index) = self.jobs.iter().position(|job| job.waits == Some(call)) else { return };
-        if let Load(model) = self.jobs[index].script[self.jobs[index].done] {
-            let bytes = self.residents.get(model).bytes;
-            // Loading is over at once in this world, hence so is the model's time, after a pass or two.
-            self.residents.came(model, bytes, PASS / 10, self.now);
-            self.residents.lent(model, false, self.now);
-            self.jobs[index].model = Some(model);
+        if let Some(models) = self.jobs[index].wanted() {
+            while let Some(model) = self.residents.missing(models.iter().copied()) {
+                let bytes = self.residents.get(model).bytes;
+                // Loading is over at once in this world, hence so is the model's time, after a pass or two.
+                self.residents.came(model, bytes, PASS / 10, self.now);
+            }
+            self.lend(index, models);
         }
         self.jobs[index].waits = None;
         self.jobs[index].done += 1;
     }
 
-    /// The loads that wait, as (call, model).
-    fn loads(&self) -> Vec<(u64, usize)> {
-        let wanted = |waiting: &Waiting| {
-            let job = &self.jobs[waiting.seat as usize];
-            match job.script[job.done] {
-                Load(model) => Some((waiting.call, model)),
-                _ => None,
-            }
-        };
+    fn lend(&mut self, index: usize, models: BTreeSet<usize>) {
+        assert!(self.jobs[index].models.is_empty(), "whoever waits for models has none");
+        for model in models {
+            assert!(self.residents.get(model).since.is_some(), "a model was lent that is not there");
+            self.residents.lent(model, false, self.now);
+            self.jobs[index].models.push(model);
+        }
+    }
+
+    /// The loads that wait, as (call, models).
+    fn loads(&self) -> Vec<(u64, BTreeSet<usize>)> {
+        let wanted = |waiting: &Waiting| Some((waiting.call, self.jobs[waiting.seat as usize].wanted()?));
         self.line.calls().filter_map(wanted).collect()
     }
 
@@ -237,10 +255,9 @@ impl World {
                 None => break places,
                 Some(&(call, _)) => {
                     let index = self.jobs.iter().position(|job| job.waits == Some(call)).unwrap();
-                    let Load(model) = self.jobs[index].script[self.jobs[index].done] else { panic!() };
+                    let models = self.jobs[index].wanted().expect("it loads");
                     self.line.leave(call);
-                    self.residents.lent(model, false, self.now);
-                    self.jobs[index].model = Some(model);
+                    self.lend(index, models);
                     self.jobs[index].waits = None;
                     self.jobs[index].done += 1;
                 }
@@ -361,6 +378,102 @@ fn models_that_do_not_fit_together_never_keep_each_other_out_for_ever() {
 }
 
 #[test]
+fn jobs_that_want_two_models_of_which_two_fit_never_keep_each_other_out_for_ever() {
+    const ONE: &[Act] = &[LoadAll(&[0, 1]), EVALUATE, End];
+    const TWO: &[Act] = &[LoadAll(&[1, 2]), Evaluate { group: 1, rows: 2 }, End];
+    const THREE: &[Act] = &[LoadAll(&[2, 0]), Evaluate { group: 2, rows: 2 }, End];
+    const SHARED: &[Act] = &[Load(1), EVALUATE, End, Load(1), End];
+    const AGAIN: &[Act] = &[LoadAll(&[0, 1]), End, LoadAll(&[1, 2]), EVALUATE, End];
+    for jobs in [
+        // Two that overlap in one model, and one who only wants that or the third.
+        [(0, ONE), (1, TWO), (2, SHARED)],
+        [(0, ONE), (0, TWO), (1, SHARED)],
+        // In a ring.
+        [(0, ONE), (1, TWO), (2, THREE)],
+        [(0, AGAIN), (1, THREE), (1, ONE)],
+    ] {
+        for may_leave in [false, true] {
+            let worlds = explore(World::new(&[40, 40, 40], &jobs, may_leave));
+            assert!(worlds > 100, "only {worlds}");
+        }
+    }
+    // The pair takes everything, and each of the others fits beside either of its models.
+    const SMALL: &[Act] = &[Load(2), EVALUATE, End, Load(2), End];
+    for jobs in [[(0, ONE), (1, SMALL), (2, SMALL)], [(0, AGAIN), (1, SMALL), (2, THREE)]] {
+        for may_leave in [false, true] {
+            let worlds = explore(World::new(&[50, 50, 30], &jobs, may_leave));
+            assert!(worlds > 100, "only {worlds}");
+        }
+    }
+}
+
+/// Everything that a world of models can be asked, by hand: what becomes of these requests, at `now`.
+fn places(residents: &Residents, requests: &[&[usize]], now: Moment) -> Vec<Place> {
+    let requests = (0..).zip(requests.iter().map(|models| models.iter().copied().collect()));
+    residents.admit(requests, now).into_iter().map(|(_, place)| place).collect()
+}
+
+#[test]
+fn who_wants_several_models_gets_all_of_them_or_waits_without_any() {
+    let mut residents = Residents::new(100, None);
+    for (number, size) in [40, 40, 40, 70].into_iter().enumerate() {
+        residents.number(&request(&number.to_string()).into(), || size);
+    }
+    let never = Place::Never { needs: 110, free: 100 };
+    let late = PASS * 1000;
+    assert_eq!(places(&residents, &[&[0, 1], &[0, 3]], late), [Place::Room(vec![]), never.clone()]);
+    residents.came(0, 40, PASS, Moment::ZERO);
+    residents.came(1, 40, PASS, PASS);
+    assert_eq!(places(&residents, &[&[1, 0], &[0]], late), [Place::Here, Place::Here]);
+    // What of a pair is there stays for it, however long ago it was used.
+    assert_eq!(places(&residents, &[&[0, 2]], late), [Place::Room(vec![1])]);
+    assert_eq!(places(&residents, &[&[1, 2]], late), [Place::Room(vec![0])]);
+    // Whoever would use what goes for the first one waits; who shares its model does not, nor is a part of it loaded
+    // for others meanwhile.
+    let wait = Place::Wait;
+    let expected = [Place::Room(vec![1]), Place::Here, wait.clone(), wait.clone(), Place::Room(vec![1])];
+    assert_eq!(places(&residents, &[&[0, 2], &[0], &[0, 1], &[2], &[2, 0]], late), expected);
+    // While both are in use the first pair waits. Its own model is lent on; the other one had its time.
+    residents.lent(0, false, PASS);
+    residents.lent(1, false, PASS);
+    let requests: [&[usize]; 4] = [&[0, 2], &[0], &[1], &[0, 1]];
+    assert_eq!(
+        places(&residents, &requests, PASS),
+        [&wait, &Place::Here, &Place::Here, &Place::Here].map(Clone::clone)
+    );
+    assert_eq!(places(&residents, &requests, late), [&wait, &Place::Here, &wait, &wait].map(Clone::clone));
+    residents.returned(1, late);
+    assert_eq!(places(&residents, &[&[0, 2]], late), [Place::Room(vec![1])]);
+    // A pinned model counts for those who want it, and against those who do not.
+    residents.lent(0, true, late);
+    let free = Place::Never { needs: 80, free: 60 };
+    assert_eq!(places(&residents, &[&[1, 2], &[0, 2]], late), [free, Place::Room(vec![1])]);
+}
+
+#[test]
+fn a_model_that_ran_out_of_memory_beside_others_is_loaded_beside_its_own_company_alone() {
+    let mut residents = Residents::new(100, None);
+    for number in 0..3 {
+        residents.number(&request(&number.to_string()).into(), || 20);
+    }
+    residents.came(0, 20, PASS, Moment::ZERO);
+    residents.came(1, 20, PASS, Moment::ZERO);
+    residents.lent(0, false, Moment::ZERO);
+    residents.lent(1, false, Moment::ZERO);
+    let pair = BTreeSet::from([0, 2]);
+    assert!(residents.crowd(2, &pair), "the other one may go");
+    assert_eq!(residents.room(&pair), Place::Wait);
+    residents.returned(1, PASS);
+    assert_eq!(
+        residents.room(&pair),
+        Place::Room(vec![1]),
+        "that its company is in use is no reason to wait"
+    );
+    residents.went(1);
+    assert!(!residents.crowd(2, &pair), "nothing is left that could go");
+}
+
+#[test]
 fn loras_that_take_turns_on_one_model_keep_nobody_out_for_ever() {
     const FIRST: &[Act] =
         &[Evaluate { group: WITH_LORAS, rows: 2 }, Preview, Evaluate { group: WITH_LORAS, rows: 2 }, End];
@@ -432,8 +545,12 @@ fn scripts() -> impl Strategy<Value = Vec<(u64, &'static [Act])>> {
         1 => Just(Decode),
         1 => Just(Rise),
     ];
-    let script = (0..4usize, prop::collection::vec(act, 0..6)).prop_map(|(model, acts)| {
-        let script: Vec<Act> = [Load(model)].into_iter().chain(acts).chain([End]).collect();
+    // Models 0 to 2 fit by twos but for the first two, the last one fits with nothing.
+    let pairs: [&[usize]; 3] = [&[0, 2], &[2, 1], &[1, 2, 2]];
+    let load =
+        prop_oneof![(0..4usize).prop_map(Load), (0..3usize).prop_map(move |pair| LoadAll(pairs[pair]))];
+    let script = (load, prop::collection::vec(act, 0..6)).prop_map(|(load, acts)| {
+        let script: Vec<Act> = [load].into_iter().chain(acts).chain([End]).collect();
         // A test's scripts are few and small.
         &*script.leak()
     });
