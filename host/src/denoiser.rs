@@ -16,12 +16,43 @@ use crate::engine::{Extra, LoadedModel, Row, Seat, Text};
 use crate::error::{Error, Result};
 
 /// What steers one request's pictures.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prompts {
     /// The prompt.
     pub conditional: Prompt,
     /// The negative prompt, when guidance is on.
     pub unconditional: Option<Prompt>,
+    /// The negative prompt with the picture, and how strongly the run follows that, when guidance is on and the model
+    /// edits a picture as it is told.
+    pub edit: Option<(Prompt, f32)>,
+}
+
+impl Prompts {
+    /// The same beside another further input, which every row hears.
+    #[must_use]
+    pub fn with(&self, extra: &Extra) -> Self {
+        let with = |prompt: &Prompt| prompt.with(extra);
+        Self {
+            conditional: with(&self.conditional),
+            unconditional: self.unconditional.as_ref().map(with),
+            edit: self.edit.as_ref().map(|(prompt, scale)| (with(prompt), *scale)),
+        }
+    }
+
+    /// The same for a model that edits `picture`, a further input, and is to follow it with this strength: 1 or more,
+    /// below which there is no guidance. Without guidance it hears the prompt and the picture.
+    ///
+    /// Source: diffusers `pipelines/stable_diffusion/pipeline_stable_diffusion_instruct_pix2pix.py`.
+    #[must_use]
+    pub fn editing(&self, picture: &Extra, strength: f32) -> Self {
+        let nothing = Extra { data: vec![0.0; picture.data.len()], ..picture.clone() };
+        let guided = self.unconditional.as_ref().filter(|_| strength >= 1.0);
+        Self {
+            conditional: self.conditional.with(picture),
+            unconditional: guided.map(|prompt| prompt.with(&nothing)),
+            edit: guided.map(|prompt| (prompt.with(picture), strength)),
+        }
+    }
 }
 
 /// What the network hears of one prompt.
@@ -31,6 +62,14 @@ pub struct Prompt {
     pub text: Arc<Text>,
     /// The model's further inputs.
     pub extras: Arc<[Extra]>,
+}
+
+impl Prompt {
+    /// The same beside another further input.
+    fn with(&self, extra: &Extra) -> Self {
+        let extras = self.extras.iter().chain([extra]).cloned().collect();
+        Self { extras, ..self.clone() }
+    }
 }
 
 /// A model with prompts and guidance, and how far the sampling has come.
@@ -73,13 +112,19 @@ impl Denoise for Denoiser<'_> {
             extras: prompt.extras.clone(),
         };
         let mut rows = vec![row(&self.prompts.conditional)];
-        rows.extend(self.unconditional().map(row));
-        let (shape, guided) = (contract_shape(x.shape)?, rows.len() > 1);
-        let mut values = limited(self.seat, self.limit_s, self.seat.denoise(self.model, shape, rows)).await?;
-        if guided {
-            let (conditional, unconditional) = values.split_at(values.len() / 2);
-            values = self.guidance.guide(conditional, unconditional);
-        }
+        let unconditional = self.unconditional();
+        let edit = self.prompts.edit.as_ref().filter(|_| unconditional.is_some());
+        rows.extend(edit.map(|(prompt, _)| row(prompt)));
+        rows.extend(unconditional.map(row));
+        let (shape, count) = (contract_shape(x.shape)?, rows.len());
+        let answers = limited(self.seat, self.limit_s, self.seat.denoise(self.model, shape, rows)).await?;
+        let length = answers.len() / count;
+        let answer = |row: usize| &answers[row * length..(row + 1) * length];
+        let values = match (count, edit) {
+            (1, _) => answers,
+            (_, Some((_, strength))) => self.guidance.guide_edit(answer(0), answer(1), answer(2), *strength),
+            _ => self.guidance.guide(answer(0), answer(1)),
+        };
         if values.len() != x.values.len() {
             // A plugin's word is not taken for it: the samplers rely on answers of their latents' shape.
             let message = "the denoiser does not answer in the shape of the model's latents";

@@ -76,8 +76,11 @@ pub struct Request {
     pub model: Arc<Model>,
     /// What the pictures have in common.
     pub parameters: Parameters,
-    /// The steps of the sampler that `parameters.scheduler` names.
+    /// The steps of the sampler that `parameters.scheduler` names: those that are left where there is a picture to
+    /// begin with.
     pub schedule: Schedule,
+    /// The steps of the second run on a larger picture.
+    pub second: Option<Schedule>,
     /// Number of pictures; picture i has the seed `parameters.seed + i`.
     pub count: u32,
     /// The LoRAs and textual inversions that `parameters` names.
@@ -158,11 +161,23 @@ impl Request {
     /// When the model cannot be sampled so any more, and when a LoRA or a textual inversion is gone.
     pub fn again(models: &Registry, model: Arc<Model>, parameters: Parameters, count: u32) -> Result<Self> {
         let sampler: Sampler = parameters.scheduler.parse().map_err(unusable_scheduler)?;
-        let schedule = Schedule::new(sampler, &model.scheduler, parameters.steps as usize);
-        let schedule = schedule.map_err(unusable_scheduler)?;
+        let schedule = |steps: u32, strength| {
+            Schedule::from_strength(sampler, &model.scheduler, steps as usize, strength)
+        };
+        let Inputs { start, hires, .. } = &parameters.inputs;
+        let strength = start.as_ref().map_or(1.0, |start| start.strength);
+        let first = schedule(parameters.steps, strength).map_err(unusable_scheduler)?;
+        let second = hires.as_ref().map(|hires| schedule(hires.steps, hires.strength)).transpose();
+        let second = second.map_err(|error| Error::invalid("hires", format!("cannot be done: {error}")))?;
         let files = Files::of(models, &parameters)?;
         let (warnings, unmatched) = (Vec::new(), Unmatched::new());
-        Ok(Self { model, parameters, schedule, count, files, warnings, unmatched })
+        Ok(Self { model, parameters, schedule: first, second, count, files, warnings, unmatched })
+    }
+
+    /// Steps of one picture: those of both its runs.
+    pub fn steps(&self) -> usize {
+        let second = self.second.as_ref().map_or(0, |schedule| schedule.points().len());
+        self.schedule.points().len() + second
     }
 
     /// Whether everything is still there that it is to be made with.
@@ -278,7 +293,11 @@ pub(crate) fn default_sampler(model: &Model, configured: Option<&str>) -> Sample
 
 /// What is wrong with a scheduler, or with its number of steps.
 fn unusable_scheduler(error: alice_diffusion::Error) -> Error {
-    let param = if matches!(error, alice_diffusion::Error::Steps { .. }) { "steps" } else { "scheduler" };
+    let param = match error {
+        alice_diffusion::Error::Steps { .. } => "steps",
+        alice_diffusion::Error::NoSteps { .. } => "strength",
+        _ => "scheduler",
+    };
     Error::invalid(param, format!("cannot be used: {error}"))
 }
 

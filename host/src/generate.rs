@@ -2,26 +2,45 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The one use case: from a job to its pictures. Every dialect and the web form come here, by way of
 //! [`crate::jobs`].
+//!
+//! ```text
+//! generate.rs            a job's models, prompts and pictures; each picture from its first step to its file
+//!   generate/gather.rs   the picture to begin with and its mask, in the pixels that are rendered
+//!   generate/canvas.rs   the same as the model sees it, and what a run begins with
+//!   generate/work.rs     a picture's runs: the first, and the second on the enlarged one
+//!   generate/overlay.rs  pure  the masked region, and putting back what is not masked
+//! ```
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use alice_diffusion::{Latent, LatentShape, Noise};
+use alice_diffusion::Schedule;
 use alice_plugin::{ErrorKind, LoadRequest};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::adapters::Unmatched;
 use crate::app::App;
-use crate::denoiser::{Denoiser, Prompts, contract_shape, limited};
+use crate::denoiser::{Prompts, contract_shape, limited};
 use crate::draft::{Parameters, Request};
-use crate::engine::{Engine, LoadedModel, Seat, Versioned};
+use crate::engine::{LoadedModel, Seat, Versioned};
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
+use crate::inputs::Start;
 use crate::jobs::{Job, store};
 use crate::metrics::Stage;
 use crate::models::Model;
 use crate::prompts::{Encoder, Words};
-use crate::{infotext, picture, sketch};
+use crate::{infotext, picture};
+
+pub mod canvas;
+mod gather;
+mod overlay;
+mod work;
+
+use self::canvas::{Canvas, Original};
+use self::gather::{Gathered, gather};
+use self::overlay::Overlay;
+use self::work::{Enlargers, Work, latent_shape, pixels};
 
 /// Pictures of one job that are sampled side by side: as many as fill the forward passes of any device. The
 /// engine takes them in their order, so more would only hold more latents.
@@ -71,20 +90,58 @@ fn of_place(request: &Request, place: u32) -> Parameters {
 /// one step.
 ///
 /// # Errors
-/// Whatever the backend says; [`Error::Timeout`].
+/// Whatever the backend says; [`Error::Timeout`]; [`Error::InputGone`].
 pub(crate) async fn run(app: &App, job: &Job) -> Result<Outcome> {
     let began = Instant::now();
+    let work = prepare(app, job).await?;
+    let missing = (0..job.request.count).filter(|place| !job.made.contains(place));
+    let pictures = missing.map(|place| make(&work, place));
+    stream::iter(pictures).buffered(TOGETHER).try_collect::<()>().await?;
+    Ok(Outcome::new(&job.request, &job.planned, began.elapsed().as_secs_f64()))
+}
+
+/// What all pictures of a job need: the models, the encoded prompts, and the picture to begin with.
+async fn prepare<'a>(app: &'a App, job: &'a Job) -> Result<Work<'a>> {
     let request = &job.request;
     let wanted = load_request(&request.model);
     let engine = app.engines.pick(&wanted);
     let seat = engine.seat(job.caller.key(), order(job, 0));
     let model = load(app, &seat, &request.model, wanted).await?;
     let prompts = encode(app, &seat, &model, request).await?;
-    drop(seat);
-    let missing = (0..request.count).filter(|place| !job.made.contains(place));
-    let pictures = missing.map(|place| make(app, job, engine, &model, &prompts, place));
-    stream::iter(pictures).buffered(TOGETHER).try_collect::<()>().await?;
-    Ok(Outcome::new(request, &job.planned, began.elapsed().as_secs_f64()))
+    let (canvas, overlay) = match &request.parameters.inputs.start {
+        Some(start) => look(app, &seat, &model, request, start).await?,
+        None => (None, None),
+    };
+    Ok(Work { app, job, engine, model, enlargers: Enlargers::default(), prompts, canvas, overlay })
+}
+
+/// The picture to begin with as the model sees it, and where what is painted goes.
+async fn look(
+    app: &App,
+    seat: &Seat,
+    model: &Arc<LoadedModel>,
+    request: &Request,
+    start: &Start,
+) -> Result<(Option<Canvas>, Option<Arc<Overlay>>)> {
+    let parameters = &request.parameters;
+    let shape = latent_shape(model, (parameters.rendered_width, parameters.rendered_height));
+    let Gathered { rgb, mask, overlay } = gather(&app.inputs, start, pixels(model, shape)).await?;
+    let original = Original {
+        rgb: &rgb,
+        mask: mask.as_deref(),
+        strength: start.strength,
+        image_guidance_scale: start.image_guidance_scale,
+        latent_scaling: latent_scaling(&request.model).await?,
+    };
+    let limit_s = app.config.generation.request_timeout;
+    let canvas = Canvas::new(seat, model, limit_s, shape, original).await?;
+    Ok((Some(canvas), overlay.map(Arc::new)))
+}
+
+/// What the latents of the model's autoencoder are multiplied with.
+async fn latent_scaling(model: &Arc<Model>) -> Result<f32> {
+    let model = Arc::clone(model);
+    tokio::task::spawn_blocking(move || model.latent_scaling()).await.map_err(anyhow::Error::from)?
 }
 
 /// How the engine is asked for `model`.
@@ -127,7 +184,8 @@ pub(crate) fn unusable(model: &Model, error: Error) -> Error {
 /// The encoded prompts.
 async fn encode(app: &App, seat: &Seat, model: &Arc<LoadedModel>, request: &Request) -> Result<Prompts> {
     let parameters = &request.parameters;
-    let shape = contract_shape(latent_shape(model, parameters))?;
+    let rendered = (parameters.rendered_width, parameters.rendered_height);
+    let (width, height) = pixels(model, latent_shape(model, rendered));
     let encoder = Encoder {
         seat,
         model,
@@ -135,55 +193,59 @@ async fn encode(app: &App, seat: &Seat, model: &Arc<LoadedModel>, request: &Requ
         adapters: request.files.adapters(parameters),
         words: &Words::read(&request.files.embeddings).await?,
         settings: request.model.settings,
-        size: (shape.height * model.info.latent_scale, shape.width * model.info.latent_scale),
+        size: (height, width),
         most_chunks: app.config.limits.prompt_chunks,
         limit_s: app.config.generation.request_timeout,
     };
     // Without guidance the negative prompt has no say, and its half of the work is saved.
-    let guided = parameters.guidance().is_used(request.schedule.points().len());
-    let negative = guided.then_some(parameters.negative_prompt.as_deref());
+    let runs = [Some(&request.schedule), request.second.as_ref()];
+    let guided = |run: &Schedule| parameters.guidance().is_used(run.points().len());
+    let negative = runs.into_iter().flatten().any(guided).then_some(parameters.negative_prompt.as_deref());
     encoder.prompts(&parameters.prompt, negative, parameters.clip_skip).await
 }
 
-/// The latent of a picture of the size at which the model renders.
-fn latent_shape(model: &LoadedModel, parameters: &Parameters) -> LatentShape {
-    let scale = model.info.latent_scale.max(1);
-    LatentShape {
-        channels: model.info.latent_channels as usize,
-        height: parameters.rendered_height.div_ceil(scale) as usize,
-        width: parameters.rendered_width.div_ceil(scale) as usize,
-    }
+/// One picture: its runs, decoding, enlarging, keeping.
+async fn make(work: &Work<'_>, place: u32) -> Result<()> {
+    let (job, model) = (work.job, &work.model);
+    let (parameters, order) = (of_place(&job.request, place), order(job, place));
+    let seat = work.engine.seat(job.caller.key(), order);
+    let latent = work.sample(&seat, &parameters, place, order).await?;
+    let size = pixels(model, latent.shape);
+    let shape = contract_shape(latent.shape)?;
+    let rgb = limited(&seat, work.limit_s(), seat.decode(model, shape, latent.values)).await?;
+    let (rgb, size) = put_back(work, rgb, size).await?;
+    let (rgb, size) = match &work.enlargers.finally {
+        Some(upscaler) => work.upscaled(&seat, upscaler, rgb, size).await?,
+        None => (rgb, size),
+    };
+    drop(seat);
+    keep(work, place, parameters, rgb, size).await
 }
 
-/// One picture: noise, sampling, decoding, enlarging, keeping.
-async fn make(
-    app: &App,
-    job: &Job,
-    engine: &Engine,
-    model: &Arc<LoadedModel>,
-    prompts: &Prompts,
+/// The picture with what its mask does not cover put back, and its size.
+async fn put_back(work: &Work<'_>, rgb: Vec<u8>, size: (u32, u32)) -> Result<(Vec<u8>, (u32, u32))> {
+    let Some(overlay) = work.overlay.clone() else { return Ok((rgb, size)) };
+    let put = move || (overlay.put(rgb, size), overlay.size);
+    Ok(tokio::task::spawn_blocking(put).await.map_err(anyhow::Error::from)?)
+}
+
+/// Brings a picture of so many pixels to the size wanted, and keeps it.
+async fn keep(
+    work: &Work<'_>,
     place: u32,
+    parameters: Parameters,
+    rgb: Vec<u8>,
+    (width, height): (u32, u32),
 ) -> Result<()> {
-    let parameters = of_place(&job.request, place);
-    let seat = engine.seat(job.caller.key(), order(job, place));
-    let latent = sample(app, job, engine, &seat, model, prompts, &parameters, place).await?;
-    if !latent.values.iter().all(|value| value.is_finite()) {
-        let problem = "it produced values that are not numbers".to_owned();
-        return Err(Error::Model { id: job.request.model.id.clone(), problem });
-    }
-    let shape = contract_shape(latent.shape)?;
-    let scale = model.info.latent_scale;
-    let limit_s = app.config.generation.request_timeout;
-    let rgb = limited(&seat, limit_s, seat.decode(model, shape, latent.values)).await?;
-    drop(seat);
+    let job = work.job;
     let text = infotext::write(&parameters, job.request.schedule.sampler());
     let finish = {
-        let (app, kept) = (app.clone(), job.planned[place as usize].clone());
+        let (app, kept) = (work.app.clone(), job.planned[place as usize].clone());
         let (number, account, now) = (job.number, job.account, app.clock.now());
         let finish = job.finish(now);
         move || {
             let began = Instant::now();
-            let rendered = picture::from_rgb(shape.width * scale, shape.height * scale, rgb)?;
+            let rendered = picture::from_rgb(width, height, rgb)?;
             let finished = picture::enlarge(rendered, parameters.width, parameters.height);
             let png = picture::png(&finished, &text)?;
             app.gallery.keep(&kept, &png)?;
@@ -201,42 +263,4 @@ async fn make(
     tokio::task::spawn_blocking(finish).await.map_err(anyhow::Error::from)??;
     job.add_kept(place);
     Ok(())
-}
-
-#[expect(clippy::too_many_arguments, reason = "they are what a picture is made of")]
-async fn sample(
-    app: &App,
-    job: &Job,
-    engine: &Engine,
-    seat: &Seat,
-    model: &Arc<LoadedModel>,
-    prompts: &Prompts,
-    parameters: &Parameters,
-    place: u32,
-) -> Result<Latent> {
-    let schedule = &job.request.schedule;
-    let (sketcher, easel) = sketch::ends(job, schedule.points().len());
-    let sampled = async {
-        let sketcher = sketcher;
-        let denoiser = Denoiser {
-            seat,
-            model,
-            prompts,
-            guidance: parameters.guidance(),
-            steps: schedule.points().len(),
-            limit_s: app.config.generation.request_timeout,
-            done: 0.into(),
-            stepped: &|step, denoised| {
-                app.jobs.stepped(job);
-                app.metrics.stepped(1);
-                sketcher.stepped(step, denoised);
-            },
-        };
-        let (mut noise, shape) = (Noise::new(parameters.seed), latent_shape(model, parameters));
-        schedule.sample(&denoiser, &mut noise, shape).await
-    };
-    // The easel has a seat of its own, as the sampler goes on while it draws.
-    let drawn = easel.draw(app, job, place, engine.seat(job.caller.key(), order(job, place)), model);
-    let (latent, ()) = tokio::join!(sampled, drawn);
-    latent
 }

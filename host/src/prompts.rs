@@ -8,7 +8,7 @@ use std::sync::Arc;
 use alice_checkpoint::diffusers::Settings;
 use alice_diffusion::ClipTokenizer;
 use alice_diffusion::prompt;
-use alice_plugin::{Adapter, InputInfo};
+use alice_plugin::{Adapter, InputInfo, ModelInfo};
 
 use crate::denoiser::{Prompt, Prompts, limited};
 use crate::engine::{Chunk, Extra, LoadedModel, Seat, Text, Versioned};
@@ -18,8 +18,10 @@ mod words;
 
 pub use self::words::Words;
 
-/// Why a model cannot be used that paints over a picture.
-pub(crate) const NEEDS_PICTURE: &str = "needs an input picture, which this server does not take yet";
+/// Why a model cannot be used that paints over a picture, where there is none.
+pub(crate) const NEEDS_PICTURE: &str = "needs an input picture";
+/// The further input that is a picture.
+pub(crate) const PICTURE: &str = "concat";
 /// What SDXL's refiner hears of the beauty of the picture wanted, and of that of the negative prompt: diffusers'
 /// defaults.
 const AESTHETIC_SCORE: f32 = 6.0;
@@ -122,7 +124,7 @@ impl Encoder<'_> {
             Some(read) => Some(self.encode(read, manner).await?),
             None => None,
         };
-        Ok(Prompts { conditional, unconditional })
+        Ok(Prompts { conditional, unconditional, edit: None })
     }
 
     /// The windows of a text for each encoder.
@@ -144,8 +146,7 @@ impl Encoder<'_> {
 
     async fn encode(&self, read: Read, manner: Manner) -> Result<Prompt> {
         let info = &self.model.info;
-        let extras = info.inputs.iter().map(|input| extra(input, self.size, manner.aesthetic_score));
-        let extras = extras.collect::<Result<_>>()?;
+        let extras = extras(info, self.size, manner.aesthetic_score)?;
         let chunk = |encoder: u32, prompt::Chunk { ids, mut weights }| {
             if manner.silent {
                 weights.fill(0.0);
@@ -166,6 +167,30 @@ impl Encoder<'_> {
     }
 }
 
+impl Prompts {
+    /// The same for a picture of another height and width in pixels.
+    ///
+    /// # Errors
+    /// As [`Encoder::prompts`].
+    pub(crate) fn sized(&self, info: &ModelInfo, size: (u32, u32)) -> Result<Self> {
+        let sized = |prompt: &Prompt, score| -> Result<Prompt> {
+            Ok(Prompt { text: prompt.text.clone(), extras: extras(info, size, score)? })
+        };
+        let unconditional = self.unconditional.as_ref();
+        Ok(Self {
+            conditional: sized(&self.conditional, AESTHETIC_SCORE)?,
+            unconditional: unconditional.map(|prompt| sized(prompt, NEGATIVE_AESTHETIC_SCORE)).transpose()?,
+            edit: None,
+        })
+    }
+}
+
+/// What the model hears in its further inputs, but for a picture.
+fn extras(info: &ModelInfo, size: (u32, u32), aesthetic_score: f32) -> Result<Arc<[Extra]>> {
+    let others = info.inputs.iter().filter(|input| input.name != PICTURE);
+    others.map(|input| extra(input, size, aesthetic_score)).collect()
+}
+
 /// What the model hears in one of its further inputs.
 fn extra(input: &InputInfo, (height, width): (u32, u32), aesthetic_score: f32) -> Result<Extra> {
     let (height, width) = (height as f32, width as f32);
@@ -174,7 +199,6 @@ fn extra(input: &InputInfo, (height, width): (u32, u32), aesthetic_score: f32) -
         // wanted. Podell et al. 2023, arXiv:2307.01952, section 2.2.
         ("time_ids", [6]) => vec![height, width, 0.0, 0.0, height, width],
         ("time_ids", [5]) => vec![height, width, 0.0, 0.0, aesthetic_score],
-        ("concat", _) => return Err(Error::invalid("model", NEEDS_PICTURE)),
         (name, shape) => {
             let problem = format!("needs the input `{name}` {shape:?}, which this server does not know");
             return Err(Error::invalid("model", problem));
@@ -200,10 +224,9 @@ mod tests {
 
     #[test]
     fn an_input_that_nobody_here_can_give_is_an_error_about_the_model() {
-        for (name, shape) in [("concat", [5, 0, 0].as_slice()), ("time_ids", &[7]), ("hint", &[3, 0, 0])] {
+        for (name, shape) in [("time_ids", [7].as_slice()), ("hint", &[3, 0, 0])] {
             let error = heard(name, shape).unwrap_err().to_string();
             assert!(error.starts_with("`model` needs"), "{error}");
         }
-        assert!(heard("concat", &[4, 0, 0]).unwrap_err().to_string().contains("input picture"));
     }
 }

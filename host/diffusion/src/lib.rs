@@ -49,7 +49,7 @@ pub use config::{Prediction, SchedulerConfig};
 pub use denoise::{Denoise, Point};
 pub use error::{Error, Result};
 pub use kept::Kept;
-pub use latent::{Latent, LatentShape};
+pub use latent::{Latent, LatentShape, Posterior};
 pub use noise::Noise;
 pub use resize::Interpolation;
 pub use sampler::{Method, Sampler};

@@ -283,7 +283,7 @@ impl Job {
 
 /// Steps of one picture.
 fn steps_of_picture(request: &Request) -> u32 {
-    u32::try_from(request.schedule.points().len()).unwrap_or(u32::MAX)
+    u32::try_from(request.steps()).unwrap_or(u32::MAX)
 }
 
 /// Somebody looks on.

@@ -46,11 +46,16 @@ impl Pace {
 }
 
 /// The work of one step of one picture: its latent's rows and cells, as the time of a forward pass grows about
-/// with both.
+/// with both. Of a picture that is made in two runs, the mean of all steps.
 pub(super) fn step_work(request: &Request) -> f64 {
     let parameters = &request.parameters;
-    let rows = if parameters.guidance().is_used(request.schedule.points().len()) { 2.0 } else { 1.0 };
-    rows * f64::from(parameters.rendered_width) * f64::from(parameters.rendered_height)
+    let steps = request.schedule.points().len();
+    let rows = if parameters.guidance().is_used(steps) { 2.0 } else { 1.0 };
+    let pixels = |width: u32, height: u32| f64::from(width) * f64::from(height);
+    let first = pixels(parameters.rendered_width, parameters.rendered_height);
+    let second = parameters.inputs.hires.as_ref().map_or(first, |hires| pixels(hires.width, hires.height));
+    let share = steps as f64 / request.steps().max(1) as f64;
+    rows * (share * first + (1.0 - share) * second)
 }
 
 #[cfg(test)]

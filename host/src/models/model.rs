@@ -12,6 +12,7 @@ use alice_checkpoint::{Checkpoint, Family, Layer, Layout};
 use alice_diffusion::{ClipTokenizer, Prediction, Sampler, SchedulerConfig};
 use alice_plugin::{ModelFiles, TextEncoderInfo};
 use anyhow::Context;
+use serde::Deserialize;
 
 use super::defaults::Defaults;
 use super::files;
@@ -74,6 +75,18 @@ pub struct Model {
     tokenizers: OnceLock<Vec<ClipTokenizer>>,
 }
 
+/// The configuration of an autoencoder.
+#[derive(Deserialize)]
+struct Scaled {
+    #[serde(default = "scaling_factor")]
+    scaling_factor: f32,
+}
+
+/// That of Stable Diffusion 1, which its first files leave out.
+fn scaling_factor() -> f32 {
+    0.18215
+}
+
 impl Model {
     /// The model at `path`, wherever that is.
     ///
@@ -108,6 +121,25 @@ impl Model {
             problem: error.to_string(),
         })?;
         Ok(Arc::clone(self.layers.get_or_init(|| layers)))
+    }
+
+    /// What the latents of its autoencoder are multiplied with to have the deviation of noise.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when its files are damaged or gone.
+    pub fn latent_scaling(&self) -> Result<f32> {
+        let read = || {
+            let checkpoint = Checkpoint::open(&self.path)?;
+            let checkpoint = match &self.vae {
+                Some(vae) => checkpoint.with_vae(vae)?,
+                None => checkpoint,
+            };
+            checkpoint.config("vae").map(|autoencoder: Scaled| autoencoder.scaling_factor)
+        };
+        read().map_err(|error: alice_checkpoint::Error| Error::Model {
+            id: self.id.clone(),
+            problem: error.to_string(),
+        })
     }
 
     /// The same model by the name that it has among the others.

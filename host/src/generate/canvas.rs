@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! What a run begins with: noise alone, or a picture, of which a part may be kept.
+//!
+//! A picture's noise is drawn from its seed in the order of diffusers' pipelines: for the latent of the picture, the
+//! noise that is added to it, for the latent of the picture without what is painted anew, then whatever the sampler
+//! draws. Sources: diffusers `pipelines/stable_diffusion/pipeline_stable_diffusion_img2img.py`, `..._inpaint.py` and
+//! `..._instruct_pix2pix.py`.
+
+use std::sync::Arc;
+
+use alice_diffusion::{Kept, Latent, LatentShape, Noise, Posterior, Schedule};
+
+use crate::denoiser::{Prompts, contract_shape, limited};
+use crate::engine::{Extra, LoadedModel, Seat};
+use crate::error::{Error, Result};
+use crate::prompts::{NEEDS_PICTURE, PICTURE};
+
+/// From this value on a pixel of a mask is painted anew as far as the network is concerned, which knows no halves.
+const PAINTED: u8 = 128;
+/// The two greys around that of diffusers, 127.5, for what the network is not to see.
+const GREYS: [u8; 2] = [127, 128];
+
+/// A picture to begin with, in the pixels of the model's latents.
+#[derive(Clone, Copy, Debug)]
+pub struct Original<'a> {
+    /// `[height, width, 3]`.
+    pub rgb: &'a [u8],
+    /// `[height, width]`: what is painted anew, 0 (nothing) to 255; all of it where there is none.
+    pub mask: Option<&'a [u8]>,
+    /// The part of the way to noise that it goes back, above 0; 1 is all of it.
+    pub strength: f64,
+    /// How strongly a model that edits as it is told follows the picture.
+    pub image_guidance_scale: f32,
+    /// What its autoencoder's latents are multiplied with, for a model that edits as it is told: it hears them as they
+    /// are.
+    pub latent_scaling: f32,
+}
+
+/// A picture to begin with, as the model sees it. Many pictures can begin with it.
+#[derive(Clone, Debug)]
+pub struct Canvas {
+    shape: LatentShape,
+    way: Way,
+    strength: f64,
+}
+
+/// What becomes of the picture.
+#[derive(Clone, Debug)]
+enum Way {
+    /// Noise is added to it.
+    Begin(Posterior),
+    /// The same, and what the mask does not cover is put back after each step.
+    Keep { picture: Posterior, mask: Vec<f32> },
+    /// The network sees the mask and what it does not cover. Without the picture itself the run begins with noise.
+    Inpaint { picture: Option<Posterior>, mask: Vec<f32>, masked: Posterior },
+    /// The network sees the picture, in the autoencoder's own numbers.
+    Edit { picture: Latent, image_guidance_scale: f32 },
+}
+
+/// One picture's run before its first step.
+#[derive(Debug)]
+pub struct Beginning {
+    /// The first latent.
+    pub first: Latent,
+    /// What is put back after each step.
+    pub kept: Option<Kept>,
+    /// The prompts, with what the network sees of a picture.
+    pub prompts: Prompts,
+}
+
+/// What a model takes beside the latent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sees {
+    Nothing,
+    Picture,
+    MaskedPicture,
+}
+
+impl Sees {
+    fn of(model: &LoadedModel) -> Result<Self> {
+        let channels =
+            model.info.inputs.iter().find(|input| input.name == PICTURE).map(|input| input.shape[0]);
+        let latent = model.info.latent_channels;
+        match channels {
+            None => Ok(Self::Nothing),
+            Some(channels) if channels == latent => Ok(Self::Picture),
+            Some(channels) if channels == latent + 1 => Ok(Self::MaskedPicture),
+            Some(channels) => {
+                let problem =
+                    format!("takes {channels} channels beside the latent, which this server cannot give");
+                Err(Error::invalid("model", problem))
+            }
+        }
+    }
+}
+
+/// The beginning of a run from noise alone.
+///
+/// # Errors
+/// For a model that must see a picture.
+pub fn from_noise(
+    model: &LoadedModel,
+    schedule: &Schedule,
+    noise: &mut Noise,
+    shape: LatentShape,
+    prompts: &Prompts,
+) -> Result<Beginning> {
+    if Sees::of(model)? != Sees::Nothing {
+        return Err(Error::invalid("model", NEEDS_PICTURE));
+    }
+    let first = schedule.begin_with_noise(&noise.latent(shape));
+    Ok(Beginning { first, kept: None, prompts: prompts.clone() })
+}
+
+impl Canvas {
+    /// Lets the model look at a picture that makes a latent of `shape`.
+    ///
+    /// A model for inpainting without a mask paints everything anew, and sees nothing of the picture but its noise.
+    ///
+    /// # Errors
+    /// Whatever the backend says; a call that takes longer than `limit_s` seconds.
+    pub async fn new(
+        seat: &Seat,
+        model: &Arc<LoadedModel>,
+        limit_s: u32,
+        shape: LatentShape,
+        original: Original<'_>,
+    ) -> Result<Self> {
+        let look = async |rgb: Vec<u8>| -> Result<Posterior> {
+            let encoded = seat.encode_image(model, contract_shape(shape)?, rgb);
+            let (mean, deviation) = limited(seat, limit_s, encoded).await?;
+            let latent = |values| Latent { shape, values };
+            Ok(Posterior { mean: latent(mean), deviation: latent(deviation) })
+        };
+        let Original { rgb, mask, strength, image_guidance_scale, latent_scaling } = original;
+        let width = shape.width * model.info.latent_scale as usize;
+        let cells = |mask: &[u8]| latent_mask(mask, width, shape);
+        let way = match (Sees::of(model)?, mask) {
+            (Sees::Nothing, None) => Way::Begin(look(rgb.to_vec()).await?),
+            (Sees::Nothing, Some(mask)) => {
+                Way::Keep { picture: look(rgb.to_vec()).await?, mask: cells(mask) }
+            }
+            (Sees::MaskedPicture, mask) => {
+                let everything = vec![u8::MAX; rgb.len() / 3];
+                let mask = mask.unwrap_or(&everything);
+                let picture = if strength < 1.0 { Some(look(rgb.to_vec()).await?) } else { None };
+                let [dark, light] = GREYS.map(|grey| greyed(rgb, mask, grey));
+                let masked = between(&look(dark).await?, &look(light).await?);
+                Way::Inpaint { picture, mask: cells(mask), masked }
+            }
+            (Sees::Picture, _) => {
+                let mut picture = look(rgb.to_vec()).await?.mean;
+                picture.values.iter_mut().for_each(|value| *value /= latent_scaling);
+                Way::Edit { picture, image_guidance_scale }
+            }
+        };
+        Ok(Self { shape, way, strength })
+    }
+
+    /// The beginning of one picture's run along `schedule`, which is that of the picture's strength.
+    pub fn begin(&self, schedule: &Schedule, noise: &mut Noise, prompts: &Prompts) -> Beginning {
+        match &self.way {
+            Way::Begin(picture) => {
+                let picture = picture.draw(noise);
+                let first = schedule.begin_with_picture(&picture, &noise.latent(self.shape));
+                Beginning { first, kept: None, prompts: prompts.clone() }
+            }
+            Way::Keep { picture: posterior, mask } => {
+                let picture = posterior.draw(noise);
+                let drawn = noise.latent(self.shape);
+                let first = self.first(schedule, Some(&picture), &drawn);
+                // diffusers draws a latent of the masked picture here too, and has no use for it.
+                posterior.draw(noise);
+                let kept = Kept { picture, noise: drawn, mask: mask.clone() };
+                Beginning { first, kept: Some(kept), prompts: prompts.clone() }
+            }
+            Way::Inpaint { picture, mask, masked } => {
+                let picture = picture.as_ref().map(|picture| picture.draw(noise));
+                let first = self.first(schedule, picture.as_ref(), &noise.latent(self.shape));
+                let seen = [mask.as_slice(), &masked.draw(noise).values].concat();
+                Beginning { first, kept: None, prompts: prompts.with(&self.seen(seen)) }
+            }
+            Way::Edit { picture, image_guidance_scale } => {
+                let first = schedule.begin_with_noise(&noise.latent(self.shape));
+                let seen = self.seen(picture.values.clone());
+                Beginning { first, kept: None, prompts: prompts.editing(&seen, *image_guidance_scale) }
+            }
+        }
+    }
+
+    /// The first latent of an inpainting run: at full strength it begins with noise alone.
+    fn first(&self, schedule: &Schedule, picture: Option<&Latent>, noise: &Latent) -> Latent {
+        match picture.filter(|_| self.strength < 1.0) {
+            Some(picture) => schedule.begin_with_picture(picture, noise),
+            None => schedule.begin_with_noise(noise),
+        }
+    }
+
+    /// What the network sees of the picture, some planes of the latent's size.
+    fn seen(&self, data: Vec<f32>) -> Extra {
+        let LatentShape { height, width, .. } = self.shape;
+        let sizes = [data.len() / (height * width).max(1), height, width];
+        Extra { name: PICTURE.to_owned(), shape: sizes.map(|size| size as u32).to_vec(), data }
+    }
+}
+
+/// For each cell of the latent whether it is painted anew, 1 or 0: as the pixel in its upper left corner. `width` are
+/// the mask's pixels from left to right.
+fn latent_mask(mask: &[u8], width: usize, shape: LatentShape) -> Vec<f32> {
+    let scale = width / shape.width.max(1);
+    let rows = mask.chunks_exact(width.max(1)).step_by(scale.max(1)).take(shape.height);
+    let cells = rows.flat_map(|row| row.iter().step_by(scale.max(1)));
+    cells.map(|&pixel| if pixel >= PAINTED { 1.0 } else { 0.0 }).collect()
+}
+
+/// The picture with one grey in the place of what is painted anew.
+fn greyed(rgb: &[u8], mask: &[u8], grey: u8) -> Vec<u8> {
+    let mut picture = rgb.to_vec();
+    for (pixel, &mask) in picture.chunks_exact_mut(3).zip(mask) {
+        if mask >= PAINTED {
+            pixel.fill(grey);
+        }
+    }
+    picture
+}
+
+/// What the autoencoder would say of the picture between two that hardly differ.
+fn between(one: &Posterior, other: &Posterior) -> Posterior {
+    let mean = |one: &Latent, other: &Latent| {
+        let pairs = one.values.iter().zip(&other.values);
+        Latent { shape: one.shape, values: pairs.map(|(one, other)| (one + other) / 2.0).collect() }
+    };
+    Posterior { mean: mean(&one.mean, &other.mean), deviation: mean(&one.deviation, &other.deviation) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_painted_when_the_pixel_in_its_corner_is() {
+        let shape = LatentShape { channels: 4, height: 2, width: 3 };
+        let mut mask = vec![0; 4 * 6];
+        mask[2] = 128;
+        mask[6] = 255; // Not the corner of a cell.
+        mask[2 * 6] = 127;
+        mask[2 * 6 + 4] = 255;
+        assert_eq!(latent_mask(&mask, 6, shape), [0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn what_is_painted_anew_is_grey_for_the_network() {
+        let greyed = greyed(&[1, 2, 3, 4, 5, 6], &[0, 200], 127);
+        assert_eq!(greyed, [1, 2, 3, 127, 127, 127]);
+    }
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! What all pictures of a job have in common, and the runs of one of them.
+
+use std::sync::Arc;
+
+use alice_diffusion::{Interpolation, Latent, LatentShape, Noise, Posterior, Schedule};
+
+use super::canvas::{self, Beginning, Canvas};
+use super::overlay::Overlay;
+use crate::app::App;
+use crate::denoiser::{Denoiser, Prompts, contract_shape, limited};
+use crate::draft::Parameters;
+use crate::engine::{Engine, LoadedModel, Seat};
+use crate::error::{Error, Result};
+use crate::inputs::{Enlarger, Hires, shape};
+use crate::jobs::Job;
+use crate::sketch::{self, Sketcher};
+
+/// Everything that a job's pictures are made with, ready to be used.
+pub(super) struct Work<'a> {
+    pub(super) app: &'a App,
+    pub(super) job: &'a Job,
+    pub(super) engine: &'a Engine,
+    pub(super) model: Arc<LoadedModel>,
+    /// What makes pictures larger between the two runs, and at the end.
+    pub(super) enlargers: Enlargers,
+    pub(super) prompts: Prompts,
+    /// The picture to begin with.
+    pub(super) canvas: Option<Canvas>,
+    /// The picture into which the painted ones are put.
+    pub(super) overlay: Option<Arc<Overlay>>,
+}
+
+/// Upscalers on the device.
+#[derive(Default)]
+pub(super) struct Enlargers {
+    pub(super) between: Option<Arc<LoadedModel>>,
+    pub(super) finally: Option<Arc<LoadedModel>>,
+}
+
+/// The latent of a picture of so many pixels.
+pub(super) fn latent_shape(model: &LoadedModel, (width, height): (u32, u32)) -> LatentShape {
+    let scale = model.info.latent_scale.max(1);
+    LatentShape {
+        channels: model.info.latent_channels as usize,
+        height: height.div_ceil(scale) as usize,
+        width: width.div_ceil(scale) as usize,
+    }
+}
+
+/// Width and height in pixels of the picture that a latent stands for.
+pub(super) fn pixels(model: &LoadedModel, shape: LatentShape) -> (u32, u32) {
+    let side =
+        |cells: usize| u32::try_from(cells).unwrap_or(u32::MAX).saturating_mul(model.info.latent_scale);
+    (side(shape.width), side(shape.height))
+}
+
+impl Work<'_> {
+    /// Seconds that one call may take.
+    pub(super) fn limit_s(&self) -> u32 {
+        self.app.config.generation.request_timeout
+    }
+
+    /// The finished latent of one picture; whoever looks on sees it grow.
+    pub(super) async fn sample(
+        &self,
+        seat: &Seat,
+        parameters: &Parameters,
+        place: u32,
+        order: u64,
+    ) -> Result<Latent> {
+        let Self { app, job, engine, model, .. } = self;
+        let (sketcher, easel) = sketch::ends(job, job.request.steps());
+        let sampled = async {
+            let sketcher = sketcher;
+            let latent = self.first(seat, parameters, &sketcher).await?;
+            match (&job.request.second, &parameters.inputs.hires) {
+                (Some(schedule), Some(hires)) => {
+                    self.second(seat, parameters, schedule, hires, latent, &sketcher).await
+                }
+                _ => Ok(latent),
+            }
+        };
+        // The easel has a seat of its own, as the sampler goes on while it draws.
+        let drawn = easel.draw(app, job, place, engine.seat(job.caller.key(), order), model);
+        let (latent, ()) = tokio::join!(sampled, drawn);
+        latent
+    }
+
+    async fn first(&self, seat: &Seat, parameters: &Parameters, sketcher: &Sketcher<'_>) -> Result<Latent> {
+        let schedule = &self.job.request.schedule;
+        let mut noise = Noise::new(parameters.seed);
+        let rendered = (parameters.rendered_width, parameters.rendered_height);
+        let shape = latent_shape(&self.model, rendered);
+        let beginning = match &self.canvas {
+            Some(canvas) => canvas.begin(schedule, &mut noise, &self.prompts),
+            None => canvas::from_noise(&self.model, schedule, &mut noise, shape, &self.prompts)?,
+        };
+        self.walk(seat, parameters, schedule, beginning, &mut noise, 0, sketcher).await
+    }
+
+    /// A second run on the enlarged picture. Its noise begins with the seed again, as if the enlarged picture had been
+    /// sent as one to begin with.
+    async fn second(
+        &self,
+        seat: &Seat,
+        parameters: &Parameters,
+        schedule: &Schedule,
+        hires: &Hires,
+        latent: Latent,
+        sketcher: &Sketcher<'_>,
+    ) -> Result<Latent> {
+        let mut noise = Noise::new(parameters.seed);
+        let shape = latent_shape(&self.model, (hires.width, hires.height));
+        let (width, height) = pixels(&self.model, shape);
+        let picture = match hires.enlarger {
+            Enlarger::Latent => latent.resized(shape.height, shape.width, Interpolation::Nearest),
+            Enlarger::LatentBicubic => latent.resized(shape.height, shape.width, Interpolation::Bicubic),
+            Enlarger::Lanczos | Enlarger::Model(_) => {
+                self.look_again(seat, latent, shape).await?.draw(&mut noise)
+            }
+        };
+        let first = schedule.begin_with_picture(&picture, &noise.latent(shape));
+        let prompts = self.prompts.sized(&self.model.info, (height, width))?;
+        let beginning = Beginning { first, kept: None, prompts };
+        let before = self.job.request.schedule.points().len();
+        self.walk(seat, parameters, schedule, beginning, &mut noise, before, sketcher).await
+    }
+
+    /// What the model sees in the picture of `latent`, enlarged so that its latent has this shape.
+    async fn look_again(&self, seat: &Seat, latent: Latent, shape: LatentShape) -> Result<Posterior> {
+        let (old, new) = (pixels(&self.model, latent.shape), pixels(&self.model, shape));
+        let contract = contract_shape(latent.shape)?;
+        let rgb = limited(seat, self.limit_s(), seat.decode(&self.model, contract, latent.values)).await?;
+        let (rgb, size) = match &self.enlargers.between {
+            Some(upscaler) => self.upscaled(seat, upscaler, rgb, old).await?,
+            None => (rgb, old),
+        };
+        let resize = move || if size == new { rgb } else { shape::resized_rgb(&rgb, size, new) };
+        let rgb = tokio::task::spawn_blocking(resize).await.map_err(anyhow::Error::from)?;
+        let encoded = seat.encode_image(&self.model, contract_shape(shape)?, rgb);
+        let (mean, deviation) = limited(seat, self.limit_s(), encoded).await?;
+        Ok(Posterior { mean: Latent { shape, values: mean }, deviation: Latent { shape, values: deviation } })
+    }
+
+    /// A picture of so many pixels, made larger.
+    pub(super) async fn upscaled(
+        &self,
+        seat: &Seat,
+        upscaler: &Arc<LoadedModel>,
+        rgb: Vec<u8>,
+        (width, height): (u32, u32),
+    ) -> Result<(Vec<u8>, (u32, u32))> {
+        let scale = upscaler.info.latent_scale;
+        let larger = limited(seat, self.limit_s(), seat.upscale(upscaler, width, height, rgb)).await?;
+        Ok((larger, (width.saturating_mul(scale), height.saturating_mul(scale))))
+    }
+
+    /// Goes along `schedule` from its beginning; `before` steps were done earlier.
+    #[expect(clippy::too_many_arguments, reason = "they are what a run is made of")]
+    async fn walk(
+        &self,
+        seat: &Seat,
+        parameters: &Parameters,
+        schedule: &Schedule,
+        beginning: Beginning,
+        noise: &mut Noise,
+        before: usize,
+        sketcher: &Sketcher<'_>,
+    ) -> Result<Latent> {
+        let Beginning { first, kept, prompts } = beginning;
+        let denoiser = Denoiser {
+            seat,
+            model: &self.model,
+            prompts: &prompts,
+            guidance: parameters.guidance(),
+            steps: schedule.points().len(),
+            limit_s: self.limit_s(),
+            done: 0.into(),
+            stepped: &|step, denoised| {
+                self.app.jobs.stepped(self.job);
+                self.app.metrics.stepped(1);
+                sketcher.stepped(before + step, denoised);
+            },
+        };
+        let latent = schedule.walk(&denoiser, noise, first, kept.as_ref()).await?;
+        if !latent.values.iter().all(|value| value.is_finite()) {
+            let problem = "it produced values that are not numbers".to_owned();
+            return Err(Error::Model { id: self.job.request.model.id.clone(), problem });
+        }
+        Ok(latent)
+    }
+}
