@@ -21,7 +21,9 @@ pub mod json;
 pub mod loras;
 pub mod metrics;
 pub mod models;
+mod multipart;
 mod sse;
+mod told;
 mod wish;
 
 /// How often something is sent while there is nothing to say: proxies and clients end connections on which

@@ -20,6 +20,8 @@ pub mod file;
 const MOST_CHUNKS: usize = 512;
 /// The most LoRAs at once that every backend applies.
 const MOST_LORAS: usize = 64;
+/// The most networks that steer another one at once: each takes as long as half of it.
+const MOST_CONTROLS: usize = 16;
 
 /// Limits of pictures beyond which the gigabyte of memory that reading one may take does not suffice.
 const MOST_INPUT_BYTES: u64 = 256 << 20;
@@ -325,6 +327,8 @@ pub struct Limits {
     pub prompt_chunks: usize,
     /// LoRAs of one request.
     pub loras: usize,
+    /// ControlNets and T2I-Adapters of one request.
+    pub controls: usize,
     /// Pictures that may come with one request.
     pub input_pictures: usize,
     /// Bytes of such a picture.
@@ -371,6 +375,7 @@ impl Default for Limits {
             prompt_bytes: 32_000,
             prompt_chunks: 32,
             loras: 16,
+            controls: 4,
             input_pictures: 16,
             input_picture_bytes: 50 << 20,
             input_picture_side: 8192,
@@ -487,6 +492,7 @@ impl Config {
         let chunks = self.limits.prompt_chunks;
         check("limits.prompt_chunks", (1..=MOST_CHUNKS).contains(&chunks), "must be 1 to 512");
         check("limits.loras", self.limits.loras <= MOST_LORAS, "must be at most 64");
+        check("limits.controls", self.limits.controls <= MOST_CONTROLS, "must be at most 16");
         let limits = &self.limits;
         check("limits.input_pictures", limits.input_pictures <= MOST_INPUTS, "must be at most 64");
         check(

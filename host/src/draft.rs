@@ -15,11 +15,17 @@ use alice_diffusion::{Method, Sampler, Schedule};
 use serde::{Deserialize, Serialize};
 
 use crate::adapters::{self, Files, Lora, LoraWish, Unmatched};
+use crate::app::App;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::inputs::Inputs;
+use crate::inputs::{Input, Inputs};
 use crate::models::{Model, Registry};
-use crate::prompts::NEEDS_PICTURE;
+
+mod pictures;
+
+pub use pictures::{ControlWish, HiresWish, Pictures, Source, Wishes};
+
+use pictures::{Frame, size_like};
 
 /// Steps that may be asked for.
 pub(crate) const STEPS: RangeInclusive<u32> = 1..=150;
@@ -67,6 +73,12 @@ pub struct Draft {
     pub count: Option<i64>,
     /// LoRAs, before those that the prompt names.
     pub loras: Vec<LoraWish>,
+    /// The picture to begin with.
+    pub image: Option<Source>,
+    /// What of it is painted anew.
+    pub mask: Option<Source>,
+    /// What is done with the pictures.
+    pub wishes: Wishes,
 }
 
 /// A request that can be done.
@@ -137,7 +149,12 @@ pub struct Parameters {
 impl Parameters {
     /// Whether the picture was enlarged after the model had rendered it.
     pub fn enlarged(&self) -> bool {
-        (self.width, self.height) != (self.rendered_width, self.rendered_height)
+        let Inputs { start, hires, .. } = &self.inputs;
+        let last = hires
+            .as_ref()
+            .map_or((self.rendered_width, self.rendered_height), |hires| (hires.width, hires.height));
+        // A region is put back into its picture.
+        start.as_ref().is_none_or(|start| start.region().is_none()) && (self.width, self.height) != last
     }
 
     /// The prompt with the tags of its LoRAs, as it can be asked for again.
@@ -193,13 +210,49 @@ impl Request {
 }
 
 impl Draft {
-    /// Fills in what is open (from the configuration, else the model) and checks the rest.
+    /// Whether pictures come with it.
+    pub(crate) fn has_pictures(&self) -> bool {
+        let steers = self.wishes.controls.iter().any(|control| control.image.is_some());
+        self.image.is_some() || self.mask.is_some() || steers
+    }
+
+    /// As [`resolve`](Self::resolve), with the pictures that come with it, which are read and kept.
+    ///
+    /// Whatever can be refused without a look into a picture is refused before one is read.
+    ///
+    /// # Errors
+    /// Names the first parameter that cannot be used. Nothing is kept then.
+    pub async fn settle(mut self, app: &App, max_count: u32) -> Result<Request> {
+        let controls = self.wishes.take_controls()?;
+        let pictures = Pictures { image: self.image.take(), mask: self.mask.take(), controls };
+        let unread = pictures.stand_ins();
+        let request = self.clone().resolve(&app.models, &app.config, max_count, &unread)?;
+        let (count, most) = (pictures.count(), app.config.limits.input_pictures);
+        if count == 0 {
+            return Ok(request);
+        }
+        if count > most {
+            let problem = format!("is one of {count} pictures; {most} may come (`limits.input_pictures`)");
+            return Err(Error::invalid("image", problem));
+        }
+        let taken = pictures.take_in(app).await?;
+        self.resolve(&app.models, &app.config, max_count, &taken)
+    }
+
+    /// Fills in what is open (from the configuration, else the model) and checks the rest. `pictures` are those that
+    /// come with it.
     ///
     /// # Errors
     /// Names the first parameter that cannot be used.
-    pub fn resolve(self, models: &Registry, config: &Config, max_count: u32) -> Result<Request> {
+    pub fn resolve(
+        self,
+        models: &Registry,
+        config: &Config,
+        max_count: u32,
+        pictures: &Pictures<Input>,
+    ) -> Result<Request> {
         let prompt = text("prompt", self.prompt, config)?;
-        if prompt.is_empty() {
+        if prompt.is_empty() && !self.wishes.wordless {
             return Err(Error::invalid("prompt", "must not be empty"));
         }
         let negative_prompt =
@@ -216,9 +269,6 @@ impl Draft {
         // when it is pasted.
         let prompt = if tags.is_empty() && self.loras.is_empty() { prompt } else { tidied(&bare) };
         let model = models.find(self.model.as_deref())?;
-        if model.needs_picture {
-            return Err(Error::invalid("model", NEEDS_PICTURE));
-        }
         let tags = tags.into_iter().map(|LoraTag { name, scale }| ("prompt", LoraWish { name, scale }));
         let wishes = self.loras.into_iter().map(|wish| ("loras", wish)).chain(tags);
         let loras = adapters::chosen(models, config, wishes)?;
@@ -231,21 +281,23 @@ impl Draft {
             None => default_sampler(&model, generation.default_scheduler.as_deref()),
         };
         let steps = whole("steps", self.steps, STEPS)?;
+        let steps = steps.or(generation.default_steps).or(defaults.steps).unwrap_or(DEFAULT_STEPS);
         let guidance_scale =
             within("guidance_scale", self.guidance_scale.map(|scale| scale as f32), GUIDANCE)?;
         let guidance_rescale = within("guidance_rescale", self.guidance_rescale, 0.0..=1.0)?.unwrap_or(0.0);
         let clip_skip = whole("clip_skip", self.clip_skip, 0..=model.most_clip_skip)?;
         let clip_skip = clip_skip.or(defaults.clip_skip).unwrap_or(0);
-        let width = whole("width", self.width, SIDES)?.or(generation.default_width).or(defaults.width);
-        let height = whole("height", self.height, SIDES)?.or(generation.default_height).or(defaults.height);
-        let (width, height) = (width.unwrap_or(model.native_size), height.unwrap_or(model.native_size));
-        let (width, height) = (width.next_multiple_of(CELL), height.next_multiple_of(CELL));
+        let asked = (whole("width", self.width, SIDES)?, whole("height", self.height, SIDES)?);
+        let size = size(&model, config, asked, pictures.image.as_ref());
         let native = (model.native_size, model.native_size);
-        let rendered = if model.sidecar.fixed_size { native } else { (width, height) };
+        let rendered = if model.sidecar.fixed_size { native } else { size };
+        let frame = Frame { models, config, model: &model, steps, size: rendered };
+        let inputs = self.wishes.settle(&frame, pictures)?;
+        let (width, height) = finished_size(&inputs, size);
         let parameters = Parameters {
             prompt,
             negative_prompt,
-            steps: steps.or(generation.default_steps).or(defaults.steps).unwrap_or(DEFAULT_STEPS),
+            steps,
             guidance_scale: guidance_scale
                 .or(generation.default_guidance_scale)
                 .or(defaults.guidance_scale)
@@ -262,10 +314,42 @@ impl Draft {
             rendered_height: rendered.1,
             loras,
             embeddings,
-            inputs: Inputs::default(),
+            inputs,
         };
         let count = whole("num_images", self.count, 1..=max_count)?.unwrap_or(1);
         Ok(Request { warnings, ..Request::again(models, model, parameters, count)? })
+    }
+}
+
+/// Width and height of a picture for which `asked` may leave them open: those of the configuration or the model, or
+/// with a picture to begin with its shape.
+fn size(
+    model: &Model,
+    config: &Config,
+    asked: (Option<u32>, Option<u32>),
+    image: Option<&Input>,
+) -> (u32, u32) {
+    let generation = &config.generation;
+    let (width, height) = match image {
+        Some(image) if !model.sidecar.fixed_size => size_like(image, model, asked),
+        Some(_) => (asked.0.unwrap_or(model.native_size), asked.1.unwrap_or(model.native_size)),
+        None => {
+            let width = asked.0.or(generation.default_width).or(model.defaults.width);
+            let height = asked.1.or(generation.default_height).or(model.defaults.height);
+            (width.unwrap_or(model.native_size), height.unwrap_or(model.native_size))
+        }
+    };
+    (width.next_multiple_of(CELL), height.next_multiple_of(CELL))
+}
+
+/// The size of the finished picture, of which `asked` is the size that was asked for.
+fn finished_size(inputs: &Inputs, asked: (u32, u32)) -> (u32, u32) {
+    let of_region = inputs.start.as_ref().filter(|start| start.region().is_some());
+    match (of_region, &inputs.hires) {
+        // What is rendered is put back into the picture.
+        (Some(start), _) => (start.input.width, start.input.height),
+        (None, Some(hires)) => (hires.width, hires.height),
+        (None, None) => asked,
     }
 }
 

@@ -6,6 +6,7 @@
 use alice_diffusion::Sampler;
 
 use crate::draft::Parameters;
+use crate::inputs::{Control, Enlarger, Inputs, Preprocessor, ResizeMode};
 
 /// The text for a picture made with `parameters` by `sampler`.
 pub fn write(parameters: &Parameters, sampler: Sampler) -> String {
@@ -37,9 +38,70 @@ pub fn write(parameters: &Parameters, sampler: Sampler) -> String {
         pairs.push(("Enlarged to", format!("{}x{}", parameters.width, parameters.height)));
     }
     pairs.push(("Model", parameters.model.clone()));
-    pairs.push(("Version", format!("ALICE {}", env!("CARGO_PKG_VERSION"))));
-    let pairs: Vec<_> = pairs.into_iter().map(|(name, value)| format!("{name}: {}", quoted(value))).collect();
+    pairs.extend(of_inputs(&parameters.inputs));
+    let version = format!("ALICE {}", env!("CARGO_PKG_VERSION"));
+    let controls = parameters.inputs.controls.iter().enumerate();
+    let controls = controls.map(|(place, control)| (format!("ControlNet {place}"), of_control(control)));
+    let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let pairs = pairs.chain(controls).chain([("Version".to_owned(), version)]);
+    let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name}: {}", quoted(value))).collect();
     text + "\n" + &pairs.join(", ")
+}
+
+/// The pairs about the pictures that came with the request, and about what enlarged the finished one.
+fn of_inputs(inputs: &Inputs) -> Vec<(&'static str, String)> {
+    let mut pairs = Vec::new();
+    if let Some(start) = &inputs.start {
+        match start.image_guidance_scale {
+            Some(scale) => pairs.push(("Image CFG scale", scale.to_string())),
+            None => pairs.push(("Denoising strength", start.strength.to_string())),
+        }
+        if let Some(mask) = &start.mask {
+            pairs.push(("Mask blur", mask.blur.to_string()));
+            if let Some(padding) = mask.only_masked {
+                pairs.push(("Inpaint area", "Only masked".to_owned()));
+                pairs.push(("Masked area padding", padding.to_string()));
+            }
+        }
+    }
+    if let Some(hires) = &inputs.hires {
+        pairs.push(("Denoising strength", hires.strength.to_string()));
+        pairs.push(("Hires resize", format!("{}x{}", hires.width, hires.height)));
+        pairs.push(("Hires steps", hires.steps.to_string()));
+        pairs.push(("Hires upscaler", label(&hires.enlarger)));
+    }
+    if let Some(upscaler) = &inputs.upscaler {
+        pairs.push(("Postprocess upscaler", upscaler.clone()));
+    }
+    pairs
+}
+
+/// What A1111 calls it.
+fn label(enlarger: &Enlarger) -> String {
+    match enlarger {
+        Enlarger::Latent => "Latent (nearest)".to_owned(),
+        Enlarger::LatentBicubic => "Latent (bicubic)".to_owned(),
+        Enlarger::Lanczos => "Lanczos".to_owned(),
+        Enlarger::Model(id) => id.clone(),
+    }
+}
+
+/// A ControlNet in the words of A1111's extension of that name.
+fn of_control(control: &Control) -> String {
+    let module = match control.preprocessor {
+        None => "none",
+        Some(Preprocessor::Canny) => "canny",
+    };
+    let resize = match control.resize_mode {
+        ResizeMode::Crop => "Crop and Resize",
+        ResizeMode::Fit => "Resize and Fill",
+        ResizeMode::Stretch => "Just Resize",
+    };
+    let [start, end] = control.interval;
+    format!(
+        "Module: {module}, Model: {}, Weight: {}, Resize Mode: {resize}, Guidance Start: {start}, Guidance End: {end}",
+        control.model, control.strength
+    )
 }
 
 /// A value that would end early at its own comma, colon or line break is written as a JSON string.
@@ -53,7 +115,7 @@ mod tests {
 
     use super::*;
     use crate::adapters::Lora;
-    use crate::inputs::Inputs;
+    use crate::inputs::{Hires, Input, Lease, Mask, MaskPolarity, Start};
 
     fn parameters() -> Parameters {
         Parameters {
@@ -117,5 +179,50 @@ mod tests {
         let text = write(&parameters, Method::Euler.into());
         let unusual = ", Size: 128x128, Clip skip: 2, CFG Rescale: 0.7, CFG interval: 0.2-0.8, Model: ";
         assert!(text.contains(unusual), "{text}");
+    }
+
+    fn input() -> Input {
+        Input { name: "x".into(), width: 64, height: 64, has_alpha: false, lease: Lease::default() }
+    }
+
+    #[test]
+    fn what_a_picture_began_with_is_said_in_a1111s_words() {
+        let mask = Mask { input: input(), polarity: MaskPolarity::White, blur: 4.0, only_masked: Some(32) };
+        let start = Start {
+            input: input(),
+            strength: 0.6,
+            resize_mode: ResizeMode::Crop,
+            mask: Some(mask),
+            image_guidance_scale: None,
+        };
+        let inputs = Inputs { start: Some(start.clone()), ..Inputs::default() };
+        let text = write(&Parameters { inputs, ..parameters() }, Method::Euler.into());
+        let said = ", Denoising strength: 0.6, Mask blur: 4, Inpaint area: Only masked, Masked area padding: 32, \
+                    Version: ";
+        assert!(text.contains(said), "{text}");
+        let told = Start { strength: 1.0, mask: None, image_guidance_scale: Some(1.5), ..start };
+        let inputs = Inputs { start: Some(told), ..Inputs::default() };
+        let text = write(&Parameters { inputs, ..parameters() }, Method::Euler.into());
+        assert!(text.contains(", Image CFG scale: 1.5, Version: "), "{text}");
+    }
+
+    #[test]
+    fn second_runs_and_controls_are_said_in_a1111s_words() {
+        let (width, height) = (256, 192);
+        let hires = Hires { width, height, enlarger: Enlarger::Latent, strength: 0.7, steps: 20 };
+        let control = Control {
+            model: "control/canny".into(),
+            input: input(),
+            preprocessor: Some(Preprocessor::Canny),
+            resize_mode: ResizeMode::Fit,
+            strength: 0.8,
+            interval: [0.0, 0.5],
+        };
+        let inputs = Inputs { hires: Some(hires), controls: vec![control], ..Inputs::default() };
+        let text = write(&Parameters { inputs, ..parameters() }, Method::Euler.into());
+        let said = ", Denoising strength: 0.7, Hires resize: 256x192, Hires steps: 20, \
+                    Hires upscaler: Latent (nearest), ControlNet 0: \"Module: canny, Model: control/canny, \
+                    Weight: 0.8, Resize Mode: Resize and Fill, Guidance Start: 0, Guidance End: 0.5\", Version: ";
+        assert!(text.contains(said), "{text}");
     }
 }

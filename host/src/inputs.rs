@@ -98,8 +98,15 @@ pub struct Start {
     pub resize_mode: ResizeMode,
     /// What is painted anew; all of it where there is no mask.
     pub mask: Option<Mask>,
-    /// How strongly a model that edits as it is told follows the picture.
-    pub image_guidance_scale: f32,
+    /// How strongly a model that edits as it is told follows the picture; of no other model. Its strength is 1.
+    pub image_guidance_scale: Option<f32>,
+}
+
+impl Start {
+    /// The mask around whose region alone the picture is rendered, and how many pixels around it.
+    pub fn region(&self) -> Option<(&Mask, u32)> {
+        self.mask.as_ref().and_then(|mask| Some((mask, mask.only_masked?)))
+    }
 }
 
 /// What a picture for a ControlNet or T2I-Adapter is turned into first.

@@ -27,7 +27,7 @@ pub mod store;
 pub use attend::{Attendance, Leave, Wish};
 pub use caller::Caller;
 pub use job::{Job, Look, Partial, Preview, Progress};
-pub use run::{cancel, recover, submit};
+pub use run::{ask, cancel, recover, submit};
 
 use line::{Bounds, Full, Line};
 use pace::{Pace, step_work};

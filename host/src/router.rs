@@ -37,7 +37,7 @@ pub enum Body {
     None,
     /// Takes JSON or a form, up to `limits.body_bytes`.
     Text,
-    /// Takes JSON that may hold pictures, up to `limits.picture_body_bytes`.
+    /// Takes JSON or a form that may hold pictures, up to `limits.picture_body_bytes`.
     Pictures,
 }
 
@@ -115,9 +115,15 @@ pub fn routes() -> Vec<Route> {
         // Pictures. Clients whose base address lacks the version call the same routes at the root.
         route(POST,    "/v1/images/generations",           User,    Pictures, Request,      OpenAi, images::create),
         route(POST,    "/images/generations",              User,    Pictures, Request,      OpenAi, images::create),
+        route(POST,    "/v1/images/edits",                 User,    Pictures, Request,      OpenAi, images::edit),
+        route(POST,    "/images/edits",                    User,    Pictures, Request,      OpenAi, images::edit),
+        route(POST,    "/v1/images/variations",            User,    Pictures, Request,      OpenAi, images::vary),
+        route(POST,    "/images/variations",               User,    Pictures, Request,      OpenAi, images::vary),
         // Some clients ask with OPTIONS whether the route exists before they use it.
         route(OPTIONS, "/v1/images/generations",           Public,  None,     Free,         OpenAi, exists),
         route(OPTIONS, "/images/generations",              Public,  None,     Free,         OpenAi, exists),
+        route(OPTIONS, "/v1/images/edits",                 Public,  None,     Free,         OpenAi, exists),
+        route(OPTIONS, "/images/edits",                    Public,  None,     Free,         OpenAi, exists),
         route(POST,    "/v1/chat/completions",             User,    Pictures, Request,      Alice,  chat::create),
         route(POST,    "/chat/completions",                User,    Pictures, Request,      Alice,  chat::create),
         route(GET,     "/v1/models",                       User,    None,     Request,      OpenAi, models::list),

@@ -7,20 +7,26 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::images::request::one_picture;
+use super::told::Told;
 use super::{early, files, json, now_s, wish};
 use crate::adapters::{LoraWish, Unmatched};
 use crate::app::App;
 use crate::auth::Actor;
-use crate::draft::{Draft, Parameters};
+use crate::draft::{ControlWish, Draft, HiresWish, Source, Wishes};
 use crate::error::{Alice, Error, Result};
 use crate::generate::Outcome;
+use crate::inputs::ResizeMode;
 use crate::jobs::{self, Attendance};
 
 /// Most pictures of one request in this API.
 const MAX_COUNT: u32 = 100;
+/// Our names of parameters, and what clients of this API call them.
+const NAMES: &[(&str, &str)] = &[("loras", "lora_paths"), ("image", "input_images")];
 
 /// What clients send; other fields of OpenAI's chat API are ignored.
 #[derive(Debug, Deserialize)]
@@ -56,6 +62,7 @@ enum Content {
 struct Part {
     r#type: String,
     text: Option<String>,
+    image_url: Option<Source>,
 }
 
 /// The generation parameters.
@@ -78,8 +85,20 @@ struct SamConfig {
     lora_scales: Option<Vec<f64>>,
     /// The same in the words of the images API; behind `lora_paths`.
     loras: Option<Vec<LoraWish>>,
-    input_images: Option<Vec<String>>,
-    input_image_urls: Option<Vec<String>>,
+    /// base64 or data URLs.
+    input_images: Option<Vec<Source>>,
+    input_image_urls: Option<Vec<Source>>,
+    mask: Option<Source>,
+    strength: Option<f64>,
+    resize_mode: Option<ResizeMode>,
+    mask_blur: Option<f64>,
+    mask_invert: Option<bool>,
+    only_masked: Option<bool>,
+    only_masked_padding: Option<i64>,
+    image_guidance_scale: Option<f64>,
+    controls: Option<Vec<ControlWish>>,
+    hires: Option<HiresWish>,
+    upscaler: Option<String>,
 }
 
 /// What clients get back.
@@ -113,12 +132,9 @@ struct Answer {
 #[derive(Debug, Serialize)]
 struct Metadata {
     #[serde(flatten)]
-    parameters: Parameters,
+    told: Told,
     /// The seed of each picture.
     seeds: Vec<u64>,
-    mode: &'static str,
-    input_image_count: Option<u32>,
-    enlarged: bool,
     /// What its client should know of the request.
     warnings: Vec<String>,
     /// The parts of its LoRAs that do not suit the model.
@@ -154,9 +170,8 @@ pub async fn create(
     let wire: ChatRequest = json::parse(&body)?;
     let wish = wish::of(&actor, &uri, &headers, &body, wire.detach == Some(true));
     let model = wire.model.clone();
-    let request = wire.into_draft()?.resolve(&app.models, &app.config, MAX_COUNT);
-    let request = request.map_err(|error| error.renamed(&[("loras", "lora_paths")]))?;
-    let job = jobs::submit(&app, &actor, request, wish).await?;
+    let asked = async { jobs::ask(&app, &actor, wire.into_draft()?, MAX_COUNT, wish).await };
+    let job = asked.await.map_err(|error| error.renamed(NAMES))?;
     let shared = app.clone();
     let finish = |job: Attendance| async move {
         let outcome = job.outcome().await?;
@@ -169,14 +184,15 @@ pub async fn create(
 
 impl ChatRequest {
     fn into_draft(self) -> Result<Draft> {
-        let prompt = prompt(self.messages)?;
+        let (prompt, shown) = message(self.messages)?;
         if self.stream == Some(true) {
             return Err(Error::invalid("stream", "is not offered by this version: leave it out"));
         }
         let from_metadata = self.metadata.map(SamConfig::lenient).transpose()?.unwrap_or_default();
         let mut config = self.sam_config.unwrap_or_default().or(from_metadata);
-        config.refuse_what_is_missing()?;
         let loras = config.take_loras()?;
+        let lists = [config.input_images.take(), config.input_image_urls.take(), Some(shown)];
+        let image = one_picture(lists.into_iter().flatten().flatten(), "input_images")?;
         Ok(Draft {
             model: Some(self.model),
             prompt,
@@ -192,23 +208,42 @@ impl ChatRequest {
             seed: config.seed,
             count: config.num_images,
             loras,
+            image,
+            mask: config.mask,
+            wishes: Wishes {
+                strength: config.strength,
+                resize_mode: config.resize_mode,
+                mask_blur: config.mask_blur,
+                mask_invert: config.mask_invert,
+                only_masked: config.only_masked,
+                only_masked_padding: config.only_masked_padding,
+                image_guidance_scale: config.image_guidance_scale,
+                controls: config.controls.unwrap_or_default(),
+                hires: config.hires,
+                upscaler: config.upscaler,
+                wordless: false,
+            },
         })
     }
 }
 
-/// The text of the last user message.
-fn prompt(messages: Vec<Message>) -> Result<String> {
+/// The text of the last user message, and the pictures in it.
+fn message(messages: Vec<Message>) -> Result<(String, Vec<Source>)> {
     let missing = || Error::invalid("messages", "must hold a user message with text");
     let message = messages.into_iter().rfind(|message| message.role == "user").ok_or_else(missing)?;
-    match message.content.ok_or_else(missing)? {
-        Content::Text(text) => Ok(text),
-        Content::Parts(parts) if parts.iter().any(|part| part.r#type != "text") => {
-            Err(Error::invalid("messages", "may hold text only: this version takes no input images"))
-        }
-        Content::Parts(parts) => {
-            Ok(parts.into_iter().filter_map(|part| part.text).collect::<Vec<_>>().join("\n"))
+    let parts = match message.content.ok_or_else(missing)? {
+        Content::Text(text) => return Ok((text, Vec::new())),
+        Content::Parts(parts) => parts,
+    };
+    let (mut texts, mut pictures) = (Vec::new(), Vec::new());
+    for part in parts {
+        match (part.r#type.as_str(), part.text, part.image_url) {
+            ("text", text, _) => texts.extend(text),
+            ("image_url", _, Some(picture)) => pictures.push(picture),
+            _ => return Err(Error::invalid("messages", "may hold parts `text` and `image_url` only")),
         }
     }
+    Ok((texts.join("\n"), pictures))
 }
 
 impl SamConfig {
@@ -216,13 +251,13 @@ impl SamConfig {
     /// somebody else's.
     ///
     /// # Errors
-    /// Lists of LoRAs that cannot be read: the picture would silently be without them.
+    /// LoRAs and pictures that cannot be read: what is painted would silently be without them.
     fn lenient(metadata: Value) -> Result<Self> {
         let Value::Object(fields) = metadata else { return Ok(Self::default()) };
         let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
-        // Its presence is all that counts, since none of them can be used yet.
-        let list = |name: &str| {
-            fields.get(name).and_then(Value::as_array).map(|list| vec![String::new(); list.len()])
+        let pictures = |name: &str| -> Result<Option<Vec<Source>>> {
+            let texts = readable(&fields, name, texts)?;
+            Ok(texts.map(|texts| texts.into_iter().filter(|text| !text.is_empty()).map(Source::of).collect()))
         };
         Ok(Self {
             negative_prompt: text("negative_prompt"),
@@ -241,8 +276,20 @@ impl SamConfig {
             lora_paths: readable(&fields, "lora_paths", texts)?,
             lora_scales: readable(&fields, "lora_scales", numbers)?,
             loras: readable(&fields, "loras", wishes)?,
-            input_images: list("input_images"),
-            input_image_urls: list("input_image_urls"),
+            input_images: pictures("input_images")?,
+            input_image_urls: pictures("input_image_urls")?,
+            mask: text("mask").filter(|text| !text.is_empty()).map(Source::of),
+            strength: number(&fields, "strength").filter(|strength: &f64| strength.is_finite()),
+            resize_mode: fields.get("resize_mode").and_then(|mode| serde_json::from_value(mode.clone()).ok()),
+            mask_blur: number(&fields, "mask_blur").filter(|blur: &f64| blur.is_finite()),
+            mask_invert: truth(&fields, "mask_invert"),
+            only_masked: truth(&fields, "only_masked"),
+            only_masked_padding: number(&fields, "only_masked_padding"),
+            image_guidance_scale: number(&fields, "image_guidance_scale")
+                .filter(|scale: &f64| scale.is_finite()),
+            controls: readable(&fields, "controls", nested)?,
+            hires: readable(&fields, "hires", nested)?,
+            upscaler: text("upscaler"),
         })
     }
 
@@ -269,6 +316,17 @@ impl SamConfig {
             loras: self.loras.or(other.loras),
             input_images: self.input_images.or(other.input_images),
             input_image_urls: self.input_image_urls.or(other.input_image_urls),
+            mask: self.mask.or(other.mask),
+            strength: self.strength.or(other.strength),
+            resize_mode: self.resize_mode.or(other.resize_mode),
+            mask_blur: self.mask_blur.or(other.mask_blur),
+            mask_invert: self.mask_invert.or(other.mask_invert),
+            only_masked: self.only_masked.or(other.only_masked),
+            only_masked_padding: self.only_masked_padding.or(other.only_masked_padding),
+            image_guidance_scale: self.image_guidance_scale.or(other.image_guidance_scale),
+            controls: self.controls.or(other.controls),
+            hires: self.hires.or(other.hires),
+            upscaler: self.upscaler.or(other.upscaler),
         }
     }
 
@@ -282,19 +340,6 @@ impl SamConfig {
         let scales = scales.into_iter().chain(std::iter::repeat(1.0));
         let wishes = paths.into_iter().zip(scales).map(|(name, scale)| LoraWish { name, scale });
         Ok(wishes.chain(self.loras.take().unwrap_or_default()).collect())
-    }
-
-    /// What would silently be missing from the picture is an error instead.
-    fn refuse_what_is_missing(&self) -> Result<()> {
-        let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-        let refusals = [
-            (given(&self.input_images), "input_images", "this version takes no input images"),
-            (given(&self.input_image_urls), "input_image_urls", "this version takes no input images"),
-        ];
-        match refusals.into_iter().find(|(given, ..)| *given) {
-            Some((_, param, reason)) => Err(Error::invalid(param, format!("cannot be used: {reason}"))),
-            None => Ok(()),
-        }
     }
 }
 
@@ -356,6 +401,23 @@ fn wishes(value: &Value) -> Option<Vec<LoraWish>> {
     }
 }
 
+/// Something that has parts, or the text of its JSON.
+fn nested<T: DeserializeOwned>(value: &Value) -> Option<T> {
+    match value {
+        Value::String(text) => serde_json::from_str(text).ok(),
+        other => serde_json::from_value(other.clone()).ok(),
+    }
+}
+
+/// Yes or no, perhaps as text.
+fn truth(fields: &Map<String, Value>, name: &str) -> Option<bool> {
+    match fields.get(name)? {
+        Value::Bool(truth) => Some(*truth),
+        Value::String(text) => text.trim().to_lowercase().parse().ok(),
+        _ => None,
+    }
+}
+
 /// A number, written as a number or as text.
 fn number<T: std::str::FromStr>(fields: &Map<String, Value>, name: &str) -> Option<T> {
     match fields.get(name)? {
@@ -368,14 +430,10 @@ fn number<T: std::str::FromStr>(fields: &Map<String, Value>, name: &str) -> Opti
 impl ChatResponse {
     fn new(outcome: &Outcome, model: String, urls: Vec<String>) -> Self {
         let pictures = &outcome.pictures;
-        let parameters = pictures[0].parameters.clone();
         let plural = if pictures.len() == 1 { "image" } else { "images" };
         let metadata = Metadata {
-            enlarged: parameters.enlarged(),
-            parameters,
+            told: Told::of(&pictures[0].parameters),
             seeds: pictures.iter().map(|picture| picture.parameters.seed).collect(),
-            mode: "txt2img",
-            input_image_count: None,
             warnings: outcome.warnings.clone(),
             unmatched: outcome.unmatched.clone(),
         };

@@ -21,7 +21,7 @@ use self::daemon::Daemon;
 use self::report::Report;
 use crate::backends;
 use crate::config::{Config, Models};
-use crate::draft::{Draft, Request};
+use crate::draft::{Draft, Pictures, Request};
 use crate::metrics::process;
 use crate::models::{Model, Registry};
 
@@ -155,7 +155,7 @@ fn request(config: &mut Config, arguments: &Arguments, directory: &Path) -> anyh
         seed: Some(1),
         ..Draft::default()
     };
-    Ok(draft.resolve(&registry, config, 1)?)
+    Ok(draft.resolve(&registry, config, 1, &Pictures::default())?)
 }
 
 /// Makes the model at `path` one of `models`, and gives its name.

@@ -17,7 +17,7 @@ use crate::adapters;
 use crate::app::App;
 use crate::auth::{Actor, token};
 use crate::clock::Timestamp;
-use crate::draft::Request;
+use crate::draft::{Draft, Request};
 use crate::engine::errands;
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
@@ -28,6 +28,30 @@ use crate::metrics::Ended;
 /// one by chance.
 const STRIKES: u32 = 3;
 
+/// Accepts what a draft asks for, as [`submit`] does. A repetition joins the job that it repeats before its pictures
+/// are looked at, and a line that is full costs no look at them either.
+///
+/// # Errors
+/// Those of [`Draft::settle`] and [`submit`].
+pub async fn ask(app: &App, actor: &Actor, draft: Draft, max_count: u32, wish: Wish) -> Result<Attendance> {
+    if let Some(job) = repeated(app, &wish) {
+        return Ok(job);
+    }
+    if draft.has_pictures() {
+        let caller = Caller::of(actor);
+        app.jobs.admit(&caller).inspect_err(|_| app.metrics.refused())?;
+        app.jobs.release(&caller);
+    }
+    let request = draft.settle(app, max_count).await?;
+    submit(app, actor, request, wish).await
+}
+
+/// The job that the request of this wish repeats.
+fn repeated(app: &App, wish: &Wish) -> Option<Attendance> {
+    let fingerprint = wish.fingerprint.filter(|_| wish.repeats)?;
+    app.jobs.repeated(&fingerprint).map(|job| Attendance::new(app, job, wish.leave))
+}
+
 /// Accepts a request: when this returns, the job is on the disk and in line. A repetition joins the job that it
 /// repeats.
 ///
@@ -35,10 +59,8 @@ const STRIKES: u32 = 3;
 /// [`Error::Busy`] and [`Error::TooManyJobs`] at once when the line is full; LoRAs that do not suit the model;
 /// whatever the disk says.
 pub async fn submit(app: &App, actor: &Actor, request: Request, wish: Wish) -> Result<Attendance> {
-    if wish.repeats
-        && let Some(job) = wish.fingerprint.and_then(|fingerprint| app.jobs.repeated(&fingerprint))
-    {
-        return Ok(Attendance::new(app, job, wish.leave));
+    if let Some(job) = repeated(app, &wish) {
+        return Ok(job);
     }
     let caller = Caller::of(actor);
     let id = HEXLOWER.encode(&token::random::<16>()?);

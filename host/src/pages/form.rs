@@ -8,7 +8,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::draft::{Draft, Parameters, Request};
+use crate::draft::{Draft, Parameters, Pictures, Request};
 use crate::error::{Error, Result};
 use crate::jobs::store::Stored;
 
@@ -62,9 +62,9 @@ impl Fields {
     ///
     /// # Errors
     /// Names the first field that cannot be used.
-    pub(super) fn to_request(&self, app: &App) -> Result<Request> {
-        let request = self.to_draft().and_then(|draft| draft.resolve(&app.models, &app.config, MAX_COUNT));
-        request.map_err(|error| error.renamed(&[("num_images", "number of pictures")]))
+    pub(super) async fn to_request(&self, app: &App) -> Result<Request> {
+        let request = async { self.to_draft()?.settle(app, MAX_COUNT).await };
+        request.await.map_err(|error| error.renamed(&[("num_images", "number of pictures")]))
     }
 
     fn to_draft(&self) -> Result<Draft> {
@@ -128,7 +128,7 @@ impl Fields {
 fn own_settings(model: &str, app: &App) -> Option<Parameters> {
     let draft =
         Draft { model: Some(model.to_owned()), prompt: "any".into(), seed: Some(0), ..Draft::default() };
-    Some(draft.resolve(&app.models, &app.config, 1).ok()?.parameters)
+    Some(draft.resolve(&app.models, &app.config, 1, &Pictures::default()).ok()?.parameters)
 }
 
 fn given(text: &str) -> Option<&str> {

@@ -49,7 +49,7 @@ pub async fn submit(State(app): State<App>, actor: Actor, form: Sent<Fields>) ->
 
 /// The address of the page of what the form asks for.
 async fn begin(app: &App, actor: &Actor, fields: &Fields) -> Result<String> {
-    let request = fields.to_request(app)?;
+    let request = fields.to_request(app).await?;
     // Whoever closes the page finds the picture later.
     let job = accept(app, actor, request, Wish::plain(Leave::GoOn)).await?;
     Ok(jobs::address(&job.id, fields.seed()))

@@ -7,16 +7,36 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
+use super::request::Kind;
 use crate::adapters::Unmatched;
 use crate::api::sse::{self, Events};
 use crate::api::{JOB, files, now_s};
 use crate::app::App;
 use crate::draft::Request;
 use crate::error::{Error, OpenAi, Result};
+use crate::inputs::MaskPolarity;
 use crate::jobs::{Attendance, Partial};
 
-const PARTIAL: &str = "image_generation.partial_image";
-const COMPLETED: &str = "image_generation.completed";
+/// What events are called.
+#[derive(Clone, Copy, Debug)]
+struct Names {
+    partial: &'static str,
+    completed: &'static str,
+}
+
+impl Names {
+    fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Generation => {
+                Self { partial: "image_generation.partial_image", completed: "image_generation.completed" }
+            }
+            // OpenAI does not stream variations.
+            Kind::Edit | Kind::Variation => {
+                Self { partial: "image_edit.partial_image", completed: "image_edit.completed" }
+            }
+        }
+    }
+}
 
 /// A picture, finished or not. `seed`, `image_index` and `x_alice` are ALICE's own.
 #[derive(Debug, Serialize)]
@@ -54,13 +74,21 @@ enum State {
 struct Notes {
     warnings: Vec<String>,
     unmatched: Unmatched,
+    /// Which pixels of its mask were painted anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mask_polarity: Option<MaskPolarity>,
 }
 
 impl Notes {
     /// `None` when there is nothing to know.
-    fn of(Request { warnings, unmatched, .. }: &Request) -> Option<Self> {
-        let some = !warnings.is_empty() || !unmatched.is_empty();
-        some.then(|| Self { warnings: warnings.clone(), unmatched: unmatched.clone() })
+    fn of(Request { warnings, unmatched, parameters, .. }: &Request) -> Option<Self> {
+        let mask = parameters.inputs.start.as_ref().and_then(|start| start.mask.as_ref());
+        let some = !warnings.is_empty() || !unmatched.is_empty() || mask.is_some();
+        some.then(|| Self {
+            warnings: warnings.clone(),
+            unmatched: unmatched.clone(),
+            mask_polarity: mask.map(|mask| mask.polarity),
+        })
     }
 }
 
@@ -80,10 +108,11 @@ struct TokensDetails {
 }
 
 /// The pictures of `job` as they come. It is attended until all is told or nobody listens any more.
-pub(super) fn answer(app: App, job: Attendance) -> Response {
+pub(super) fn answer(app: App, job: Attendance, kind: Kind) -> Response {
+    let names = Names::of(kind);
     let id = [(JOB, job.id.clone())];
     let told = sse::answer(|mut events| async move {
-        if let Err(error) = tell(&app, &job, &mut events).await {
+        if let Err(error) = tell(&app, &job, names, &mut events).await {
             // The status was sent long ago; OpenAI's SDKs raise this all the same.
             drop(events.tell("error", OpenAi(error).told()).await);
         }
@@ -91,7 +120,7 @@ pub(super) fn answer(app: App, job: Attendance) -> Response {
     (id, told).into_response()
 }
 
-async fn tell(app: &App, job: &Attendance, events: &mut Events) -> Result<()> {
+async fn tell(app: &App, job: &Attendance, names: Names, events: &mut Events) -> Result<()> {
     let mut progress = job.watch();
     let mut partials_told = 0;
     let mut told = Vec::new();
@@ -101,11 +130,11 @@ async fn tell(app: &App, job: &Attendance, events: &mut Events) -> Result<()> {
         // Before the partial pictures: those of a finished picture are all there.
         let kept = job.kept(told.len());
         for partial in job.partials(partials_told) {
-            events.tell(PARTIAL, partial_event(job, &partial)).await?;
+            events.tell(names.partial, partial_event(job, names, &partial)).await?;
             partials_told += 1;
         }
         for place in kept {
-            events.tell(COMPLETED, completed_event(app, job, place).await?).await?;
+            events.tell(names.completed, completed_event(app, job, names, place).await?).await?;
             told.push(place);
         }
         if over {
@@ -113,7 +142,7 @@ async fn tell(app: &App, job: &Attendance, events: &mut Events) -> Result<()> {
             // One may have been kept just when the job was to end.
             let places = (0_u32..).zip(&outcome.pictures).map(|(place, _)| place);
             for place in places.filter(|place| !told.contains(place)) {
-                events.tell(COMPLETED, completed_event(app, job, place).await?).await?;
+                events.tell(names.completed, completed_event(app, job, names, place).await?).await?;
             }
             return Ok(());
         }
@@ -121,16 +150,16 @@ async fn tell(app: &App, job: &Attendance, events: &mut Events) -> Result<()> {
     }
 }
 
-async fn completed_event(app: &App, job: &Attendance, place: u32) -> Result<ImageEvent> {
+async fn completed_event(app: &App, job: &Attendance, names: Names, place: u32) -> Result<ImageEvent> {
     let kept = job.planned.get(place as usize).ok_or(Error::NotFound)?;
     let png = files::read(app, kept).await?;
     let state = State::Completed { usage: Usage::default(), x_alice: Notes::of(&job.request) };
-    Ok(event(job, COMPLETED, place, &png, state))
+    Ok(event(job, names.completed, place, &png, state))
 }
 
-fn partial_event(job: &Attendance, partial: &Partial) -> ImageEvent {
+fn partial_event(job: &Attendance, names: Names, partial: &Partial) -> ImageEvent {
     let state = State::Partial { partial_image_index: partial.index };
-    event(job, PARTIAL, partial.place, &partial.png, state)
+    event(job, names.partial, partial.place, &partial.png, state)
 }
 
 fn event(job: &Attendance, r#type: &'static str, place: u32, png: &[u8], state: State) -> ImageEvent {

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! What clients are told about the pictures that came with their request: the parameters in use, in the words in which
+//! they are asked for.
+
+use serde::Serialize;
+
+use crate::draft::Parameters;
+use crate::inputs::{Control, Enlarger, Hires, Inputs, MaskPolarity, Preprocessor, ResizeMode, Start};
+
+/// What a picture was made with.
+#[derive(Debug, Serialize)]
+pub(super) struct Told {
+    #[serde(flatten)]
+    parameters: Parameters,
+    /// `txt2img`, or with a picture to begin with `img2img`.
+    mode: &'static str,
+    input_image_count: Option<usize>,
+    /// The picture was rendered smaller and enlarged to the size asked for.
+    enlarged: bool,
+    #[serde(flatten)]
+    start: Option<Begun>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    controls: Vec<Steered>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hires: Option<Again>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upscaler: Option<String>,
+}
+
+/// What was done with the picture to begin with.
+#[derive(Debug, Serialize)]
+struct Begun {
+    /// Not of a model that sees the picture at every step, which begins with noise alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strength: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_guidance_scale: Option<f32>,
+    resize_mode: ResizeMode,
+    #[serde(flatten)]
+    mask: Option<Masked>,
+}
+
+#[derive(Debug, Serialize)]
+struct Masked {
+    /// Which pixels of the mask were painted anew.
+    mask_polarity: MaskPolarity,
+    mask_blur: f32,
+    only_masked: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    only_masked_padding: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct Steered {
+    model: String,
+    preprocessor: Option<Preprocessor>,
+    resize_mode: ResizeMode,
+    strength: f32,
+    start: f64,
+    end: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Again {
+    width: u32,
+    height: u32,
+    upscaler: String,
+    strength: f64,
+    steps: u32,
+}
+
+impl Told {
+    /// What clients are told of `parameters`.
+    pub(super) fn of(parameters: &Parameters) -> Self {
+        let Inputs { start, controls, hires, upscaler } = parameters.inputs.clone();
+        let count = parameters.inputs.pictures().count();
+        Self {
+            enlarged: parameters.enlarged(),
+            // Under which names the pictures lie here is nobody's business.
+            parameters: Parameters { inputs: Inputs::default(), ..parameters.clone() },
+            mode: if start.is_some() { "img2img" } else { "txt2img" },
+            input_image_count: (count > 0).then_some(count),
+            start: start.map(Begun::from),
+            controls: controls.into_iter().map(Steered::from).collect(),
+            hires: hires.map(Again::from),
+            upscaler,
+        }
+    }
+}
+
+impl From<Start> for Begun {
+    fn from(start: Start) -> Self {
+        let mask = start.mask.map(|mask| Masked {
+            mask_polarity: mask.polarity,
+            mask_blur: mask.blur,
+            only_masked: mask.only_masked.is_some(),
+            only_masked_padding: mask.only_masked,
+        });
+        Self {
+            strength: start.image_guidance_scale.is_none().then_some(start.strength),
+            image_guidance_scale: start.image_guidance_scale,
+            resize_mode: start.resize_mode,
+            mask,
+        }
+    }
+}
+
+impl From<Control> for Steered {
+    fn from(control: Control) -> Self {
+        let [start, end] = control.interval;
+        Self {
+            model: control.model,
+            preprocessor: control.preprocessor,
+            resize_mode: control.resize_mode,
+            strength: control.strength,
+            start,
+            end,
+        }
+    }
+}
+
+impl From<Hires> for Again {
+    fn from(hires: Hires) -> Self {
+        let upscaler = match hires.enlarger {
+            Enlarger::Latent => "latent".to_owned(),
+            Enlarger::LatentBicubic => "latent_bicubic".to_owned(),
+            Enlarger::Lanczos => "lanczos".to_owned(),
+            Enlarger::Model(id) => id,
+        };
+        Self {
+            width: hires.width,
+            height: hires.height,
+            upscaler,
+            strength: hires.strength,
+            steps: hires.steps,
+        }
+    }
+}
