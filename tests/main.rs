@@ -13,6 +13,7 @@ mod chaos;
 mod clients;
 mod contract;
 mod devices;
+mod edits;
 mod engine;
 mod faults;
 mod forty;

@@ -21,7 +21,7 @@ pub mod json;
 pub mod loras;
 pub mod metrics;
 pub mod models;
-mod multipart;
+pub(crate) mod multipart;
 mod sse;
 mod told;
 mod wish;

@@ -331,7 +331,7 @@ fn size(
 ) -> (u32, u32) {
     let generation = &config.generation;
     let (width, height) = match image {
-        Some(image) if !model.sidecar.fixed_size => size_like(image, model, asked),
+        Some(image) if !model.sidecar.fixed_size => size_like(image, model.native_size, asked),
         Some(_) => (asked.0.unwrap_or(model.native_size), asked.1.unwrap_or(model.native_size)),
         None => {
             let width = asked.0.or(generation.default_width).or(model.defaults.width);

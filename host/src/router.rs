@@ -169,7 +169,7 @@ pub fn routes() -> Vec<Route> {
 
         // Pages.
         route(GET,     "/",                                User,    None,     Request,      Page,   pages::generate::show),
-        route(POST,    "/",                                User,    Text,     Request,      Page,   pages::generate::submit),
+        route(POST,    "/",                                User,    Pictures, Request,      Page,   pages::generate::submit),
         route(GET,     "/jobs/{id}",                       User,    None,     Request,      Page,   pages::jobs::show),
         route(POST,    "/jobs/{id}/cancel",                User,    None,     Request,      Page,   pages::jobs::cancel),
         route(GET,     "/jobs/{id}/preview",               User,    None,     Free,         Page,   pages::jobs::preview),

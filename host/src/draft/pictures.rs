@@ -245,14 +245,14 @@ fn control_param(place: usize, field: &str) -> String {
 }
 
 /// The size of a picture that is made of `image`, where `asked` leaves it open: its shape, with as many pixels as
-/// `model` paints best, in whole latent cells.
-pub(super) fn size_like(image: &Input, model: &Model, asked: (Option<u32>, Option<u32>)) -> (u32, u32) {
+/// a square of the side `native`, in whole latent cells.
+pub(super) fn size_like(image: &Input, native: u32, asked: (Option<u32>, Option<u32>)) -> (u32, u32) {
     let side = |pixels: f64| {
         let cells = (pixels / f64::from(CELL)).round();
         ((cells as u32).saturating_mul(CELL)).clamp(*SIDES.start(), *SIDES.end())
     };
     let shape = f64::from(image.width) / f64::from(image.height);
-    let native = f64::from(model.native_size);
+    let native = f64::from(native);
     match asked {
         (Some(width), Some(height)) => (width, height),
         (Some(width), None) => (width, side(f64::from(width) / shape)),
@@ -496,4 +496,53 @@ fn control_model(_frame: &Frame<'_>, param: &str, name: &str) -> Result<String> 
 
 fn given(text: Option<&str>) -> Option<&str> {
     text.map(str::trim).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_size_has_the_pictures_shape_and_as_many_pixels_as_the_model_paints_best() {
+        let size = |width, height, asked| {
+            let name = String::new();
+            size_like(&Input { name, width, height, has_alpha: false, lease: Lease::default() }, 512, asked)
+        };
+        assert_eq!(size(300, 300, (None, None)), (512, 512));
+        assert_eq!(size(3000, 2000, (None, None)), (624, 416));
+        assert_eq!(size(2000, 3000, (None, None)), (416, 624));
+        assert_eq!(size(3000, 2000, (Some(768), None)), (768, 512));
+        assert_eq!(size(3000, 2000, (None, Some(500))), (752, 500), "rounded up later");
+        assert_eq!(size(3000, 2000, (Some(64), Some(2048))), (64, 2048));
+        assert_eq!(size(8192, 1, (None, None)), (2048, 64), "no side is out of range");
+        assert_eq!(size(1, 8192, (None, Some(2048))), (64, 2048));
+    }
+
+    #[test]
+    fn a_strength_is_of_use_if_a_step_is_left() {
+        leaves_steps("strength", 0.05, 20).unwrap();
+        leaves_steps("strength", 1.0, 1).unwrap();
+        for (strength, steps) in [(0.0, 150), (0.049, 20), (0.99, 1)] {
+            leaves_steps("strength", strength, steps).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn pictures_stand_in_json_as_texts_or_as_openai_has_them() {
+        let read = |json: &str| serde_json::from_str::<Source>(json);
+        for json in [
+            "\"aGk=\"",
+            "{\"image_url\": \"data:,\"}",
+            "{\"image_url\": {\"url\": \"aGk=\"}}",
+            "{\"url\": \"aGk=\"}",
+        ] {
+            assert!(matches!(read(json), Ok(Source::Text(_))), "{json}");
+        }
+        let address = read("{\"image_url\": \"HTTPS://example.com/a.png\"}");
+        assert!(matches!(address, Ok(Source::Address(_))));
+        assert!(read("{\"file_id\": \"file-1\"}").unwrap_err().to_string().contains("only OpenAI has"));
+        for json in ["{}", "7", "[]", "{\"image_url\": 7}"] {
+            read(json).unwrap_err();
+        }
+    }
 }

@@ -5,15 +5,27 @@
 
 use alice_diffusion::Sampler;
 use askama::Template;
+use axum::body::Bytes;
+use axum::extract::{Form as Plain, FromRequest, Request};
+use axum::http::{HeaderMap, Method, header};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
+use super::generate::MAX_COUNT;
+use super::jobs::Chosen;
+use super::visit;
+use crate::api::files;
+use crate::api::multipart::{self, Form};
 use crate::app::App;
-use crate::draft::{Draft, Parameters, Pictures, Request};
+use crate::auth::Actor;
+use crate::config::Limits;
+use crate::draft::{Draft, HiresWish, Parameters, Pictures, Source, Wishes};
 use crate::error::{Error, Result};
+use crate::gallery::Kept;
+use crate::inputs::ResizeMode;
 use crate::jobs::store::Stored;
+use crate::pictures;
 
-/// Most pictures of one form.
-const MAX_COUNT: u32 = 4;
 /// A model of a fixed small size is offered at this multiple of it: pictures one can look at.
 const ENLARGEMENT: u32 = 4;
 
@@ -33,7 +45,35 @@ pub struct Fields {
     scheduler: String,
     seed: String,
     count: String,
+    /// The file of a finished picture to begin with.
+    source: String,
+    strength: String,
+    resize_mode: String,
+    /// Not empty when only the masked region is to be painted.
+    only_masked: String,
+    /// How much larger a second run is to be.
+    larger: String,
 }
+
+/// The form as it was sent.
+#[derive(Debug)]
+pub(super) struct Sheet {
+    pub(super) fields: Fields,
+    /// The picture to begin with that was chosen.
+    image: Option<Bytes>,
+    /// What of it is to be painted anew.
+    mask: Option<Bytes>,
+}
+
+/// The size of the picture to begin with, among the sizes.
+const LIKE_PICTURE: &str = "picture";
+/// How much larger a second run may be.
+const LARGER: &[(&str, &str)] = &[("", "as painted"), ("1.5", "1.5 × larger"), ("2", "2 × larger")];
+/// How the picture comes to another shape.
+const RESIZE_MODES: &[(&str, &str)] =
+    &[("crop", "cut off what stands out"), ("fit", "fill up what is missing"), ("stretch", "stretch")];
+/// Where the slider stands at first.
+const STRENGTH: &str = "0.75";
 
 /// The form as a page shows it.
 #[derive(Template, Debug)]
@@ -43,6 +83,8 @@ pub(super) struct Ask {
     schedulers: Vec<Choice>,
     sizes: Vec<Choice>,
     counts: Vec<Choice>,
+    larger: Vec<Choice>,
+    resize_modes: Vec<Choice>,
     /// What somebody could try who has nothing in mind yet.
     examples: &'static [&'static str],
     fields: Fields,
@@ -57,19 +99,55 @@ struct Choice {
     selected: bool,
 }
 
-impl Fields {
+impl Sheet {
+    /// A form with files, or one of a page that had none to send.
+    ///
+    /// # Errors
+    /// A body that is no such form, or too large for one.
+    pub(super) async fn read(headers: &HeaderMap, body: Bytes, limits: &Limits) -> Result<Self> {
+        let Some(boundary) = multipart::boundary(headers)? else {
+            return Ok(Self { fields: plain(headers, body, limits).await?, image: None, mask: None });
+        };
+        let mut form = Form::read(body, &boundary, limits).await?;
+        let (image, mask) = (form.take_files("image").pop(), form.take_files("mask").pop());
+        let texts = form.texts.into_iter().map(|(name, text)| (name, Value::String(text)));
+        let fields = serde_json::from_value(texts.collect::<Map<_, _>>().into());
+        let fields = fields.map_err(|_| Error::Malformed("the form could not be read".into()))?;
+        Ok(Self { fields, image, mask })
+    }
+
     /// What the form asks for.
     ///
     /// # Errors
     /// Names the first field that cannot be used.
-    pub(super) async fn to_request(&self, app: &App) -> Result<Request> {
-        let request = async { self.to_draft()?.settle(app, MAX_COUNT).await };
-        request.await.map_err(|error| error.renamed(&[("num_images", "number of pictures")]))
+    pub(super) async fn into_draft(self, app: &App, actor: &Actor) -> Result<Draft> {
+        let Self { fields, image, mask } = self;
+        let image = match image {
+            Some(image) => Some(image),
+            None => fields.finished_picture(app, actor).await?,
+        };
+        let draft = fields.to_draft()?;
+        Ok(Draft { image: image.map(Source::File), mask: mask.map(Source::File), ..draft })
     }
+}
 
+/// The fields of a form without files.
+async fn plain(headers: &HeaderMap, body: Bytes, limits: &Limits) -> Result<Fields> {
+    if body.len() > limits.body_bytes {
+        return Err(Error::TooLarge { limit: limits.body_bytes });
+    }
+    let mut request = Request::new(body.into());
+    *request.method_mut() = Method::POST;
+    if let Some(kind) = headers.get(header::CONTENT_TYPE) {
+        request.headers_mut().insert(header::CONTENT_TYPE, kind.clone());
+    }
+    visit::read(Plain::from_request(request, &()).await)
+}
+
+impl Fields {
     fn to_draft(&self) -> Result<Draft> {
         let (width, height) = match given(&self.size) {
-            None => (None, None),
+            None | Some(LIKE_PICTURE) => (None, None),
             Some(size) => {
                 let (width, height) = size.split_once('x').unwrap_or((size, size));
                 (number("width", width)?, number("height", height)?)
@@ -86,42 +164,118 @@ impl Fields {
             height,
             seed: number("seed", &self.seed)?,
             count: number("num_images", &self.count)?,
+            wishes: Wishes {
+                strength: number("strength", &self.strength)?,
+                resize_mode: self.resize_mode()?,
+                only_masked: Some(!self.only_masked.is_empty()),
+                hires: number("larger", &self.larger)?
+                    .map(|scale| HiresWish { scale: Some(scale), ..HiresWish::default() }),
+                ..Wishes::default()
+            },
             ..Draft::default()
         })
     }
 
+    fn resize_mode(&self) -> Result<Option<ResizeMode>> {
+        let mode = given(&self.resize_mode).map(|mode| serde_json::from_value(mode.into()));
+        mode.transpose().map_err(|_| Error::invalid("resize_mode", "must be one of the list"))
+    }
+
+    /// The finished picture that the form names.
+    async fn finished_picture(&self, app: &App, actor: &Actor) -> Result<Option<Bytes>> {
+        let Some(file) = given(&self.source) else { return Ok(None) };
+        let gone = || Error::invalid("image", "is not there any more");
+        let kept = Kept::named(file).ok_or_else(gone)?;
+        let read = async {
+            pictures::authorize(app, actor, &kept, None).await?;
+            files::read(app, &kept).await
+        };
+        match read.await {
+            Ok(file) => Ok(Some(file.into())),
+            Err(Error::NotFound) => Err(gone()),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// What a job does not tell of the form that led to it.
+    pub(super) fn chosen(&self) -> Chosen {
+        let source = given(&self.source).filter(|file| Kept::named(file).is_some());
+        Chosen { seed: self.seed(), source: source.map(str::to_owned) }
+    }
+
     /// The seed, if one was chosen.
-    pub(super) fn seed(&self) -> Option<u64> {
+    fn seed(&self) -> Option<u64> {
         given(&self.seed).and_then(|seed| seed.parse().ok())
     }
 
-    /// The form that led to a job. What is the model's own setting was left to it, and is so again. `seed` is the
-    /// one that was chosen: a job does not tell it from a random one.
-    pub(super) fn of(stored: &Stored, seed: Option<u64>, app: &App) -> Self {
+    /// The form that led to a job. What is the model's own setting was left to it, and is so again. `was` is
+    /// what the job does not tell.
+    pub(super) fn of(stored: &Stored, was: &Chosen, app: &App) -> Self {
         let asked = &stored.parameters;
         let own = own_settings(&stored.model, app);
         let chosen = |setting: fn(&Parameters) -> String| {
             let value = setting(asked);
             if own.as_ref().is_some_and(|own| setting(own) == value) { String::new() } else { value }
         };
+        let start = asked.inputs.start.as_ref();
+        let larger = asked.inputs.hires.as_ref().map(|hires| {
+            let scale = f64::from(hires.width) / f64::from(asked.rendered_width);
+            ((scale * 10.0).round() / 10.0).to_string()
+        });
+        // The size before the second run.
+        let (width, height) = match larger {
+            Some(_) => (asked.rendered_width, asked.rendered_height),
+            None => (asked.width, asked.height),
+        };
         Self {
             prompt: asked.prompt_with_loras(),
             negative_prompt: asked.negative_prompt.clone().unwrap_or_default(),
             model: stored.model.clone(),
-            size: format!("{}x{}", asked.width, asked.height),
+            size: format!("{width}x{height}"),
             steps: chosen(|parameters| parameters.steps.to_string()),
             guidance_scale: chosen(|parameters| parameters.guidance_scale.to_string()),
             scheduler: chosen(|parameters| parameters.scheduler.clone()),
-            seed: seed.map(|seed| seed.to_string()).unwrap_or_default(),
+            seed: was.seed.map(|seed| seed.to_string()).unwrap_or_default(),
             count: stored.count.to_string(),
+            source: was.source.clone().unwrap_or_default(),
+            strength: start.map(|start| start.strength.to_string()).unwrap_or_default(),
+            resize_mode: start.map(|start| word(start.resize_mode)).unwrap_or_default(),
+            only_masked: String::new(),
+            larger: larger.unwrap_or_default(),
         }
     }
 
+    /// The address of the finished picture to begin with.
+    fn source_address(&self) -> Option<String> {
+        Kept::named(self.source.trim()).map(|kept| format!("/images/{}", kept.file))
+    }
+
+    /// Where the slider stands.
+    fn slider(&self) -> &str {
+        given(&self.strength).unwrap_or(STRENGTH)
+    }
+
     fn has_settings(&self) -> bool {
-        let settings =
-            [&self.negative_prompt, &self.steps, &self.guidance_scale, &self.seed, &self.scheduler];
+        let settings = [
+            &self.negative_prompt,
+            &self.steps,
+            &self.guidance_scale,
+            &self.seed,
+            &self.scheduler,
+            &self.larger,
+        ];
         settings.into_iter().any(|setting| !setting.is_empty())
     }
+}
+
+/// The word for a way to resize.
+fn word(mode: ResizeMode) -> String {
+    match mode {
+        ResizeMode::Crop => "crop",
+        ResizeMode::Fit => "fit",
+        ResizeMode::Stretch => "stretch",
+    }
+    .to_owned()
 }
 
 /// What a request gets that leaves everything to the model; `None` if the model is gone.
@@ -154,13 +308,19 @@ impl Ask {
         Self {
             models: models.iter().map(|model| choice(&model.id, model.name.clone(), &fields.model)).collect(),
             schedulers: schedulers(app, &fields.scheduler),
-            sizes: sizes(app, &fields.size),
+            sizes: sizes(app, &fields),
             counts: counts.map(|count| choice(&count, count.clone(), &fields.count)).collect(),
+            larger: listed(LARGER, &fields.larger),
+            resize_modes: listed(RESIZE_MODES, &fields.resize_mode),
             examples: &[],
             fields,
             problem: None,
         }
     }
+}
+
+fn listed(list: &[(&str, &str)], chosen: &str) -> Vec<Choice> {
+    list.iter().map(|(value, label)| choice(value, (*label).to_owned(), chosen)).collect()
 }
 
 fn choice(value: &str, label: String, chosen: &str) -> Choice {
@@ -182,7 +342,8 @@ fn schedulers(app: &App, chosen: &str) -> Vec<Choice> {
 
 /// Sizes worth offering: the default model's own and, when it has only one, its enlargements; and what was
 /// chosen before, wherever that came from.
-fn sizes(app: &App, chosen: &str) -> Vec<Choice> {
+fn sizes(app: &App, fields: &Fields) -> Vec<Choice> {
+    let chosen = fields.size.as_str();
     let model = app.models.default_model();
     let native = model.as_ref().map_or(512, |model| model.native_size);
     let fixed = model.is_some_and(|model| model.sidecar.fixed_size);
@@ -193,7 +354,7 @@ fn sizes(app: &App, chosen: &str) -> Vec<Choice> {
         let (long, short) = (native * 3 / 2, native);
         vec![(native, native), (short, long), (long, short)]
     };
-    let chosen = chosen.split_once('x').and_then(|(width, height)| {
+    let chosen: Option<(u32, u32)> = chosen.split_once('x').and_then(|(width, height)| {
         Some((width.trim().parse::<u32>().ok()?, height.trim().parse::<u32>().ok()?))
     });
     sizes.extend(chosen.filter(|chosen| !sizes.contains(chosen)));
@@ -205,5 +366,10 @@ fn sizes(app: &App, chosen: &str) -> Vec<Choice> {
             selected: chosen == Some((width, height)),
         }
     };
-    sizes.into_iter().map(option).collect()
+    let like_picture = Choice {
+        value: LIKE_PICTURE.to_owned(),
+        label: "like the picture".to_owned(),
+        selected: fields.size == LIKE_PICTURE || (fields.size.is_empty() && !fields.source.is_empty()),
+    };
+    sizes.into_iter().map(option).chain([like_picture]).collect()
 }

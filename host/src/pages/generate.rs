@@ -3,17 +3,24 @@
 //! `/`: the form that asks for pictures. What comes of it has a page of its own.
 
 use askama::Template;
+use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 
-use super::form::{Ask, Fields};
-use super::visit::{Sent, read, to};
+use super::form::{Ask, Fields, Sheet};
+use super::visit::to;
 use super::{Frame, jobs, sentence};
 use crate::app::App;
 use crate::auth::Actor;
 use crate::error::{Error, Result};
-use crate::jobs::{Leave, Wish, submit as accept};
+use crate::jobs::{Leave, Wish, ask};
+
+/// Most pictures of one form.
+pub(super) const MAX_COUNT: u32 = 4;
+/// Our names of parameters, and what the form calls them.
+const NAMES: &[(&str, &str)] = &[("num_images", "number of pictures"), ("image", "picture")];
 
 /// The page.
 #[derive(Template)]
@@ -36,23 +43,26 @@ pub async fn show(
 
 /// Accepts what the form asks for, and leads to the page where one can look on. A problem is said at once, and
 /// nothing typed is lost.
-pub async fn submit(State(app): State<App>, actor: Actor, form: Sent<Fields>) -> Response {
-    let fields = match read(form) {
-        Ok(fields) => fields,
+pub async fn submit(State(app): State<App>, actor: Actor, headers: HeaderMap, body: Bytes) -> Response {
+    let sheet = match Sheet::read(&headers, body, &app.config.limits).await {
+        Ok(sheet) => sheet,
         Err(error) => return render(&app, &actor, Fields::default(), Some(&error)),
     };
-    match begin(&app, &actor, &fields).await {
+    let fields = sheet.fields.clone();
+    match begin(&app, &actor, sheet).await {
         Ok(address) => to(&address),
         Err(error) => render(&app, &actor, fields, Some(&error)),
     }
 }
 
 /// The address of the page of what the form asks for.
-async fn begin(app: &App, actor: &Actor, fields: &Fields) -> Result<String> {
-    let request = fields.to_request(app).await?;
+async fn begin(app: &App, actor: &Actor, sheet: Sheet) -> Result<String> {
+    let chosen = sheet.fields.chosen();
     // Whoever closes the page finds the picture later.
-    let job = accept(app, actor, request, Wish::plain(Leave::GoOn)).await?;
-    Ok(jobs::address(&job.id, fields.seed()))
+    let wish = Wish::plain(Leave::GoOn);
+    let asked = async { ask(app, actor, sheet.into_draft(app, actor).await?, MAX_COUNT, wish).await };
+    let job = asked.await.map_err(|error| error.renamed(NAMES))?;
+    Ok(jobs::address(&job.id, &chosen))
 }
 
 /// The page of the account's latest job that is not over. People without an account are not told: whom the
@@ -60,7 +70,7 @@ async fn begin(app: &App, actor: &Actor, fields: &Fields) -> Result<String> {
 fn present(app: &App, actor: &Actor) -> Option<String> {
     let account = actor.account()?;
     let job = app.jobs.present().into_iter().rfind(|job| job.account == Some(account))?;
-    Some(jobs::address(&job.id, None))
+    Some(jobs::address(&job.id, &jobs::Chosen::default()))
 }
 
 fn render(app: &App, actor: &Actor, fields: Fields, problem: Option<&Error>) -> Response {

@@ -32,11 +32,13 @@ const LOOK: Duration = Duration::from_secs(2 * REFRESH_S);
 const CANCEL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the address of a job's page holds beside the job's id.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Chosen {
     /// The seed in the form's field. It stands nowhere else: of a job, one cannot tell whether its seed was
     /// chosen or random.
-    seed: Option<u64>,
+    pub(super) seed: Option<u64>,
+    /// The file of the finished picture that it began with, of which a job keeps a copy of its own.
+    pub(super) source: Option<String>,
 }
 
 /// The query of a job's page.
@@ -57,13 +59,19 @@ enum Seen {
     Past(Box<Record>, Vec<(u32, Kept)>),
 }
 
-/// The address of a job's page, with the seed that was chosen for it.
-pub(super) fn address(id: &str, seed: Option<u64>) -> String {
-    with_seed(&format!("/jobs/{id}"), seed)
+/// The address of a job's page, with what was chosen for it.
+pub(super) fn address(id: &str, chosen: &Chosen) -> String {
+    chosen.behind(&format!("/jobs/{id}"))
 }
 
-fn with_seed(path: &str, seed: Option<u64>) -> String {
-    seed.map_or_else(|| path.to_owned(), |seed| format!("{path}?seed={seed}"))
+impl Chosen {
+    /// `path` with what was chosen as its query.
+    fn behind(&self, path: &str) -> String {
+        let seed = self.seed.map(|seed| format!("seed={seed}"));
+        let source = self.source.as_deref().and_then(Kept::named).map(|kept| format!("source={}", kept.file));
+        let query: Vec<_> = seed.into_iter().chain(source).collect();
+        if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
+    }
 }
 
 /// `GET /jobs/{id}`.
@@ -72,7 +80,7 @@ pub async fn show(visit: Visit, Id(id): Id, address: Address) -> Response {
         if let Seen::Present(job) = &seen {
             look_on(job);
         }
-        view::page(&visit, &seen, chosen(address).seed)
+        view::page(&visit, &seen, &chosen(address))
     });
     visit.answer(page)
 }
@@ -85,7 +93,7 @@ pub async fn cancel(visit: Visit, Id(id): Id, query: Address) -> Response {
         // The page tells how it ended, or that it has not ended yet.
         let _told_by_the_page = tokio::time::timeout(CANCEL_PATIENCE, job.outcome()).await;
     }
-    visit.answer(seen.map(|_| to(&address(&id, chosen(query).seed))))
+    visit.answer(seen.map(|_| to(&address(&id, &chosen(query)))))
 }
 
 /// `GET /jobs/{id}/preview?place=0`: the latest preview, if it is of that picture.

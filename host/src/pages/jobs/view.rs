@@ -7,14 +7,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::words::{Now, advice};
-use super::{REFRESH_S, Seen, address, with_seed};
+use super::{Chosen, REFRESH_S, Seen, address};
 use crate::draft::Parameters;
 use crate::error::Result;
 use crate::gallery::Kept;
+use crate::inputs::Inputs;
 use crate::jobs::store::{Record, State, Stored};
 use crate::jobs::{Job, Progress};
 use crate::pages::form::{Ask, Fields};
-use crate::pages::{self, Frame, Visit};
+use crate::pages::{self, Frame, Visit, encoded};
 
 /// The page.
 #[derive(Template)]
@@ -57,20 +58,22 @@ struct Tile {
     with_seed: String,
     /// The finished picture.
     picture: Option<String>,
+    /// The form that begins with it.
+    from_here: String,
     /// An unfinished one.
     preview: Option<String>,
 }
 
-/// The page of a job, with the seed that was chosen in its form.
-pub(super) fn page(visit: &Visit, seen: &Seen, seed: Option<u64>) -> Result<Response> {
+/// The page of a job, with what was chosen in its form.
+pub(super) fn page(visit: &Visit, seen: &Seen, chosen: &Chosen) -> Result<Response> {
     let page = match seen {
-        Seen::Present(job) => present(visit, job, seed),
-        Seen::Past(record, pictures) => past(visit, record, pictures, seed)?,
+        Seen::Present(job) => present(visit, job, chosen),
+        Seen::Past(record, pictures) => past(visit, record, pictures, chosen)?,
     };
     Ok(pages::page(StatusCode::OK, &page))
 }
 
-fn present(visit: &Visit, job: &Job, seed: Option<u64>) -> Page {
+fn present(visit: &Visit, job: &Job, chosen: &Chosen) -> Page {
     let app = &visit.app;
     let progress = job.progress();
     let now = match progress {
@@ -89,18 +92,19 @@ fn present(visit: &Visit, job: &Job, seed: Option<u64>) -> Page {
         news: if waits { "Waiting for its turn" } else { "Being painted" },
         now: Some(now),
         tiles: tiles.collect(),
-        ..Page::of(visit, id, &stored, seed)
+        ..Page::of(visit, id, &stored, chosen)
     }
 }
 
-fn past(visit: &Visit, record: &Record, pictures: &[(u32, Kept)], seed: Option<u64>) -> Result<Page> {
+fn past(visit: &Visit, record: &Record, pictures: &[(u32, Kept)], chosen: &Chosen) -> Result<Page> {
     let stored: Stored = serde_json::from_str(&record.request).map_err(anyhow::Error::from)?;
     let (id, parameters) = (&record.id, &stored.parameters);
     let tiles = pictures.iter().map(|(place, kept)| Tile {
         picture: Some(format!("/images/{}", kept.file)),
+        from_here: from_here(kept, &stored),
         ..Tile::empty(id, parameters, *place)
     });
-    let mut page = Page { tiles: tiles.collect(), ..Page::of(visit, id, &stored, seed) };
+    let mut page = Page { tiles: tiles.collect(), ..Page::of(visit, id, &stored, chosen) };
     match record.state {
         // It is not in memory, although it is not over on the disk: it runs again after a restart.
         State::Accepted => page.now = Some(Now::waiting(None)),
@@ -122,10 +126,10 @@ fn past(visit: &Visit, record: &Record, pictures: &[(u32, Kept)], seed: Option<u
 
 impl Page {
     /// A job of which nothing is known but what it is to do.
-    fn of(visit: &Visit, id: &str, stored: &Stored, seed: Option<u64>) -> Self {
+    fn of(visit: &Visit, id: &str, stored: &Stored, chosen: &Chosen) -> Self {
         Self {
             frame: visit.frame(),
-            ask: Ask::again(&visit.app, Fields::of(stored, seed, &visit.app)),
+            ask: Ask::again(&visit.app, Fields::of(stored, chosen, &visit.app)),
             id: id.to_owned(),
             title: "Waiting".into(),
             news: "Waiting for its turn",
@@ -134,7 +138,7 @@ impl Page {
             tiles: Vec::new(),
             parameters: named(&stored.parameters),
             notes: stored.warnings.clone(),
-            cancel: with_seed(&format!("/jobs/{id}/cancel"), seed),
+            cancel: chosen.behind(&format!("/jobs/{id}/cancel")),
             refresh_s: REFRESH_S,
         }
     }
@@ -148,8 +152,9 @@ impl Tile {
             width: parameters.width,
             height: parameters.height,
             seed,
-            with_seed: address(id, Some(seed)),
+            with_seed: address(id, &Chosen { seed: Some(seed), source: None }),
             picture: None,
+            from_here: String::new(),
             preview: None,
         }
     }
@@ -173,6 +178,12 @@ impl End {
     }
 }
 
+/// The address of the form that begins with a finished picture.
+fn from_here(kept: &Kept, stored: &Stored) -> String {
+    let (prompt, model) = (stored.parameters.prompt_with_loras(), &stored.model);
+    format!("/?source={}&prompt={}&model={}", kept.file, encoded(&prompt), encoded(model))
+}
+
 /// Name and value of what pictures are made with, in the order in which they are shown.
 fn named(parameters: &Parameters) -> Vec<(&'static str, String)> {
     let mut named = vec![("Prompt", parameters.prompt_with_loras())];
@@ -188,5 +199,16 @@ fn named(parameters: &Parameters) -> Vec<(&'static str, String)> {
         ("Guidance", parameters.guidance_scale.to_string()),
         ("Size", size),
     ]);
+    let Inputs { start, hires, upscaler, .. } = &parameters.inputs;
+    if let Some(start) = start {
+        let how = match start.image_guidance_scale {
+            Some(scale) => format!("follows it {scale}"),
+            None => format!("strength {}", start.strength),
+        };
+        let part = if start.mask.is_some() { ", masked" } else { "" };
+        named.push(("Begun with a picture", format!("{how}{part}")));
+    }
+    named.extend(hires.as_ref().map(|hires| ("Second run", format!("{} × {}", hires.width, hires.height))));
+    named.extend(upscaler.clone().map(|upscaler| ("Upscaler", upscaler)));
     named
 }
