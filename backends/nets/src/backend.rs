@@ -4,18 +4,26 @@
 
 mod adapters;
 mod arguments;
+mod guide;
+mod loaded;
 mod model;
 mod run;
 mod text;
+mod upscaler;
 
 use alice_checkpoint::Family;
 use alice_plugin::{
     Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, EncodeOptions,
     Error, LatentShape, LoadRequest, Memory, ModelHandle, ModelInfo, Result, TextPart, TextRequest,
-    slots::Slots,
+    UpscaleOptions, slots::Slots,
 };
 
-use self::{model::Model, text::Prompt};
+use self::{
+    guide::{Guidance, Picture},
+    loaded::Loaded,
+    model::{Model, bytes_per_value},
+    text::Prompt,
+};
 use crate::ops::Ops;
 
 /// The further input with the sizes that SDXL hears.
@@ -30,19 +38,42 @@ const CONCAT: &str = "concat";
 pub struct NetBackend<O: Ops> {
     describe: Box<dyn Fn() -> Description + Send>,
     open: Box<Open<O>>,
-    models: Slots<Model<O>>,
+    models: Slots<Loaded<O>>,
     conditionings: Slots<Conditioning<O>>,
 }
 
 /// Makes operations for a device and a number format.
 type Open<O> = dyn Fn(u32, &str) -> Result<O> + Send;
 
-/// An encoded prompt.
+/// What was encoded for rows to hear or see.
 struct Conditioning<O: Ops> {
     /// The handle of the model that made it.
     model: u64,
-    prompt: Prompt<O>,
+    content: Content<O>,
     bytes: u64,
+}
+
+enum Content<O: Ops> {
+    Prompt(Prompt<O>),
+    Hint(Picture<O::Tensor>),
+}
+
+impl<O: Ops> Conditioning<O> {
+    fn prompt(&self) -> Result<&Prompt<O>> {
+        match &self.content {
+            Content::Prompt(prompt) => Ok(prompt),
+            Content::Hint(_) => Err(Error::invalid("the handle is that of an encoded hint, not of a prompt")),
+        }
+    }
+
+    fn hint(&self) -> Result<&Picture<O::Tensor>> {
+        match &self.content {
+            Content::Hint(picture) => Ok(picture),
+            Content::Prompt(_) => {
+                Err(Error::invalid("the handle is that of an encoded prompt, not of a hint"))
+            }
+        }
+    }
 }
 
 impl<O: Ops> NetBackend<O> {
@@ -69,36 +100,63 @@ impl<O: Ops> NetBackend<O> {
         model: ModelHandle,
         rows: &[DenoiseRow<'_>],
     ) -> Result<(&Model<O>, Vec<&Prompt<O>>)> {
-        let found = self.models.get(model.0)?;
+        let found = self.models.get(model.0)?.model()?;
         let conditionings = rows.iter().map(|row| self.conditionings.get(row.conditioning.0));
         let conditionings = conditionings.collect::<Result<Vec<_>>>()?;
         if conditionings.iter().any(|conditioning| conditioning.model != model.0) {
             return Err(Error::invalid("a row's conditioning was made by another model"));
         }
-        let prompts: Vec<_> = conditionings.into_iter().map(|conditioning| &conditioning.prompt).collect();
+        let prompts = conditionings.into_iter().map(Conditioning::prompt).collect::<Result<Vec<_>>>()?;
         match prompts.windows(2).all(|pair| pair[0].length == pair[1].length) {
             true => Ok((found, prompts)),
             false => Err(Error::invalid("the rows' conditionings differ in their number of tokens")),
         }
     }
+
+    /// What guides the rows beside their prompts: for each network that they name its pictures and scales.
+    fn guides(&self, model: &Model<O>, rows: &[DenoiseRow<'_>]) -> Result<Vec<Guidance<'_, O>>> {
+        arguments::check_hints(rows)?;
+        let count = rows.first().map_or(0, |row| row.hints.len());
+        (0..count).map(|place| self.guidance(model, rows, place)).collect()
+    }
+
+    /// The one of the number `place` among the rows' hints.
+    fn guidance(&self, model: &Model<O>, rows: &[DenoiseRow<'_>], place: usize) -> Result<Guidance<'_, O>> {
+        let handle = rows[0].hints[place].model.0;
+        let guide = self.models.get(handle)?.guide()?;
+        if (guide.device, &guide.info.dtype) != (model.device, &model.info.dtype) {
+            let message = "a hint's network is on another device than the model, or in another number format";
+            return Err(Error::invalid(message));
+        }
+        let picture = |row: &DenoiseRow<'_>| {
+            let conditioning = self.conditionings.get(row.hints[place].hint.0)?;
+            match conditioning.model == handle {
+                true => conditioning.hint(),
+                false => Err(Error::invalid("a row's hint was encoded by another network")),
+            }
+        };
+        let pictures = rows.iter().map(picture).collect::<Result<_>>()?;
+        Ok(Guidance { guide, pictures, scales: rows.iter().map(|row| row.hints[place].scale).collect() })
+    }
 }
 
 impl<O: Ops> Backend for NetBackend<O> {
     fn describe(&mut self) -> Result<Description> {
-        let families = Family::ALL.map(|family| family.as_str().to_owned()).to_vec();
+        let families = Family::ALL.iter().map(|family| family.as_str()).chain(loaded::BESIDE);
+        let families = families.map(str::to_owned).collect();
         let inputs = [TIME_IDS, CONCAT].map(str::to_owned).to_vec();
         Ok(Description { families, inputs, ..(self.describe)() })
     }
 
     fn load(&mut self, request: &LoadRequest, control: &dyn Control) -> Result<(ModelHandle, ModelInfo)> {
         let dtype = arguments::dtype_and_device(request, &self.describe()?)?;
-        let model = Model::load(request, dtype, &self.open, control)?;
-        let info = model.info.clone();
+        let model = Loaded::load(request, dtype, &self.open, control)?;
+        let info = model.info().clone();
         Ok((ModelHandle(self.models.insert(model)), info))
     }
 
     fn adapt(&mut self, model: ModelHandle, adapters: &[Adapter], control: &dyn Control) -> Result<()> {
-        self.models.get_mut(model.0)?.adapt(adapters, control)
+        self.models.get_mut(model.0)?.model_mut()?.adapt(adapters, control)
     }
 
     fn encode_text(
@@ -107,17 +165,18 @@ impl<O: Ops> Backend for NetBackend<O> {
         request: &TextRequest<'_>,
         control: &dyn Control,
     ) -> Result<ConditioningHandle> {
-        let found = self.models.get(model.0)?;
+        let found = self.models.get(model.0)?.model()?;
         let prompt = found.encode_text(request, control)?;
-        let bytes = found.bytes_of(prompt.length * found.unet.plan.context);
-        let conditioning = Conditioning { model: model.0, prompt, bytes };
+        let bytes = found.bytes_of(prompt.length * found.unet.plan.trunk.context);
+        let conditioning = Conditioning { model: model.0, content: Content::Prompt(prompt), bytes };
         Ok(ConditioningHandle(self.conditionings.insert(conditioning)))
     }
 
     fn read_text(&mut self, conditioning: ConditioningHandle, part: TextPart) -> Result<Vec<f32>> {
-        let Conditioning { model, prompt, .. } = self.conditionings.get(conditioning.0)?;
+        let conditioning = self.conditionings.get(conditioning.0)?;
+        let prompt = conditioning.prompt()?;
         match part {
-            TextPart::Tokens => self.models.get(*model)?.tokens_of(prompt),
+            TextPart::Tokens => self.models.get(conditioning.model)?.model()?.tokens_of(prompt),
             TextPart::Pooled => {
                 let missing = || Error::unsupported("the model's denoiser hears no pooled vector");
                 prompt.pooled.clone().ok_or_else(missing)
@@ -133,11 +192,9 @@ impl<O: Ops> Backend for NetBackend<O> {
         out: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
-        if rows.iter().any(|row| !row.hints.is_empty()) {
-            return Err(Error::unsupported("this backend takes no pictures as hints"));
-        }
         let (model, prompts) = self.model_and_conditionings(model, rows)?;
-        model.denoise(shape, rows, &prompts, out, control)
+        let guides = self.guides(model, rows)?;
+        model.denoise(shape, rows, &prompts, guides, out, control)
     }
 
     fn decode(
@@ -149,7 +206,7 @@ impl<O: Ops> Backend for NetBackend<O> {
         out: &mut [u8],
         control: &dyn Control,
     ) -> Result<()> {
-        self.models.get(model.0)?.decode(shape, latents, options, out, control)
+        self.models.get(model.0)?.model()?.decode(shape, latents, options, out, control)
     }
 
     fn encode_image(
@@ -162,10 +219,36 @@ impl<O: Ops> Backend for NetBackend<O> {
         deviation: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
-        match options.tile {
-            None => self.models.get(model.0)?.encode_image(shape, pixels, mean, deviation, control),
-            Some(_) => Err(Error::unsupported("pictures are encoded in one piece")),
-        }
+        let model = self.models.get(model.0)?.model()?;
+        model.encode_image(shape, pixels, options, mean, deviation, control)
+    }
+
+    fn encode_hint(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        pixels: &[u8],
+        control: &dyn Control,
+    ) -> Result<ConditioningHandle> {
+        let guide = self.models.get(model.0)?.guide()?;
+        let picture = guide.encode(shape, pixels, control)?;
+        let bytes = picture.values as u64 * bytes_per_value(&guide.info.dtype);
+        let conditioning = Conditioning { model: model.0, content: Content::Hint(picture), bytes };
+        Ok(ConditioningHandle(self.conditionings.insert(conditioning)))
+    }
+
+    fn upscale(
+        &mut self,
+        model: ModelHandle,
+        height: u32,
+        width: u32,
+        pixels: &[u8],
+        options: &UpscaleOptions,
+        out: &mut [u8],
+        control: &dyn Control,
+    ) -> Result<()> {
+        let upscaler = self.models.get(model.0)?.upscaler()?;
+        upscaler.upscale([height, width], pixels, options, out, control)
     }
 
     fn release(&mut self, conditioning: ConditioningHandle) -> Result<()> {
@@ -180,7 +263,7 @@ impl<O: Ops> Backend for NetBackend<O> {
 
     fn memory(&mut self) -> Result<Memory> {
         Ok(Memory {
-            weights: self.models.values().map(|model| model.info.memory_bytes).sum(),
+            weights: self.models.values().map(|model| model.info().memory_bytes).sum(),
             working: self.conditionings.values().map(|conditioning| conditioning.bytes).sum(),
         })
     }

@@ -16,12 +16,17 @@ pub mod backend;
 mod changeable;
 mod clip;
 mod config;
+mod controlnet;
 pub mod ops;
+mod pixels;
 mod progress;
 mod resnet;
+mod rrdb;
 mod slot;
+mod t2i_adapter;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod tiles;
 mod unet;
 mod vae;
 mod weights;

@@ -11,19 +11,18 @@ mod decoder;
 mod encoder;
 mod mid;
 mod plan;
-mod tiles;
 mod tiny;
 
 use alice_plugin::Result;
 
+pub(crate) use self::plan::VaePlan;
 use self::{
     convert::{from_pixels, to_pixels},
     decoder::Decoder,
     encoder::Encoder,
     tiny::{TinyDecoder, TinyEncoder},
 };
-pub(crate) use self::{plan::VaePlan, tiles::Tiles};
-use crate::{ops::Ops, progress::Progress, weights::Weights};
+use crate::{ops::Ops, progress::Progress, tiles::Tiles, weights::Weights};
 
 /// Epsilon of every normalisation; the configuration does not tell it.
 const EPSILON: f32 = 1e-6;
@@ -64,7 +63,7 @@ impl<O: Ops> Vae<O> {
     ) -> Result<()> {
         let (channels, scale) = (self.plan.latent(), self.plan.scale() as usize);
         let mut picture = vec![0.0; pixels.len()];
-        tiles.decode(latent, scale, &mut picture, |[height, width], latent, picture| {
+        tiles.run((latent, 1), (&mut picture, scale), |[height, width], latent, picture| {
             self.picture(ops, [1, channels, height, width], latent, picture, progress)
         })?;
         to_pixels(&picture, pixels);
@@ -97,29 +96,35 @@ impl<O: Ops> Vae<O> {
     }
 
     /// Encodes one picture's pixels, `[height, width, 3]`, into mean and deviation of its latent in the
-    /// sampler's numbers.
+    /// sampler's numbers, tile by tile.
     pub(crate) fn encode(
         &self,
         ops: &O,
-        [height, width]: [usize; 2],
         pixels: &[u8],
+        tiles: &Tiles,
         mean: &mut [f32],
         deviation: &mut [f32],
         progress: &Progress<'_>,
     ) -> Result<()> {
-        let (space, shape) = (self.plan.space(), [1, 3, height, width]);
-        let mut image = from_pixels(pixels);
+        let (space, scale) = (self.plan.space(), self.plan.scale() as usize);
+        let mut picture = from_pixels(pixels);
         match &self.halves {
             Halves::Kl(encoder, _) => {
                 let mut moments = vec![0.0; 2 * mean.len()];
-                let found = encoder.forward(ops, &ops.image(shape, &image)?, progress)?;
-                ops.download(&found, &mut moments)?;
+                tiles.run((&picture, scale), (&mut moments, 1), |sides, picture, moments| {
+                    let [height, width] = sides.map(|side| side * scale);
+                    let picture = ops.image([1, 3, height, width], picture)?;
+                    ops.download(&encoder.forward(ops, &picture, progress)?, moments)
+                })?;
                 space.posterior(&moments, mean, deviation);
             }
             Halves::Tiny(encoder, _) => {
-                tiny::to_unit(&mut image);
-                let found = encoder.forward(ops, &ops.image(shape, &image)?, progress)?;
-                ops.download(&found, mean)?;
+                tiny::to_unit(&mut picture);
+                tiles.run((&picture, scale), (mean, 1), |sides, picture, latent| {
+                    let [height, width] = sides.map(|side| side * scale);
+                    let picture = ops.image([1, 3, height, width], picture)?;
+                    ops.download(&encoder.forward(ops, &picture, progress)?, latent)
+                })?;
                 space.to_sampler(mean);
                 // It answers with one latent, not with a distribution of them.
                 deviation.fill(0.0);

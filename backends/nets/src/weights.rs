@@ -20,6 +20,9 @@ use crate::{
     slot::{Conv, Linear, Slot},
 };
 
+/// The networks that no adapter changes.
+const UNCHANGED: [&str; 4] = ["vae", "controlnet", "t2i_adapter", "upscaler"];
+
 /// One part of a network in a file, with the backend that is to hold it.
 pub(crate) struct Weights<'a, O: Ops> {
     ops: &'a O,
@@ -101,13 +104,13 @@ impl<'a, O: Ops> Weights<'a, O> {
     }
 
     /// A 3x3 convolution with bias that halves the image's sides.
-    pub(crate) fn halving(&self, channels: usize, padding: Padding) -> Result<Conv<O>> {
-        self.conv(half_size(channels, padding), true)
+    pub(crate) fn halving(&self, input: usize, output: usize, padding: Padding) -> Result<Conv<O>> {
+        self.conv(half_size(input, output, padding), true)
     }
 
     /// The same without bias, with zeros on all sides.
     pub(crate) fn halving_without_bias(&self, channels: usize) -> Result<Conv<O>> {
-        self.conv(half_size(channels, Padding::Around(1)), false)
+        self.conv(half_size(channels, channels, Padding::Around(1)), false)
     }
 
     fn conv(&self, spec: ConvSpec, bias: bool) -> Result<Conv<O>> {
@@ -153,7 +156,7 @@ impl<'a, O: Ops> Weights<'a, O> {
 
     /// Notes a layer for the adapters, which act on denoisers and text encoders.
     fn register(&self, place: Place<O>, shape: &[usize], bias: bool) {
-        if self.component != "vae" {
+        if !UNCHANGED.contains(&self.component) {
             let (component, module) = (self.component, self.scope.module().to_owned());
             let layer = Layer { component, module, shape: shape.to_vec() };
             self.loading.layers.borrow_mut().push(Changeable { layer, place, bias });
@@ -193,8 +196,8 @@ fn same_size(input: usize, output: usize) -> ConvSpec {
     ConvSpec { input, output, kernel: 3, stride: 1, padding: Padding::Around(1) }
 }
 
-fn half_size(channels: usize, padding: Padding) -> ConvSpec {
-    ConvSpec { input: channels, output: channels, kernel: 3, stride: 2, padding }
+fn half_size(input: usize, output: usize, padding: Padding) -> ConvSpec {
+    ConvSpec { input, output, kernel: 3, stride: 2, padding }
 }
 
 /// A fault of the model's files in the contract's terms.

@@ -15,6 +15,8 @@ use crate::clip::ClipPlan;
 const MAX_SIDE: u32 = 2048;
 /// The most rows of one call; no device gains by more than some dozens.
 const MAX_ROWS: usize = 1024;
+/// The most hints of one row; every one costs about half of an evaluation more.
+const MAX_HINTS: usize = 16;
 /// The most chunks of one prompt; 75 words each.
 const MAX_CHUNKS: usize = 1024;
 
@@ -106,6 +108,30 @@ pub(super) fn check_sides(shape: LatentShape) -> Result<()> {
         Some(side) => {
             Err(Error::invalid(format!("a latent's side must be 1 to {MAX_SIDE} cells, not {side}")))
         }
+    }
+}
+
+/// Passes when these are the pixels of one RGB picture with these sides, which are small enough to calculate with.
+pub(super) fn check_picture([height, width]: [usize; 2], pixels: &[u8]) -> Result<()> {
+    match pixels.len() == 3 * height * width {
+        true => Ok(()),
+        false => {
+            let (found, expected) = (pixels.len(), 3 * height * width);
+            Err(Error::invalid(format!("{found} bytes in a picture, {expected} expected")))
+        }
+    }
+}
+
+/// Passes when all rows name the same networks for their hints, and not too many.
+pub(super) fn check_hints(rows: &[DenoiseRow<'_>]) -> Result<()> {
+    let models = |row: &DenoiseRow<'_>| row.hints.iter().map(|hint| hint.model).collect::<Vec<_>>();
+    let Some(first) = rows.first().map(models) else { return Ok(()) };
+    if first.len() > MAX_HINTS {
+        return Err(Error::invalid(format!("a row has {} hints, {MAX_HINTS} are the most", first.len())));
+    }
+    match rows.iter().all(|row| models(row) == first) {
+        true => Ok(()),
+        false => Err(Error::invalid("the rows' hints are not of the same networks in the same order")),
     }
 }
 

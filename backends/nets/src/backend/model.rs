@@ -30,6 +30,8 @@ pub(super) struct Model<O: Ops> {
     pub(super) unet: Unet<O>,
     pub(super) vae: Vae<O>,
     pub(super) adapters: Adapters<O>,
+    /// The device's index.
+    pub(super) device: u32,
     pub(super) info: ModelInfo,
 }
 
@@ -87,7 +89,7 @@ impl<O: Ops> Model<O> {
             dtype,
         };
         let adapters = Adapters::none(checkpoint, files, loading.layers.into_inner());
-        Ok(Self { ops, encoders, unet, vae, adapters, info })
+        Ok(Self { ops, encoders, unet, vae, adapters, device: request.device, info })
     }
 
     /// Makes the model behave as with exactly these adapters.
@@ -105,7 +107,7 @@ impl Plans {
     fn read(checkpoint: &Checkpoint) -> Result<Self> {
         let unet: UnetConfig = checkpoint.config("unet").map_err(bad_model)?;
         let unet = unet.plan(&ConfigFile::of(checkpoint, "unet"))?;
-        let pools = unet.added.is_some();
+        let pools = unet.trunk.added.is_some();
         let encoders = checkpoint.text_encoders().map_err(bad_model)?;
         let encoder =
             |encoder: TextEncoder| Ok((encoder.component, encoder_plan(checkpoint, &encoder, pools)?));
@@ -121,9 +123,10 @@ impl Plans {
     fn check_prompts(&self, checkpoint: &Checkpoint) -> Result<()> {
         let file = |component| ConfigFile::of(checkpoint, component);
         let width = self.encoders.iter().map(|(_, clip)| clip.width).sum::<usize>();
-        if self.unet.context != width {
+        let context = self.unet.trunk.context;
+        if context != width {
             let why = format_args!("the text encoders' `hidden_size` is {width} together");
-            return Err(file("unet").bad("cross_attention_dim", self.unet.context, why));
+            return Err(file("unet").bad("cross_attention_dim", context, why));
         }
         for (component, clip) in &self.encoders {
             let (length, first) = (clip.context_length, self.encoders[0].1.context_length);
@@ -139,11 +142,11 @@ impl Plans {
     fn inputs(&self, checkpoint: &Checkpoint) -> Result<Vec<InputInfo>> {
         let file = ConfigFile::of(checkpoint, "unet");
         let mut inputs = Vec::new();
-        if let Some(added) = self.unet.added {
+        if let Some(added) = self.unet.trunk.added {
             let shape = vec![self.sizes(&file, added)? as u32];
             inputs.push(InputInfo { name: TIME_IDS.to_owned(), shape });
         }
-        let (input, latent) = (self.unet.input, self.vae.latent());
+        let (input, latent) = (self.unet.trunk.input, self.vae.latent());
         match input.checked_sub(latent) {
             Some(0) => {}
             Some(further) => {
@@ -198,7 +201,7 @@ fn encoder_info(plan: &ClipPlan) -> TextEncoderInfo {
 }
 
 /// Bytes of one number in the format called `dtype`.
-fn bytes_per_value(dtype: &str) -> u64 {
+pub(super) fn bytes_per_value(dtype: &str) -> u64 {
     match dtype {
         "f16" | "bf16" => 2,
         _ => 4,

@@ -2,43 +2,79 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The three calls that run the denoiser and the autoencoder: slices in, slices out.
 
-use alice_plugin::{Control, DecodeOptions, DenoiseRow, Error, LatentShape, Result, checks};
+use alice_plugin::{Control, DecodeOptions, DenoiseRow, EncodeOptions, Error, LatentShape, Result, checks};
 
 use super::{
     CONCAT, TIME_IDS,
     arguments::{check_denoise, check_rows, check_sides},
+    guide::Guidance,
     model::Model,
     text::Prompt,
 };
-use crate::{ops::Ops, progress::Progress, unet::Added, vae::Tiles};
+use crate::{
+    ops::Ops,
+    progress::Progress,
+    tiles::Tiles,
+    unet::{Added, Question, Steering},
+};
 
 impl<O: Ops> Model<O> {
-    /// Evaluates the denoiser on all rows at once; `prompts` are their encoded prompts.
+    /// Evaluates the denoiser on all rows at once; `prompts` are their encoded prompts, `guides` what guides them
+    /// beside those.
     pub(super) fn denoise(
         &self,
         shape: LatentShape,
         rows: &[DenoiseRow<'_>],
         prompts: &[&Prompt<O>],
+        mut guides: Vec<Guidance<'_, O>>,
         out: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
         self.adapters.check()?;
         check_denoise(shape, rows, out, &self.info)?;
-        let progress = Progress::begin(control, self.unet.plan.blocks())?;
-        // Channels are the outer dimension of a row, so that those behind the latent's follow it.
-        let images: Vec<f32> =
-            rows.iter().flat_map(|row| [row.latent, input(row, CONCAT)].concat()).collect();
-        let sides = [shape.height as usize, shape.width as usize];
-        let images = self.ops.image([rows.len(), self.unet.plan.input, sides[0], sides[1]], &images)?;
+        let trunk = &self.unet.plan.trunk;
+        guides.iter().try_for_each(|guide| guide.check(trunk, shape))?;
+        guides.retain(|guide| !guide.is_idle());
+        let beside = guides.iter().map(Guidance::blocks).sum::<usize>();
+        let progress = Progress::begin(control, self.unet.plan.blocks() + beside)?;
         let timesteps: Vec<f32> = rows.iter().map(|row| row.timestep).collect();
-        let added = match self.unet.plan.added {
+        let added = match trunk.added {
             Some(_) => rows.iter().zip(prompts).map(added).collect::<Result<_>>()?,
             None => Vec::new(),
         };
         let prompts: Vec<&O::Tensor> = prompts.iter().map(|prompt| &prompt.tokens).collect();
-        let prompts = self.ops.stack(&prompts)?;
-        let answer = self.unet.forward(&self.ops, &images, &timesteps, &prompts, &added, &progress)?;
+        let prompt = self.ops.stack(&prompts)?;
+        let latents =
+            self.images(shape, shape.channels as usize, rows.iter().map(|row| row.latent.to_vec()))?;
+        let question = Question {
+            latents: &latents,
+            timesteps: &timesteps,
+            prompt: &prompt,
+            added: &added,
+            progress: &progress,
+        };
+        let mut steering = Steering::none();
+        guides.iter().try_for_each(|guide| guide.steer(&question, &mut steering))?;
+        // Channels are the outer dimension of a row, so that those behind the latent's follow it. ControlNets see the
+        // latent alone.
+        let joined = rows.iter().map(|row| [row.latent, input(row, CONCAT)].concat());
+        let images = match trunk.input == shape.channels as usize {
+            true => latents.clone(),
+            false => self.images(shape, trunk.input, joined)?,
+        };
+        let answer = self.unet.forward(&self.ops, &Question { latents: &images, ..question }, &steering)?;
         self.ops.download(&answer, out)
+    }
+
+    /// The rows as one image.
+    fn images(
+        &self,
+        shape: LatentShape,
+        channels: usize,
+        rows: impl ExactSizeIterator<Item = Vec<f32>>,
+    ) -> Result<O::Tensor> {
+        let sizes = [rows.len(), channels, shape.height as usize, shape.width as usize];
+        self.ops.image(sizes, &rows.flatten().collect::<Vec<f32>>())
     }
 
     /// Decodes latents into pictures, one after the other, in tiles where that is wished.
@@ -53,11 +89,7 @@ impl<O: Ops> Model<O> {
         check_sides(shape)?;
         let rows = checks::decode(&self.info, shape, latents, out)?;
         check_rows(rows)?;
-        if options.tile == Some(0) {
-            return Err(Error::invalid("a tile has a side of at least one cell"));
-        }
-        let (height, width) = (shape.height as usize, shape.width as usize);
-        let tiles = Tiles::new(height, width, options.tile.map_or(height.max(width), |side| side as usize));
+        let tiles = tiles(shape, options.tile)?;
         let progress = Progress::begin(control, rows * tiles.count() * self.vae.plan.decoder_blocks())?;
         let picture = out.len() / rows;
         for (latent, pixels) in latents.chunks_exact(shape.len()).zip(out.chunks_exact_mut(picture)) {
@@ -66,11 +98,12 @@ impl<O: Ops> Model<O> {
         Ok(())
     }
 
-    /// Encodes pictures into the posteriors of their latents, one after the other.
+    /// Encodes pictures into the posteriors of their latents, one after the other, in tiles where that is wished.
     pub(super) fn encode_image(
         &self,
         shape: LatentShape,
         pixels: &[u8],
+        options: &EncodeOptions,
         mean: &mut [f32],
         deviation: &mut [f32],
         control: &dyn Control,
@@ -78,13 +111,23 @@ impl<O: Ops> Model<O> {
         check_sides(shape)?;
         let rows = checks::encode_image(&self.info, shape, pixels, mean, deviation)?;
         check_rows(rows)?;
-        let progress = Progress::begin(control, rows * self.vae.plan.encoder_blocks())?;
-        let sides = [shape.height, shape.width].map(|side| (side * self.info.latent_scale) as usize);
+        let tiles = tiles(shape, options.tile)?;
+        let progress = Progress::begin(control, rows * tiles.count() * self.vae.plan.encoder_blocks())?;
         let posteriors = mean.chunks_exact_mut(shape.len()).zip(deviation.chunks_exact_mut(shape.len()));
         for (pixels, (mean, deviation)) in pixels.chunks_exact(pixels.len() / rows).zip(posteriors) {
-            self.vae.encode(&self.ops, sides, pixels, mean, deviation, &progress)?;
+            self.vae.encode(&self.ops, pixels, &tiles, mean, deviation, &progress)?;
         }
         Ok(())
+    }
+}
+
+/// The tiles of a latent with sides of at most `side` cells; one tile without.
+fn tiles(shape: LatentShape, side: Option<u32>) -> Result<Tiles> {
+    let (height, width) = (shape.height as usize, shape.width as usize);
+    match side {
+        Some(0) => Err(Error::invalid("a tile has a side of at least one cell")),
+        Some(side) => Ok(Tiles::new(height, width, side as usize)),
+        None => Ok(Tiles::new(height, width, height.max(width))),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod adapters;
 mod fixtures;
+mod hints;
 mod inputs;
 mod micro;
 mod refusals;
@@ -177,7 +178,8 @@ fn the_daemon_hears_what_the_model_looks_like() {
     assert_eq!(info, expected);
     assert_eq!(backend.memory().unwrap(), Memory { weights, working: 0 });
     let description = backend.describe().unwrap();
-    assert_eq!(description.families, ["sd1", "sd2", "sdxl", "sdxl_refiner"]);
+    let families = ["sd1", "sd2", "sdxl", "sdxl_refiner", "controlnet", "t2i_adapter", "upscaler"];
+    assert_eq!(description.families, families);
     assert_eq!(description.inputs, ["time_ids", "concat"]);
 
     let mut request = request(Micro::new().path());

@@ -58,7 +58,7 @@ impl<O: Ops> Model<O> {
             return Ok(Prompt { tokens: encoded.tokens, length, pooled });
         }
         // Weighting and joining are rare or small, so they are done here and not by the device.
-        let width = self.unet.plan.context;
+        let width = self.unet.plan.trunk.context;
         let (mut joined, mut pooled) = (vec![0.0; length * width], None);
         for part in &parts {
             let (tokens, vector) = self.encode_part(part, skip, &progress)?;
@@ -119,7 +119,7 @@ impl<O: Ops> Model<O> {
 
     /// The values of the prompt's tokens.
     pub(super) fn tokens_of(&self, prompt: &Prompt<O>) -> Result<Vec<f32>> {
-        let mut values = vec![0.0; prompt.length * self.unet.plan.context];
+        let mut values = vec![0.0; prompt.length * self.unet.plan.trunk.context];
         self.ops.download(&prompt.tokens, &mut values)?;
         Ok(values)
     }

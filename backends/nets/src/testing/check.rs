@@ -179,7 +179,11 @@ impl<O: Ops> Check<'_, O> {
         let (one, other) = (self.upload(&first), self.upload(&second));
         for scales in [[0.2; 3], [-1.5, 0.0, 0.75]] {
             let expected = define::add_scaled(&first, &second, &scales);
-            self.expect(&format!("add_scaled by {scales:?}"), self.ops.add_scaled(&one, &other, &scales), &expected);
+            self.expect(
+                &format!("add_scaled by {scales:?}"),
+                self.ops.add_scaled(&one, &other, &scales),
+                &expected,
+            );
         }
         // What a row does not ask for may be anything.
         let endless = self.ops.image([3, 2, 3, 5], &[f32::INFINITY; 90]).expect("an image can be uploaded");

@@ -3,7 +3,8 @@
 //! `unet/config.json`: what the denoiser looks like, and what of it this crate does not do.
 //!
 //! Source: diffusers `models/unets/unet_2d_condition.py`, `UNet2DConditionModel.__init__`, whose defaults
-//! stand for absent keys. `upcast_attention` is not asked: attention is in f32 whatever it says.
+//! stand for absent keys. `upcast_attention` is not asked: attention is in f32 whatever it says. A ControlNet says of
+//! its trunk what a UNet says.
 
 use alice_plugin::Result;
 use serde::Deserialize;
@@ -44,11 +45,21 @@ const ONLY: [(&str, &str); 24] = [
 /// The configuration as it stands in the file.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct UnetConfig {
-    in_channels: usize,
     out_channels: usize,
+    up_block_types: Vec<String>,
+    /// Of the way up, where it differs; begins at the smallest resolution.
+    #[serde(default)]
+    reverse_transformer_layers_per_block: Option<Depths>,
+    #[serde(flatten)]
+    trunk: TrunkConfig,
+}
+
+/// What the configuration says of the trunk, and every key that nobody has a field for.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct TrunkConfig {
+    in_channels: usize,
     block_out_channels: Vec<usize>,
     down_block_types: Vec<String>,
-    up_block_types: Vec<String>,
     cross_attention_dim: PerLevel,
     /// In spite of its name the number of heads: a misnomer that its library keeps for the sake of the
     /// published configurations.
@@ -58,9 +69,6 @@ pub(crate) struct UnetConfig {
     layers_per_block: PerLevel,
     #[serde(default = "one")]
     transformer_layers_per_block: Depths,
-    /// Of the way up, where it differs; begins at the smallest resolution.
-    #[serde(default)]
-    reverse_transformer_layers_per_block: Option<Depths>,
     #[serde(default = "thirty_two")]
     norm_num_groups: usize,
     #[serde(default = "default_epsilon")]
@@ -82,7 +90,7 @@ pub(crate) struct UnetConfig {
     #[serde(default)]
     projection_class_embeddings_input_dim: Option<usize>,
     #[serde(flatten)]
-    other: OtherKeys,
+    pub(crate) other: OtherKeys,
 }
 
 /// Transformer blocks in each transformer: given once, per level, or per transformer of each level.
@@ -118,10 +126,20 @@ fn yes() -> bool {
 /// The UNet's layout: a configuration in which every value has been checked.
 #[derive(Clone, Debug)]
 pub(crate) struct UnetPlan {
-    /// Channels of the input.
-    pub(crate) input: usize,
+    /// Everything before the way up.
+    pub(crate) trunk: TrunkPlan,
+    /// For each level, from the full resolution, and each residual block on the way up, which has one more than the
+    /// way down, the transformer blocks of the transformer behind it; 0 where there is none.
+    pub(crate) up: Vec<Vec<usize>>,
     /// Channels of the output.
     pub(crate) output: usize,
+}
+
+/// The layout of what a UNet and a ControlNet have alike.
+#[derive(Clone, Debug)]
+pub(crate) struct TrunkPlan {
+    /// Channels of the input.
+    pub(crate) input: usize,
     /// From the full resolution (first) to the smallest.
     pub(crate) levels: Vec<LevelPlan>,
     /// Width of one token of the encoded prompt.
@@ -136,8 +154,8 @@ pub(crate) struct UnetPlan {
     pub(crate) time: usize,
     /// How the file keeps the projections into and out of the transformers.
     pub(crate) projections: Pointwise,
-    /// Transformer blocks in the transformer at the bottom.
-    pub(crate) mid_depth: usize,
+    /// Of each residual block in the middle the transformer blocks of the transformer behind it; 0 for none.
+    pub(crate) middle: Vec<usize>,
     /// What joins the time embedding, in SDXL.
     pub(crate) added: Option<AddedPlan>,
 }
@@ -154,9 +172,30 @@ pub(crate) struct AddedPlan {
 impl UnetPlan {
     /// Number of blocks, for the progress of a call.
     pub(crate) fn blocks(&self) -> usize {
-        let beside_the_middle: usize =
-            self.levels.iter().map(|level| level.down.len() + level.up.len()).sum();
-        beside_the_middle + 2
+        self.trunk.blocks() + self.up.iter().map(Vec::len).sum::<usize>()
+    }
+}
+
+impl TrunkPlan {
+    /// Number of blocks, for the progress of a call.
+    pub(crate) fn blocks(&self) -> usize {
+        self.levels.iter().map(|level| level.down.len()).sum::<usize>() + self.middle.len()
+    }
+
+    /// The channels of the images that are kept on the way down, in their order.
+    pub(crate) fn kept(&self) -> Vec<usize> {
+        let last = self.levels.len() - 1;
+        let of_level = |(index, level): (usize, &LevelPlan)| {
+            let halved = usize::from(index < last);
+            vec![level.channels; level.down.len() + halved]
+        };
+        let levels = self.levels.iter().enumerate().flat_map(of_level);
+        std::iter::once(self.levels[0].channels).chain(levels).collect()
+    }
+
+    /// Channels of the image in the middle.
+    pub(crate) fn bottom(&self) -> usize {
+        self.levels[self.levels.len() - 1].channels
     }
 }
 
@@ -170,8 +209,13 @@ pub(crate) struct LevelPlan {
     /// For each residual block on the way down the transformer blocks of the transformer behind it; 0 where
     /// there is no transformer.
     pub(crate) down: Vec<usize>,
-    /// The same on the way up, which has one residual block more.
-    pub(crate) up: Vec<usize>,
+}
+
+impl LevelPlan {
+    /// Whether there are transformers on the way down.
+    pub(crate) fn attends(&self) -> bool {
+        self.down.iter().any(|depth| *depth > 0)
+    }
 }
 
 /// How a timestep becomes a vector.
@@ -192,13 +236,51 @@ impl UnetConfig {
     /// `BadModel` for values that make no sense, `Unsupported` for those that this crate does not do; both
     /// name file, key and value.
     pub(crate) fn plan(&self, file: &ConfigFile) -> Result<UnetPlan> {
-        file.only(&self.other, &ONLY)?;
-        file.silu("act_fn", &self.act_fn)?;
-        let levels = self.levels(file)?;
-        let (first, count) = (levels[0].channels, levels.len());
+        file.only(&self.trunk.other, &ONLY)?;
+        let trunk = self.trunk.plan(file, true)?;
         Ok(UnetPlan {
-            input: file.count("in_channels", self.in_channels, MAX_WIDTH)?,
+            up: self.up(file, &trunk)?,
             output: file.count("out_channels", self.out_channels, MAX_WIDTH)?,
+            trunk,
+        })
+    }
+
+    /// The transformers on the way up, from the full resolution on; the lists of the file begin at the smallest one.
+    fn up(&self, file: &ConfigFile, trunk: &TrunkPlan) -> Result<Vec<Vec<usize>>> {
+        let (count, all) = (trunk.levels.len(), &self.trunk.transformer_layers_per_block);
+        let mut attends = attention(file, "up_block_types", &self.up_block_types, count, "UpBlock2D")?;
+        attends.reverse();
+        let level = |(index, level): (usize, &LevelPlan)| {
+            let blocks = level.down.len() + 1;
+            if !attends[index] {
+                return Ok(vec![0; blocks]);
+            }
+            file.divides("attention_head_dim", level.heads, level.channels)?;
+            match &self.reverse_transformer_layers_per_block {
+                Some(reverse) => reverse.of(file, UP_DEPTHS, count - 1 - index, count, blocks),
+                None => all.of(file, DOWN_DEPTHS, index, count, blocks),
+            }
+        };
+        trunk.levels.iter().enumerate().map(level).collect()
+    }
+}
+
+impl TrunkConfig {
+    /// Checks every value and works out the layout. In the middle are two residual blocks with a transformer between
+    /// them, or one block alone.
+    ///
+    /// # Errors
+    /// As [`UnetConfig::plan`].
+    pub(crate) fn plan(&self, file: &ConfigFile, middle_attends: bool) -> Result<TrunkPlan> {
+        file.silu("act_fn", &self.act_fn)?;
+        let levels = self.levels(file, middle_attends)?;
+        let (first, count) = (levels[0].channels, levels.len());
+        let middle = match middle_attends {
+            true => vec![self.transformer_layers_per_block.of(file, DOWN_DEPTHS, count - 1, count, 1)?[0], 0],
+            false => vec![0],
+        };
+        Ok(TrunkPlan {
+            input: file.count("in_channels", self.in_channels, MAX_WIDTH)?,
             levels,
             context: self.context(file, count)?,
             groups: self.norm_num_groups,
@@ -210,37 +292,30 @@ impl UnetConfig {
                 4 * MAX_WIDTH,
             )?,
             projections: if self.use_linear_projection { Pointwise::Matrix } else { Pointwise::Kernel },
-            mid_depth: self.transformer_layers_per_block.of(file, DOWN_DEPTHS, count - 1, count, 1)?[0],
+            middle,
             added: self.added(file)?,
         })
     }
 
-    fn levels(&self, file: &ConfigFile) -> Result<Vec<LevelPlan>> {
+    fn levels(&self, file: &ConfigFile, middle_attends: bool) -> Result<Vec<LevelPlan>> {
         let count = file.count("block_out_channels", self.block_out_channels.len(), MAX_LEVELS)?;
         let layers = file.per_level("layers_per_block", &self.layers_per_block, count, MAX_DEPTH)?;
         let heads = file.per_level("attention_head_dim", &self.attention_head_dim, count, MAX_WIDTH)?;
         let down = attention(file, "down_block_types", &self.down_block_types, count, "DownBlock2D")?;
-        let mut up = attention(file, "up_block_types", &self.up_block_types, count, "UpBlock2D")?;
-        // The list for the way up begins at the smallest resolution.
-        up.reverse();
         let level = |index: usize| {
             let channels = file.count("block_out_channels", self.block_out_channels[index], MAX_WIDTH)?;
             file.divides("norm_num_groups", self.norm_num_groups, channels)?;
-            // The block at the bottom always has a transformer, with the last level's heads.
-            if down[index] || up[index] || index + 1 == count {
+            // The transformer in the middle has the last level's heads.
+            if down[index] || (middle_attends && index + 1 == count) {
                 file.divides("attention_head_dim", heads[index], channels)?;
             }
-            let (layers, all) = (layers[index], &self.transformer_layers_per_block);
-            let depths_down = match down[index] {
-                true => all.of(file, DOWN_DEPTHS, index, count, layers)?,
-                false => vec![0; layers],
+            let down = match down[index] {
+                true => {
+                    self.transformer_layers_per_block.of(file, DOWN_DEPTHS, index, count, layers[index])?
+                }
+                false => vec![0; layers[index]],
             };
-            let depths_up = match (up[index], &self.reverse_transformer_layers_per_block) {
-                (true, Some(reverse)) => reverse.of(file, UP_DEPTHS, count - 1 - index, count, layers + 1)?,
-                (true, None) => all.of(file, DOWN_DEPTHS, index, count, layers + 1)?,
-                (false, _) => vec![0; layers + 1],
-            };
-            Ok(LevelPlan { channels, heads: heads[index], down: depths_down, up: depths_up })
+            Ok(LevelPlan { channels, heads: heads[index], down })
         };
         (0..count).map(level).collect()
     }

@@ -10,7 +10,7 @@ use alice_plugin::Result;
 use crate::{
     ops::{Activation, ConvAdd, Ops},
     slot::{Conv, Linear},
-    unet::config::{LevelPlan, UnetPlan},
+    unet::config::{LevelPlan, TrunkPlan},
     weights::Weights,
 };
 
@@ -53,7 +53,7 @@ impl<O: Ops> Transformer<O> {
     /// Builds a transformer of `depth` blocks in `level` from its part of the file.
     pub(crate) fn load(
         weights: &Weights<'_, O>,
-        plan: &UnetPlan,
+        plan: &TrunkPlan,
         level: &LevelPlan,
         depth: usize,
     ) -> Result<Self> {
@@ -82,7 +82,7 @@ impl<O: Ops> Transformer<O> {
 }
 
 impl<O: Ops> Block<O> {
-    fn load(weights: &Weights<'_, O>, plan: &UnetPlan, level: &LevelPlan) -> Result<Self> {
+    fn load(weights: &Weights<'_, O>, plan: &TrunkPlan, level: &LevelPlan) -> Result<Self> {
         let width = level.channels;
         let norm = |name| weights.at(name).layer_norm(BLOCK_EPSILON, width);
         // The network for each token is four times as wide; its first layer makes values and their gates.

@@ -88,7 +88,9 @@ impl<O: Ops> Level<O> {
         };
         let resnets = (0..plan.layers).map(resnet).collect::<Result<_>>()?;
         let halve = match index + 1 < plan.channels.len() {
-            true => Some(weights.at("downsamplers.0.conv").halving(output, Padding::BelowAndRight)?),
+            true => {
+                Some(weights.at("downsamplers.0.conv").halving(output, output, Padding::BelowAndRight)?)
+            }
             false => None,
         };
         Ok(Self { resnets, halve })

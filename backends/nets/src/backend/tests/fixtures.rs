@@ -88,7 +88,7 @@ fn encoded_prompts_are_those_of_transformers() {
 fn pictures_before_rounding_are_those_of_diffusers() {
     for name in MODELS {
         let fixture = Fixture::new(name);
-        let model = fixture.loaded.backend.models.get(fixture.loaded.model.0).unwrap();
+        let model = fixture.loaded.backend.models.get(fixture.loaded.model.0).unwrap().model().unwrap();
         let expected = fixture.reference("decode.9x7.pictures");
         let mut picture = vec![0.0; expected.len()];
         // A size that the autoencoder's levels do not divide.

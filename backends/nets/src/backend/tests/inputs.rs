@@ -242,3 +242,31 @@ fn tiles_as_large_as_the_latent_change_nothing_and_smaller_ones_give_a_picture_a
     let tiled = decode(Some(2));
     assert!(tiled != whole && tiled.iter().any(|value| *value > 0));
 }
+
+#[test]
+fn a_picture_is_encoded_in_tiles_and_one_as_large_as_it_changes_nothing() {
+    for model in ["sd1-eps", "sd1-pix2pix"] {
+        let Loaded { mut backend, model, info, .. } = Fixture::new(model).loaded;
+        let scale = info.latent_scale as usize;
+        let pixels: Vec<u8> = (0..3 * 5 * scale * 3 * scale).map(|value| (value * 37 % 251) as u8).collect();
+        let mut encode = |tile| {
+            let (mut mean, mut deviation) = ([0.0; 60], [0.0; 60]);
+            let options = EncodeOptions { tile };
+            backend
+                .encode_image(model, SIDES, &pixels, &options, &mut mean, &mut deviation, &Uncontrolled)
+                .map(|()| (mean, deviation))
+        };
+        let whole = encode(None).unwrap();
+        assert_eq!(encode(Some(5)).unwrap(), whole);
+        let tiled = encode(Some(2)).unwrap();
+        assert!(tiled != whole && tiled.0.iter().all(|value| value.is_finite()));
+        assert_eq!(encode(Some(0)).unwrap_err().kind, ErrorKind::Invalid);
+    }
+    let Loaded { mut backend, model, .. } = Loaded::new();
+    let (mut mean, mut deviation) = ([0.0; 60], [0.0; 60]);
+    // Two tiles down and three across, of four blocks each.
+    assert_cancellable(6 * 4, |control| {
+        let options = EncodeOptions { tile: Some(2) };
+        backend.encode_image(model, SHAPE, &[7; 180], &options, &mut mean, &mut deviation, control)
+    });
+}

@@ -49,15 +49,19 @@ fn with(key: &str, value: Value) -> Value {
 #[test]
 fn the_published_configuration_is_understood() {
     let plan = plan(published()).unwrap();
-    assert_eq!((plan.input, plan.output, plan.context, plan.groups, plan.epsilon), (4, 4, 768, 32, 1e-5));
-    assert_eq!((plan.time, plan.projections), (1280, Pointwise::Kernel));
-    assert_eq!(plan.sinusoid, SinusoidPlan { width: 320, flip: true, shift: 0.0 });
-    let levels: Vec<_> = plan.levels.iter().map(|l| (l.channels, l.heads)).collect();
+    assert_eq!(
+        (plan.trunk.input, plan.output, plan.trunk.context, plan.trunk.groups, plan.trunk.epsilon),
+        (4, 4, 768, 32, 1e-5)
+    );
+    assert_eq!((plan.trunk.time, plan.trunk.projections), (1280, Pointwise::Kernel));
+    assert_eq!(plan.trunk.sinusoid, SinusoidPlan { width: 320, flip: true, shift: 0.0 });
+    let levels: Vec<_> = plan.trunk.levels.iter().map(|l| (l.channels, l.heads)).collect();
     assert_eq!(levels, [(320, 8), (640, 8), (1280, 8), (1280, 8)]);
-    let depths: Vec<_> = plan.levels.iter().map(|l| (&l.down[..], &l.up[..])).collect();
+    let depths: Vec<_> =
+        plan.trunk.levels.iter().zip(&plan.up).map(|(l, up)| (&l.down[..], &up[..])).collect();
     let (with, without) = ((&[1, 1][..], &[1, 1, 1][..]), (&[0, 0][..], &[0, 0, 0][..]));
     assert_eq!(depths, [with, with, with, without]);
-    assert_eq!((plan.mid_depth, plan.added), (1, None));
+    assert_eq!((plan.trunk.middle[0], plan.trunk.added), (1, None));
     assert_eq!(plan.blocks(), 4 * 2 + 2 + 4 * 3);
 }
 
@@ -69,11 +73,11 @@ fn a_lists_entries_belong_to_their_levels() {
     config["up_block_types"] = json!(["CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"]);
     config["use_linear_projection"] = json!(true);
     let plan = plan(config).unwrap();
-    let levels: Vec<_> = plan.levels.iter().map(|l| (l.heads, &l.down[..])).collect();
+    let levels: Vec<_> = plan.trunk.levels.iter().map(|l| (l.heads, &l.down[..])).collect();
     assert_eq!(levels, [(5, &[1][..]), (10, &[2, 2]), (20, &[4, 4, 4]), (40, &[0, 0, 0, 0])]);
-    let up: Vec<_> = plan.levels.iter().map(|l| l.up[0]).collect();
+    let up: Vec<_> = plan.up.iter().map(|up| up[0]).collect();
     assert_eq!(up, [0, 0, 0, 8], "the list for the way up begins at the smallest level");
-    assert_eq!((plan.mid_depth, plan.projections), (8, Pointwise::Matrix));
+    assert_eq!((plan.trunk.middle[0], plan.trunk.projections), (8, Pointwise::Matrix));
 }
 
 #[test]
@@ -91,8 +95,11 @@ fn the_configuration_of_stable_diffusion_2_is_understood() {
         config[key] = value;
     }
     let plan = plan(config).unwrap();
-    let heads: Vec<_> = plan.levels.iter().map(|l| l.heads).collect();
-    assert_eq!((heads, plan.context, plan.projections), (vec![5, 10, 20, 20], 1024, Pointwise::Matrix));
+    let heads: Vec<_> = plan.trunk.levels.iter().map(|l| l.heads).collect();
+    assert_eq!(
+        (heads, plan.trunk.context, plan.trunk.projections),
+        (vec![5, 10, 20, 20], 1024, Pointwise::Matrix)
+    );
 }
 
 /// What is particular about SDXL's.
@@ -119,13 +126,14 @@ fn published_xl() -> Value {
 #[test]
 fn the_configuration_of_sdxl_is_understood() {
     let plan = plan(published_xl()).unwrap();
-    let levels: Vec<_> = plan.levels.iter().map(|l| (l.heads, &l.down[..], &l.up[..])).collect();
+    let levels: Vec<_> =
+        plan.trunk.levels.iter().zip(&plan.up).map(|(l, up)| (l.heads, &l.down[..], &up[..])).collect();
     let expected =
         [(5, &[0, 0][..], &[0, 0, 0][..]), (10, &[2, 2], &[2, 2, 2]), (20, &[10, 10], &[10, 10, 10])];
     assert_eq!(levels, expected);
-    assert_eq!((plan.mid_depth, plan.context), (10, 2048));
+    assert_eq!((plan.trunk.middle[0], plan.trunk.context), (10, 2048));
     let sinusoid = SinusoidPlan { width: 256, flip: true, shift: 0.0 };
-    assert_eq!(plan.added, Some(AddedPlan { sinusoid, input: 2816 }));
+    assert_eq!(plan.trunk.added, Some(AddedPlan { sinusoid, input: 2816 }));
 }
 
 #[test]
@@ -146,9 +154,10 @@ fn the_configuration_of_sdxls_refiner_is_understood() {
         config[key] = value;
     }
     let plan = plan(config).unwrap();
-    let depths: Vec<_> = plan.levels.iter().map(|l| (l.heads, l.down[0], l.up[2])).collect();
+    let depths: Vec<_> =
+        plan.trunk.levels.iter().zip(&plan.up).map(|(l, up)| (l.heads, l.down[0], up[2])).collect();
     assert_eq!(depths, [(6, 0, 0), (12, 4, 4), (24, 4, 4), (24, 0, 0)]);
-    assert_eq!((plan.mid_depth, plan.context, plan.added.unwrap().input), (4, 1280, 2560));
+    assert_eq!((plan.trunk.middle[0], plan.trunk.context, plan.trunk.added.unwrap().input), (4, 1280, 2560));
 }
 
 #[test]
@@ -157,17 +166,18 @@ fn each_transformer_of_a_level_may_have_its_own_depth() {
     config["transformer_layers_per_block"] = json!([0, [2, 3], [4, 5]]);
     config["reverse_transformer_layers_per_block"] = json!([[4, 4, 10], [2, 1, 1], 1]);
     let plan = plan(config).unwrap();
-    let levels: Vec<_> = plan.levels.iter().map(|l| (&l.down[..], &l.up[..])).collect();
+    let levels: Vec<_> =
+        plan.trunk.levels.iter().zip(&plan.up).map(|(l, up)| (&l.down[..], &up[..])).collect();
     let expected = [(&[0, 0][..], &[0, 0, 0][..]), (&[2, 3], &[2, 1, 1]), (&[4, 5], &[4, 4, 10])];
     assert_eq!(levels, expected);
-    assert_eq!(plan.mid_depth, 4);
+    assert_eq!(plan.trunk.middle[0], 4);
 }
 
 #[test]
 fn one_width_of_the_prompt_may_be_given_for_each_level() {
     let mut config = published_xl();
     config["cross_attention_dim"] = json!([2048, 2048, 2048]);
-    assert_eq!(plan(config.clone()).unwrap().context, 2048);
+    assert_eq!(plan(config.clone()).unwrap().trunk.context, 2048);
     config["cross_attention_dim"] = json!([2048, 2048, 1280]);
     let error = plan(config).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
