@@ -44,6 +44,8 @@ pub struct Config {
     pub engine: Engine,
     /// What one caller may ask for.
     pub limits: Limits,
+    /// Pictures that come with requests.
+    pub images: Images,
     /// Where pictures go.
     pub storage: Storage,
     /// What is logged.
@@ -393,6 +395,16 @@ impl Default for Limits {
             registrations_per_hour: 10,
         }
     }
+}
+
+/// Pictures that come with requests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Images {
+    /// Fetch pictures that clients name by their address, from the public network.
+    pub allow_url_inputs: bool,
+    /// Fetch them without encryption too.
+    pub allow_http_inputs: bool,
 }
 
 /// Where pictures go.

@@ -9,6 +9,8 @@
 //! ```text
 //! inputs/store.rs        the directory of inputs: names, files, and how long they stay
 //!   inputs/lease.rs      the life of one file
+//!   inputs/fetch.rs      pictures by their address, where the operator allows it; inputs/fetch/address.rs: whose is public
+//!   inputs/text.rs       pure  data URLs and base64
 //!   inputs/reader.rs     the daemon's end of a child: its start, its limits, what is believed of its answer
 //!   inputs/child.rs      the child: walls, then one job
 //!   inputs/outline.rs    pure  format, size and end of a file by its own markers, before anything is decoded
@@ -22,16 +24,19 @@ use serde::{Deserialize, Serialize};
 mod canny;
 mod child;
 mod decode;
+mod fetch;
 mod lease;
 mod outline;
 mod reader;
 pub mod shape;
 mod store;
+mod text;
 
 pub use child::serve;
 pub use lease::Lease;
 pub use reader::{Limits, Want};
 pub use store::Store;
+pub use text::from_text;
 
 /// A picture that came with a request, as it is kept until its job is over: upright, 8-bit RGB or RGBA, nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +186,15 @@ impl Inputs {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The ids of the upscalers among them.
+    pub fn upscalers(&self) -> impl Iterator<Item = &String> {
+        let of_hires = self.hires.iter().filter_map(|hires| match &hires.enlarger {
+            Enlarger::Model(id) => Some(id),
+            _ => None,
+        });
+        of_hires.chain(&self.upscaler)
     }
 
     /// The pictures among them.

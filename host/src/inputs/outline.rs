@@ -293,3 +293,70 @@ fn big_endian_32(bytes: &[u8]) -> Option<u32> {
 fn little_endian_32(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_le_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Files by other programs, small enough to cut them at every byte.
+    fn files() -> Vec<(String, Vec<u8>)> {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/pictures");
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        let small = entries.filter(|path| path.metadata().unwrap().len() < 1000);
+        let named = small.map(|path| (path.display().to_string(), fs::read(&path).unwrap()));
+        named.filter(|(_, file)| outline(file).is_ok()).collect()
+    }
+
+    #[test]
+    fn a_file_that_is_cut_anywhere_is_no_picture() {
+        let files = files();
+        assert!(files.len() > 20);
+        for (name, file) in files {
+            for length in 0..file.len() {
+                assert!(outline(&file[..length]).is_err(), "{length} bytes of {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_stands_in_a_file_ends_in_an_outline_or_a_refusal() {
+        let mut state = 1_u64;
+        // Source: Marsaglia 2003, "Xorshift RNGs".
+        let mut roll = |sides: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % sides as u64) as usize
+        };
+        for (name, file) in files() {
+            for _ in 0..2000 {
+                let mut file = file.clone();
+                for _ in 0..=roll(4) {
+                    let at = roll(file.len());
+                    file[at] = [0, 0xff, 0x7f, 0x80, roll(256) as u8][roll(5)];
+                }
+                if let Ok(outline) = outline(&file) {
+                    let most = file.len();
+                    assert!(outline.bytes.len() <= most && outline.width > 0 && outline.height > 0, "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn decoders_see_nothing_but_the_picture() {
+        let png =
+            fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/pictures/turned-6.png"));
+        let found = outline(&png.unwrap()).unwrap();
+        assert!(found.exif.is_some());
+        assert!(!found.bytes.windows(4).any(|kind| kind == b"eXIf"));
+        let jpeg =
+            fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/pictures/turned-6.jpg"));
+        let found = outline(&[&jpeg.unwrap()[..], b"behind"].concat()).unwrap();
+        assert!(found.exif.is_some() && found.bytes.ends_with(&[0xff, 0xd9]));
+        assert!(!found.bytes.windows(4).any(|kind| kind == b"Exif" || kind == b"JFIF"));
+    }
+}

@@ -15,6 +15,7 @@ use axum::body::Bytes;
 use rustix::fs::OFlags;
 use tracing::error;
 
+use super::fetch::{Fetcher, Rules};
 use super::reader::{Answer, Job, Reader};
 use super::{Input, Inputs, Lease, Limits, Want};
 use crate::config::Config;
@@ -23,7 +24,7 @@ use crate::gallery::Kept;
 use crate::worker;
 
 /// The parameter that errors are about until the caller says its real name.
-const PARAM: &str = "image";
+pub(super) const PARAM: &str = "image";
 /// The beginning of a PNG: its signature and its header's chunk.
 const PNG_HEAD: usize = 26;
 
@@ -36,6 +37,8 @@ struct Shared {
     directory: PathBuf,
     limits: Limits,
     reader: Reader,
+    /// `None`: the operator does not allow it.
+    fetcher: Option<Fetcher>,
 }
 
 impl Store {
@@ -51,22 +54,33 @@ impl Store {
             side: limits.input_picture_side,
             pixels: limits.input_picture_pixels,
         };
-        Self::new(&config.storage.inputs_directory, limits, program, at_once)
+        let images = &config.images;
+        let fetcher = Fetcher::new(Rules::public(images.allow_http_inputs), limits.bytes);
+        let fetcher = images.allow_url_inputs.then_some(fetcher);
+        Self::made(&config.storage.inputs_directory, limits, Reader::new(program, at_once), fetcher)
     }
 
     /// The inputs in `directory`, which is made if it is not there, read by at most `at_once` processes of `program` at
-    /// the same time.
+    /// the same time. None is fetched by its address.
     ///
     /// # Errors
     /// When the directory cannot be made.
     pub fn new(directory: &Path, limits: Limits, program: PathBuf, at_once: usize) -> anyhow::Result<Self> {
+        Self::made(directory, limits, Reader::new(program, at_once), None)
+    }
+
+    fn made(
+        directory: &Path,
+        limits: Limits,
+        reader: Reader,
+        fetcher: Option<Fetcher>,
+    ) -> anyhow::Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(directory)
             .with_context(|| format!("cannot make the directory of inputs {}", directory.display()))?;
-        let reader = Reader::new(program, at_once);
-        Ok(Self(Arc::new(Shared { directory: directory.to_owned(), limits, reader })))
+        Ok(Self(Arc::new(Shared { directory: directory.to_owned(), limits, reader, fetcher })))
     }
 
     /// What a picture may be.
@@ -87,6 +101,18 @@ impl Store {
             store.0.take(&bytes)
         };
         tokio::task::spawn_blocking(take).await.map_err(|error| Error::Internal(error.into()))?
+    }
+
+    /// The file of a picture that a client names by its address, to be read by [`take`](Self::take).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] about `image`: the operator does not allow it (`images.allow_url_inputs`), or why it does not
+    /// come.
+    pub async fn fetch(&self, url: &str) -> Result<Bytes> {
+        let off =
+            "must be the picture itself, as a file or as a data URL: this server fetches none by address";
+        let fetcher = self.0.fetcher.as_ref().ok_or_else(|| Error::invalid(PARAM, off))?;
+        fetcher.fetch(url).await
     }
 
     /// What a job needs of an input, as raw bytes: [`Want`] says how many.
