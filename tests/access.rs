@@ -229,7 +229,9 @@ fn administration_is_for_administrators_in_the_table_itself() {
         let administers = ["keys", "invites", "pending", "stats", "audit", "admin"].contains(&parts[1]);
         let sessions = parts[1] == "sessions" && route.method != Method::POST;
         let deletes_files = route.method == Method::DELETE
-            && ["/v1/models/", "/v1/loras/"].iter().any(|beginning| route.path.starts_with(beginning));
+            && ["/v1/models/", "/v1/loras/", "/v1/controlnets/", "/v1/upscalers/"]
+                .iter()
+                .any(|beginning| route.path.starts_with(beginning));
         let admin = route.rule.access == Access::Admin;
         assert_eq!(admin, administers || sessions || deletes_files, "{} {}", route.method, route.path);
         let changes = route.method != Method::GET && route.method != Method::OPTIONS;

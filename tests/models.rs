@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::harness::{Server, source};
 use files::{copy_model, embedding, lora, pickles, safetensors};
 
+mod companions;
 mod files;
 mod removal;
 mod replaced;

@@ -11,6 +11,7 @@ use crate::error::{Alice, Error};
 
 pub mod auth;
 pub mod chat;
+pub mod companions;
 mod early;
 pub mod embeddings;
 pub mod files;

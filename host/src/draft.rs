@@ -175,7 +175,8 @@ impl Request {
     /// The request that had these parameters.
     ///
     /// # Errors
-    /// When the model cannot be sampled so any more, and when a LoRA or a textual inversion is gone.
+    /// When the model cannot be sampled so any more, and when a LoRA, a textual inversion or a network beside the model
+    /// is gone.
     pub fn again(models: &Registry, model: Arc<Model>, parameters: Parameters, count: u32) -> Result<Self> {
         let sampler: Sampler = parameters.scheduler.parse().map_err(unusable_scheduler)?;
         let schedule = |steps: u32, strength| {
@@ -187,6 +188,7 @@ impl Request {
         let second = hires.as_ref().map(|hires| schedule(hires.steps, hires.strength)).transpose();
         let second = second.map_err(|error| Error::invalid("hires", format!("cannot be done: {error}")))?;
         let files = Files::of(models, &parameters)?;
+        models.have(&parameters.inputs)?;
         let (warnings, unmatched) = (Vec::new(), Unmatched::new());
         Ok(Self { model, parameters, schedule: first, second, count, files, warnings, unmatched })
     }
@@ -203,7 +205,10 @@ impl Request {
     /// Names what has been deleted meanwhile.
     pub(crate) fn still_stands(&self, models: &Registry) -> Result<()> {
         match models.exactly(&self.model.id).is_some_and(|model| model.path == self.model.path) {
-            true => Files::of(models, &self.parameters).map(drop),
+            true => {
+                Files::of(models, &self.parameters)?;
+                models.have(&self.parameters.inputs)
+            }
             false => Err(Error::ModelGone { id: self.model.id.clone() }),
         }
     }

@@ -94,6 +94,14 @@ pub enum Error {
         /// The name that was asked for.
         asked: String,
     },
+    /// No ControlNet or upscaler of that name, where it is not part of a picture that is asked for.
+    #[error("the {kind} `{asked}` does not exist")]
+    NoCompanion {
+        /// What it should have been.
+        kind: &'static str,
+        /// The name that was asked for.
+        asked: String,
+    },
     /// A LoRA whose file cannot be used with the model.
     #[error("the LoRA `{id}` cannot be used: {problem}")]
     LoraUnusable {
@@ -250,12 +258,13 @@ impl Error {
             | Self::Lora { .. }
             | Self::LoraUnusable { .. }
             | Self::Embedding { .. }
-            | Self::Refused { param: "lora", .. } => StatusCode::BAD_REQUEST,
+            | Self::Refused { param: "lora" | "controlnet" | "upscaler", .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoModel { .. }
             | Self::ModelGone { .. }
             | Self::InputGone
             | Self::NoLora { .. }
+            | Self::NoCompanion { .. }
             | Self::Refused { .. }
             | Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -288,7 +297,10 @@ impl Error {
             Self::InputGone => "input_gone",
             Self::Refused { is_unsafe: true, .. } => "unsafe_format",
             Self::Refused { param: "lora", .. } => "lora_unusable",
+            Self::Refused { param: "controlnet", .. } => "controlnet_unusable",
+            Self::Refused { param: "upscaler", .. } => "upscaler_unusable",
             Self::Refused { .. } => "model_unusable",
+            Self::NoCompanion { .. } => "not_found",
             Self::Lora { .. } | Self::NoLora { .. } => "lora_not_found",
             Self::LoraUnusable { .. } => "lora_unusable",
             Self::Embedding { .. } => "embedding_unusable",

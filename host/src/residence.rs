@@ -40,7 +40,9 @@ pub async fn refresh(app: App) -> Result<Counts> {
 /// Tells the engines which models there are after a look, whose turn is not over: they hear of the looks in their
 /// order.
 pub(crate) fn offer(app: &App, _turn: &Turn) {
-    let offered: Vec<_> = app.models.all().iter().map(|model| load_request(model)).collect();
+    let mut offered: Vec<_> = app.models.all().iter().map(|model| load_request(model)).collect();
+    offered.extend(app.models.controls().iter().map(|control| control.load_request()));
+    offered.extend(app.models.upscalers().iter().map(|upscaler| upscaler.load_request()));
     let is_offered = |status: &ModelStatus| {
         let what = LoadRequest { device: 0, ..status.request.clone() };
         offered.contains(&Versioned { what, version: status.version })
@@ -88,12 +90,19 @@ pub async fn unload(app: &App, id: &str) -> Result<Arc<Model>> {
 /// # Errors
 /// [`Error::Conflict`] while pictures are being made with it.
 pub(crate) async fn unload_model(app: &App, model: &Model) -> Result<()> {
+    unload_network(app, &model.id, &load_request(model).what).await
+}
+
+/// Unloads what `request` asks for, which clients call `id`, from every device.
+///
+/// # Errors
+/// [`Error::Conflict`] while pictures are being made with it.
+pub(crate) async fn unload_network(app: &App, id: &str, request: &LoadRequest) -> Result<()> {
     for engine in app.engines.all() {
-        match engine.unload(load_request(model).what).await? {
+        match engine.unload(request.clone()).await? {
             Unload::Done | Unload::NotLoaded => {}
             Unload::InUse => {
-                let message =
-                    format!("pictures are being made with `{}`; it can go when they are done", model.id);
+                let message = format!("pictures are being made with `{id}`; it can go when they are done");
                 return Err(Error::Conflict(message));
             }
         }

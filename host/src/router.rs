@@ -10,7 +10,7 @@ use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use crate::api::{auth, chat, embeddings, files, health, images, jobs, loras, metrics, models};
+use crate::api::{auth, chat, companions, embeddings, files, health, images, jobs, loras, metrics, models};
 use crate::app::App;
 use crate::error::{self, Error};
 use crate::{guard, pages};
@@ -137,6 +137,10 @@ pub fn routes() -> Vec<Route> {
         route(GET,     "/v1/loras",                        User,    None,     Request,      Alice,  loras::list),
         route(DELETE,  "/v1/loras/{*id}",                  Admin,   None,     Request,      Alice,  loras::delete),
         route(GET,     "/v1/embeddings",                   User,    None,     Request,      Alice,  embeddings::list),
+        route(GET,     "/v1/controlnets",                  User,    None,     Request,      Alice,  companions::controls),
+        route(DELETE,  "/v1/controlnets/{*id}",            Admin,   None,     Request,      Alice,  companions::delete_control),
+        route(GET,     "/v1/upscalers",                    User,    None,     Request,      Alice,  companions::upscalers),
+        route(DELETE,  "/v1/upscalers/{*id}",              Admin,   None,     Request,      Alice,  companions::delete_upscaler),
         // The handlers themselves decide by the job's owner.
         route(GET,     "/v1/jobs",                         User,    None,     Request,      OpenAi, jobs::list),
         route(GET,     "/v1/jobs/{id}",                    User,    None,     Request,      OpenAi, jobs::show),

@@ -69,6 +69,8 @@ pub struct Refreshed {
     models_found: usize,
     loras_found: usize,
     embeddings_found: usize,
+    controlnets_found: usize,
+    upscalers_found: usize,
 }
 
 /// What was deleted.
@@ -86,12 +88,14 @@ pub async fn list(State(app): State<App>) -> Json<ModelList> {
 
 /// `POST /v1/models/refresh`: looks at the files again, and answers with how many of each there are.
 pub async fn refresh(State(app): State<App>) -> Result<Json<Refreshed>, Alice> {
-    let Counts { models, loras, embeddings } = residence::refresh(app).await?;
+    let Counts { models, loras, embeddings, controls, upscalers } = residence::refresh(app).await?;
     Ok(Json(Refreshed {
         status: "ok",
         models_found: models,
         loras_found: loras,
         embeddings_found: embeddings,
+        controlnets_found: controls,
+        upscalers_found: upscalers,
     }))
 }
 

@@ -58,8 +58,13 @@ pub struct EmbeddingEntry {
     pub(super) stamp: u64,
 }
 
-/// What LoRAs and embeddings have in common while they are given their names.
+/// What everything beside the models has in common while it is given names, and found by them.
 pub(super) trait AdapterEntry: Sized {
+    /// What stands before the name in an id.
+    const PREFIX: &str;
+
+    /// How clients call it whatever else there is.
+    fn id(&self) -> &str;
     /// What it is called.
     fn name(&self) -> &str;
     /// What it would be called, if nobody else would be.
@@ -108,6 +113,12 @@ impl LoraEntry {
 }
 
 impl AdapterEntry for LoraEntry {
+    const PREFIX: &str = "lora";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
     fn name(&self) -> &str {
         &self.name
     }
@@ -138,6 +149,12 @@ impl EmbeddingEntry {
 }
 
 impl AdapterEntry for EmbeddingEntry {
+    const PREFIX: &str = "embedding";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
     fn name(&self) -> &str {
         &self.name
     }

@@ -67,6 +67,16 @@ impl Wish {
         Self { first: stem(last).to_owned(), rank, path, whole: relative.to_owned(), unusable: false }
     }
 
+    /// Of the ControlNet or upscaler at the path `relative`, in the directory for such things or elsewhere.
+    pub(super) fn of_network(relative: &str, is_directory: bool, elsewhere: bool) -> Self {
+        if !is_directory {
+            return Self::of_file(relative, elsewhere);
+        }
+        // A directory's name has no ending, whatever dots are in it; behind this one it is what is cut off.
+        let wish = Self::of_file(&format!("{relative}."), elsewhere);
+        Self { whole: format!("{relative}/{}", super::walk::CONFIG), ..wish }
+    }
+
     /// The same of a file that cannot be used. Were it nameless, another one that lies deeper would answer to its name
     /// meanwhile. From nothing that lies as high does it take a name away.
     pub(super) fn of_unusable(self) -> Self {

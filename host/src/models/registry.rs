@@ -11,10 +11,11 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::warn;
 
 use super::scan::scan;
-use super::shelf::Shelf;
-use super::{EmbeddingEntry, LoraEntry, Model};
+use super::shelf::{Shelf, exactly};
+use super::{ControlEntry, EmbeddingEntry, LoraEntry, Model, UpscalerEntry};
 use crate::config;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::inputs::Inputs;
 use crate::prompts::NEEDS_PICTURE;
 
 /// The models, LoRAs and embeddings that this daemon offers. A refresh puts another list in the place of this
@@ -46,6 +47,10 @@ pub struct Counts {
     pub loras: usize,
     /// Embeddings.
     pub embeddings: usize,
+    /// ControlNets and T2I-Adapters.
+    pub controls: usize,
+    /// Upscalers.
+    pub upscalers: usize,
 }
 
 /// The right to change the lists. Nobody looks again while it is held.
@@ -131,7 +136,7 @@ impl Registry {
 
     /// The LoRA with exactly this id or name.
     pub fn exactly_lora(&self, name: &str) -> Option<Arc<LoraEntry>> {
-        self.shelf().exactly_lora(name).cloned()
+        exactly(&self.shelf().loras, name).cloned()
     }
 
     /// All LoRAs, by name.
@@ -142,6 +147,56 @@ impl Registry {
     /// The embedding that a prompt calls by `word`; capitals do not count, as they do not for the text encoder.
     pub fn embedding(&self, word: &str) -> Option<Arc<EmbeddingEntry>> {
         self.shelf().embedding(word)
+    }
+
+    /// The ControlNet or T2I-Adapter that a client means: an id, a name, or a part of just one name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::error::Error::Invalid) about `controls` when there is none, and when several could be
+    /// meant: it lists them; [`Error::Refused`](crate::error::Error::Refused) for a file that is there and none.
+    pub fn control(&self, asked: &str) -> Result<Arc<ControlEntry>> {
+        self.shelf().control(asked)
+    }
+
+    /// The ControlNet or T2I-Adapter with exactly this id or name.
+    pub fn exactly_control(&self, name: &str) -> Option<Arc<ControlEntry>> {
+        exactly(&self.shelf().controls, name).cloned()
+    }
+
+    /// All ControlNets and T2I-Adapters, by name.
+    pub fn controls(&self) -> Vec<Arc<ControlEntry>> {
+        self.shelf().controls.clone()
+    }
+
+    /// The upscaler that a client means: an id, a name, or a part of just one name.
+    ///
+    /// # Errors
+    /// As [`control`](Self::control), about `upscaler`.
+    pub fn upscaler(&self, asked: &str) -> Result<Arc<UpscalerEntry>> {
+        self.shelf().upscaler(asked)
+    }
+
+    /// The upscaler with exactly this id or name.
+    pub fn exactly_upscaler(&self, name: &str) -> Option<Arc<UpscalerEntry>> {
+        exactly(&self.shelf().upscalers, name).cloned()
+    }
+
+    /// All upscalers, by name.
+    pub fn upscalers(&self) -> Vec<Arc<UpscalerEntry>> {
+        self.shelf().upscalers.clone()
+    }
+
+    /// Whether the networks are still there that a request needs beside its model.
+    ///
+    /// # Errors
+    /// [`Error::ModelGone`](crate::error::Error::ModelGone) for one that is not.
+    pub(crate) fn have(&self, inputs: &Inputs) -> Result<()> {
+        let shelf = self.shelf();
+        let has_control = |id: &String| shelf.controls.iter().any(|control| control.id == *id);
+        let has_upscaler = |id: &String| shelf.upscalers.iter().any(|upscaler| upscaler.id == *id);
+        let controls = inputs.controls.iter().map(|control| &control.model).filter(|id| !has_control(id));
+        let mut gone = controls.chain(inputs.upscalers().filter(|id| !has_upscaler(id)));
+        gone.next().map_or(Ok(()), |id| Err(Error::ModelGone { id: id.clone() }))
     }
 
     /// All embeddings, by name.
@@ -171,7 +226,13 @@ impl Registry {
 
     fn counts(&self) -> Counts {
         let shelf = self.shelf();
-        Counts { models: shelf.models.len(), loras: shelf.loras.len(), embeddings: shelf.embeddings.len() }
+        Counts {
+            models: shelf.models.len(),
+            loras: shelf.loras.len(),
+            embeddings: shelf.embeddings.len(),
+            controls: shelf.controls.len(),
+            upscalers: shelf.upscalers.len(),
+        }
     }
 
     fn shelf(&self) -> Arc<Shelf> {
@@ -215,13 +276,15 @@ impl Turn {
         ended.store(number, Ordering::SeqCst);
     }
 
-    /// Takes the models and LoRAs whose path is `gone` off the lists, until the next look. Gives the lists as they
+    /// Takes everything whose path is `gone` off the lists, until the next look. Gives the lists as they
     /// were.
     pub(crate) fn withdraw(&self, gone: impl Fn(&std::path::Path) -> bool) -> Withdrawn {
         let before = self.lists.shelf();
         let mut shelf = Shelf::clone(&before);
         shelf.models.retain(|model| !gone(&model.path));
         shelf.loras.retain(|lora| !gone(&lora.path));
+        shelf.controls.retain(|control| !gone(&control.path));
+        shelf.upscalers.retain(|upscaler| !gone(&upscaler.path));
         if shelf.default.as_ref().is_some_and(|model| gone(&model.path)) {
             shelf.default = None;
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Deleting a model or a LoRA: its own files, and the directory that they leave behind when nothing else is in it.
+//! Deleting a model, or what works beside one: its own files, and the directory that they leave behind when nothing else is in it.
 //! Beside a model in one file that may be one hidden file, as in the Python ALICE. What lies outside the configured
 //! directory is never deleted.
 
@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use alice_plugin::LoadRequest;
 use anyhow::Context;
 use tracing::{info, warn};
 
@@ -18,6 +19,7 @@ use crate::app::App;
 use crate::auth::Actor;
 use crate::auth::audit::{self, Author};
 use crate::error::{Error, Result};
+use crate::inputs::Inputs;
 use crate::jobs::Job;
 use crate::residence;
 
@@ -49,6 +51,69 @@ pub async fn delete_lora(app: App, actor: &Actor, asked: String) -> Result<Strin
         Ok(id)
     };
     tokio::spawn(work).await.map_err(anyhow::Error::from)?
+}
+
+/// Deletes the ControlNet or T2I-Adapter with exactly this id or name from the disk, for `actor`. Gives its id.
+///
+/// # Errors
+/// [`Error::NoCompanion`]; [`Error::Conflict`] for one that jobs need, and for one that lies elsewhere.
+pub async fn delete_control(app: App, actor: &Actor, asked: String) -> Result<String> {
+    let author = Author::from(actor);
+    let work = async move {
+        let turn = app.models.turn().await;
+        let found = app.models.exactly_control(&asked);
+        let control = found.ok_or(Error::NoCompanion { kind: "ControlNet", asked })?;
+        let needs = |inputs: &Inputs| inputs.controls.iter().any(|needed| needed.model == control.id);
+        let request = control.load_request().what;
+        companion(&app, turn, &control.id, &control.path, &control.root, &request, needs).await?;
+        note(&app, author, "controlnet.delete", &control.id).await?;
+        Ok(control.id.clone())
+    };
+    tokio::spawn(work).await.map_err(anyhow::Error::from)?
+}
+
+/// Deletes the upscaler with exactly this id or name from the disk, for `actor`. Gives its id.
+///
+/// # Errors
+/// [`Error::NoCompanion`]; [`Error::Conflict`] for one that jobs need, and for one that lies elsewhere.
+pub async fn delete_upscaler(app: App, actor: &Actor, asked: String) -> Result<String> {
+    let author = Author::from(actor);
+    let work = async move {
+        let turn = app.models.turn().await;
+        let found = app.models.exactly_upscaler(&asked);
+        let upscaler = found.ok_or(Error::NoCompanion { kind: "upscaler", asked })?;
+        let needs = |inputs: &Inputs| inputs.upscalers().any(|needed| *needed == upscaler.id);
+        let request = upscaler.load_request().what;
+        companion(&app, turn, &upscaler.id, &upscaler.path, &upscaler.root, &request, needs).await?;
+        note(&app, author, "upscaler.delete", &upscaler.id).await?;
+        Ok(upscaler.id.clone())
+    };
+    tokio::spawn(work).await.map_err(anyhow::Error::from)?
+}
+
+/// Deletes what lies at `path`, unless a job `needs` it or pictures are being made with it.
+async fn companion(
+    app: &App,
+    turn: Turn,
+    id: &str,
+    path: &Path,
+    root: &Path,
+    request: &LoadRequest,
+    needs: impl Fn(&Inputs) -> bool,
+) -> Result<()> {
+    let doomed = Doomed::new(app, path, root).await?;
+    let withdrawn = turn.withdraw(|other| other == path);
+    let freed = match app.jobs.present().iter().any(|job| needs(&job.request.parameters.inputs)) {
+        true => Err(Error::Conflict(format!("jobs need `{id}`; it can go when they are done"))),
+        false => residence::unload_network(app, id, request).await,
+    };
+    if let Err(error) = freed {
+        turn.put_back(withdrawn);
+        return Err(error);
+    }
+    doomed.delete(app, turn, Beside::Nothing).await?;
+    info!(id, "`{id}` was deleted: {}", path.display());
+    Ok(())
 }
 
 async fn note(app: &App, author: Author, act: &'static str, id: &str) -> Result<()> {
@@ -185,8 +250,8 @@ fn may_go(path: &Path, directory: &Path, built_in: &[PathBuf]) -> Result<PathBuf
 }
 
 /// Deletes what lies at `path`: a link itself and not what it leads to, a directory with everything in it. Of a file
-/// its directory goes too when nothing is left but what may be `beside` it; `directory` stays, also those for LoRAs
-/// and embeddings in it, and links.
+/// its directory goes too when nothing is left but what may be `beside` it; `directory` stays, also those for what is no
+/// model in it, and links.
 fn delete(path: &Path, directory: &Path, beside: Beside) -> anyhow::Result<()> {
     let metadata = path.symlink_metadata()?;
     if metadata.is_dir() {
@@ -194,7 +259,11 @@ fn delete(path: &Path, directory: &Path, beside: Beside) -> anyhow::Result<()> {
             .with_context(|| format!("cannot delete all of `{}`", path.display()));
     }
     fs::remove_file(path).with_context(|| format!("cannot delete `{}`", path.display()))?;
-    let stays = |parent: &Path| ["", "loras", "embeddings"].iter().any(|own| parent == directory.join(own));
+    let stays = |parent: &Path| {
+        ["", "loras", "embeddings", "controlnets", "upscalers"]
+            .iter()
+            .any(|own| parent == directory.join(own))
+    };
     let goes = |parent: &&Path| !stays(parent) && !parent.is_symlink();
     let Some(parent) = path.parent().filter(goes) else { return Ok(()) };
     let left: Vec<_> = fs::read_dir(parent)?.take(2).collect::<std::io::Result<_>>()?;

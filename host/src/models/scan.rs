@@ -11,11 +11,13 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::adapters::{self, AdapterEntry, EmbeddingEntry, LoraEntry};
+use super::companions::{ControlEntry, UpscalerEntry};
+use super::files;
 use super::kind::{self, Kind};
 use super::model::{Begun, Model, Source};
 use super::names::{self, Wish};
 use super::shelf::{Refused, Shelf};
-use super::walk::{Found, Place, Walk};
+use super::walk::{Found, INDEX, Place, Walk};
 use crate::config;
 
 /// Looks through all directories, the one of the configuration first. `before` is what was found the last time.
@@ -42,6 +44,8 @@ pub(super) fn scan(config: &config::Models, before: &Shelf) -> Shelf {
     of_models.chain(of_loras).for_each(|warning| warn!("{}", printable(warning)));
     let (models, loras, embeddings) = (shelf.models.len(), shelf.loras.len(), shelf.embeddings.len());
     info!(models, loras, embeddings, "Models found: {models}; LoRAs: {loras}; embeddings: {embeddings}");
+    let (controlnets, upscalers) = (shelf.controls.len(), shelf.upscalers.len());
+    info!(controlnets, upscalers, "ControlNets found: {controlnets}; upscalers: {upscalers}");
     shelf
 }
 
@@ -75,6 +79,8 @@ enum Thing<'a> {
     Model(Candidate<'a>),
     Lora(Arc<LoraEntry>),
     Embedding(Arc<EmbeddingEntry>),
+    Control(Arc<ControlEntry>),
+    Upscaler(Arc<UpscalerEntry>),
     /// Nothing to offer, but `vae` may name it.
     Autoencoder,
 }
@@ -108,12 +114,15 @@ impl Root<'_> {
             shelf.refused.push(Refused { path, relative, reason, told, is_unsafe: false, id: None });
         }
         let (mut models, mut loras, mut embeddings) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut controls, mut upscalers) = (Vec::new(), Vec::new());
         let mut unusable = Vec::new();
         for found in &walk.found {
             match self.examine(found) {
                 Ok(Thing::Model(model)) => models.push((model, found)),
                 Ok(Thing::Lora(lora)) => loras.push(lora),
                 Ok(Thing::Embedding(embedding)) => embeddings.push(embedding),
+                Ok(Thing::Control(control)) => controls.push(control),
+                Ok(Thing::Upscaler(upscaler)) => upscalers.push(upscaler),
                 Ok(Thing::Autoencoder) => {}
                 Err(error) => unusable.push((found, self.refused(found, &error))),
             }
@@ -124,8 +133,16 @@ impl Root<'_> {
             self.name_models(shelf, models, wishes(Place::Models)),
             name_files(&mut shelf.loras, loras, wishes(Place::Loras)),
             name_files(&mut shelf.embeddings, embeddings, wishes(Place::Embeddings)),
+            name_files(&mut shelf.controls, controls, wishes(Place::Controlnets)),
+            name_files(&mut shelf.upscalers, upscalers, wishes(Place::Upscalers)),
         ];
-        let places = [(Place::Models, "sd"), (Place::Loras, "lora"), (Place::Embeddings, "embedding")];
+        let places = [
+            (Place::Models, "sd"),
+            (Place::Loras, LoraEntry::PREFIX),
+            (Place::Embeddings, EmbeddingEntry::PREFIX),
+            (Place::Controlnets, ControlEntry::PREFIX),
+            (Place::Upscalers, UpscalerEntry::PREFIX),
+        ];
         for ((place, kind), names) in places.into_iter().zip(names) {
             let named = at(place).map(|(_, refused)| refused.clone()).zip(names);
             let with_id =
@@ -147,8 +164,24 @@ impl Root<'_> {
         {
             return Ok(Thing::Model(Candidate::Known(Arc::clone(model))));
         }
+        let version = files::stamp([found.path.as_path()]);
+        let controls = self.before.controls.iter();
+        let mut controls =
+            controls.filter(|control| control.path == found.path && control.version == version);
+        if let Some(control) = controls.next() {
+            return Ok(Thing::Control(Arc::clone(control)));
+        }
         if found.is_directory {
-            return self.open(source).map(Thing::Model);
+            return match found.path.join(INDEX).is_file() {
+                true => self.open(source).map(Thing::Model),
+                false => self.network(found, kind::control(&found.path)?, version),
+            };
+        }
+        let upscalers = self.before.upscalers.iter();
+        let mut upscalers =
+            upscalers.filter(|upscaler| upscaler.path == found.path && upscaler.version == version);
+        if let Some(upscaler) = upscalers.next() {
+            return Ok(Thing::Upscaler(Arc::clone(upscaler)));
         }
         let stamp = adapters::stamp(&found.path);
         let lora = self.before.loras.iter().find(|lora| lora.path == found.path && lora.stamp == stamp);
@@ -162,7 +195,7 @@ impl Root<'_> {
             return Ok(Thing::Embedding(Arc::clone(embedding)));
         }
         let metadata = fs::metadata(&found.path)?;
-        Ok(match kind::of(&found.path)? {
+        Ok(match kind::of(&found.path, found.place)? {
             Kind::Model => Thing::Model(self.open(source)?),
             Kind::Lora(base) => {
                 can_be_written(&found.relative)?;
@@ -176,6 +209,24 @@ impl Root<'_> {
                 Thing::Embedding(Arc::new(EmbeddingEntry::new(&found.path, wish, &metadata, stamp)))
             }
             Kind::Autoencoder => Thing::Autoencoder,
+            kind @ (Kind::Control(..) | Kind::Upscaler(_)) => self.network(found, kind, version)?,
+        })
+    }
+
+    /// A network that works beside models.
+    fn network<'f>(&self, found: &Found, kind: Kind, version: u64) -> anyhow::Result<Thing<'f>> {
+        let place = if let Kind::Upscaler(_) = kind { Place::Upscalers } else { Place::Controlnets };
+        let wish = Wish::of_network(&found.relative, found.is_directory, found.place != place);
+        Ok(match kind {
+            Kind::Control(kind, family) => {
+                let entry = ControlEntry::new(&found.path, self.root, (kind, family), wish, version)?;
+                Thing::Control(Arc::new(entry))
+            }
+            Kind::Upscaler(scale) => {
+                let entry = UpscalerEntry::new(&found.path, self.root, scale, wish, version)?;
+                Thing::Upscaler(Arc::new(entry))
+            }
+            _ => anyhow::bail!("it is no network of its own"),
         })
     }
 
@@ -208,6 +259,9 @@ impl Root<'_> {
         match found.place {
             Place::Models => self.wish_of_model(found),
             Place::Loras | Place::Embeddings => Wish::of_file(&found.relative, false),
+            Place::Controlnets | Place::Upscalers => {
+                Wish::of_network(&found.relative, found.is_directory, false)
+            }
         }
     }
 
@@ -277,7 +331,7 @@ impl Root<'_> {
     }
 }
 
-/// Gives the LoRAs or embeddings of one directory their names, behind those that are `listed` already. The names of
+/// Gives the things of one kind in one directory their names, behind those that are `listed` already. The names of
 /// what is `unusable` come back.
 fn name_files<T: AdapterEntry>(
     listed: &mut Vec<Arc<T>>,

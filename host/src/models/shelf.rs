@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{EmbeddingEntry, LoraEntry, Model, names};
+use super::adapters::AdapterEntry;
+use super::{ControlEntry, EmbeddingEntry, LoraEntry, Model, UpscalerEntry, names};
 use crate::error::{Error, Result};
 
 /// Model names of other services; each means the default model.
@@ -24,6 +25,10 @@ pub(super) struct Shelf {
     pub(super) loras: Vec<Arc<LoraEntry>>,
     /// By name.
     pub(super) embeddings: Vec<Arc<EmbeddingEntry>>,
+    /// ControlNets and T2I-Adapters, by name.
+    pub(super) controls: Vec<Arc<ControlEntry>>,
+    /// By name.
+    pub(super) upscalers: Vec<Arc<UpscalerEntry>>,
     /// What is none of these, though its name says so.
     pub(super) refused: Vec<Refused>,
 }
@@ -90,39 +95,58 @@ impl Shelf {
 
     /// The LoRA that a client or a prompt means.
     pub(super) fn lora(&self, asked: &str) -> Result<Arc<LoraEntry>> {
-        let asked = asked.trim();
-        let wrong = |problem| Error::Lora { param: "loras".to_owned(), asked: asked.to_owned(), problem };
-        let bare = asked.strip_prefix("lora/").unwrap_or(asked);
-        let exact = self.loras.iter().find(|lora| lora.id == asked || lora.name == asked);
-        if let Some(lora) = exact.or_else(|| self.loras.iter().find(|lora| lora.name == bare)) {
-            return Ok(Arc::clone(lora));
+        let wrong =
+            |problem| Error::Lora { param: "loras".to_owned(), asked: asked.trim().to_owned(), problem };
+        self.meant(&self.loras, asked, wrong)
+    }
+
+    /// The ControlNet or T2I-Adapter that a client means.
+    pub(super) fn control(&self, asked: &str) -> Result<Arc<ControlEntry>> {
+        let wrong =
+            |problem| Error::invalid("controls", format!("names `{}`, which {problem}", asked.trim()));
+        self.meant(&self.controls, asked, wrong)
+    }
+
+    /// The upscaler that a client means.
+    pub(super) fn upscaler(&self, asked: &str) -> Result<Arc<UpscalerEntry>> {
+        let wrong =
+            |problem| Error::invalid("upscaler", format!("names `{}`, which {problem}", asked.trim()));
+        self.meant(&self.upscalers, asked, wrong)
+    }
+
+    /// Which of `entries` a client means: one with exactly this id or name, else the only one of whose name it is a
+    /// part. What is `wrong` follows a name.
+    fn meant<T: AdapterEntry>(
+        &self,
+        entries: &[Arc<T>],
+        asked: &str,
+        wrong: impl Fn(String) -> Error,
+    ) -> Result<Arc<T>> {
+        let (asked, prefix) = (asked.trim(), T::PREFIX);
+        let bare = asked.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')).unwrap_or(asked);
+        if let Some(entry) = exactly(entries, asked).or_else(|| exactly(entries, bare)) {
+            return Ok(Arc::clone(entry));
         }
-        if let Some(error) = self.unusable("lora", &format!("lora/{bare}")) {
+        if let Some(error) = self.unusable(prefix, &format!("{prefix}/{bare}")) {
             return Err(error);
         }
         let needle = folded(bare);
-        let like = |lora: &&Arc<LoraEntry>| !needle.is_empty() && folded(&lora.name).contains(&needle);
-        let mut meant: Vec<_> = self.loras.iter().filter(like).collect();
-        if let [lora] = *meant.iter().filter(|lora| folded(&lora.name) == needle).collect::<Vec<_>>() {
-            meant = vec![lora];
+        let like = |entry: &&Arc<T>| !needle.is_empty() && folded(entry.name()).contains(&needle);
+        let mut meant: Vec<_> = entries.iter().filter(like).collect();
+        if let [entry] = *meant.iter().filter(|entry| folded(entry.name()) == needle).collect::<Vec<_>>() {
+            meant = vec![entry];
         }
         match meant.as_slice() {
-            [lora] => Ok(Arc::clone(lora)),
-            [] => Err(self.refused("lora", bare).unwrap_or_else(|| {
-                let names = listed(self.loras.iter().map(|lora| lora.name.as_str()));
+            [entry] => Ok(Arc::clone(entry)),
+            [] => Err(self.refused(prefix, bare).unwrap_or_else(|| {
+                let names = listed(entries.iter().map(|entry| entry.name()));
                 wrong(format!("does not exist; available: {names}"))
             })),
             several => {
-                let ids = listed(several.iter().map(|lora| lora.id.as_str()));
+                let ids = listed(several.iter().map(|entry| entry.id()));
                 Err(wrong(format!("could be any of {ids}; write one of these")))
             }
         }
-    }
-
-    /// The LoRA with exactly this id or name.
-    pub(super) fn exactly_lora(&self, name: &str) -> Option<&Arc<LoraEntry>> {
-        let by_id = self.loras.iter().find(|lora| lora.id == name);
-        by_id.or_else(|| self.loras.iter().find(|lora| lora.name == name))
     }
 
     /// The embedding that a prompt calls by `word`; capitals do not count, as they do not for the text encoder.
@@ -178,6 +202,12 @@ impl Refused {
         let last = self.relative.rsplit('/').next().unwrap_or(&self.relative);
         [self.relative.as_str(), last].into_iter().any(|path| path == name || names::stem(path) == name)
     }
+}
+
+/// The one of `entries` with exactly this id, else this name.
+pub(super) fn exactly<'e, T: AdapterEntry>(entries: &'e [Arc<T>], name: &str) -> Option<&'e Arc<T>> {
+    let by_id = entries.iter().find(|entry| entry.id() == name);
+    by_id.or_else(|| entries.iter().find(|entry| entry.name() == name))
 }
 
 /// A name without what people write in different ways.

@@ -19,6 +19,8 @@ const MAX_FOUND: usize = 10_000;
 const WEIGHTS: [&str; 9] = ["safetensors", "sft", "ckpt", "pt", "pth", "bin", "pkl", "gguf", "onnx"];
 /// What makes a directory a model.
 pub(super) const INDEX: &str = "model_index.json";
+/// What makes a directory one network of a model, or a ControlNet.
+pub(super) const CONFIG: &str = "config.json";
 
 /// Where something lies, which says what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub(super) enum Place {
     Loras,
     /// Below `embeddings/`.
     Embeddings,
+    /// Below `controlnets/`, where T2I-Adapters lie too.
+    Controlnets,
+    /// Below `upscalers/`.
+    Upscalers,
 }
 
 /// A file or a directory worth opening.
@@ -38,7 +44,7 @@ pub(super) struct Found {
     pub(super) path: PathBuf,
     /// The path inside that directory, with `/` between its parts; empty for the directory itself.
     pub(super) relative: String,
-    /// Whether it is a directory with a `model_index.json`.
+    /// Whether it is a directory, with a `model_index.json` or, where ControlNets lie, a `config.json`.
     pub(super) is_directory: bool,
     /// Where it lies.
     pub(super) place: Place,
@@ -67,7 +73,8 @@ impl Walk {
     }
 
     fn enter(&mut self, path: &Path, relative: &str, place: Place, depth: usize) {
-        if path.join(INDEX).is_file() {
+        let is_network = place == Place::Controlnets && path.join(CONFIG).is_file();
+        if is_network || path.join(INDEX).is_file() {
             return self.keep(path, relative, true, place);
         }
         if depth > MAX_DEPTH {
@@ -118,6 +125,8 @@ impl Walk {
             let place = match (parent, name) {
                 ("", "loras") => Place::Loras,
                 ("", "embeddings") => Place::Embeddings,
+                ("", "controlnets") => Place::Controlnets,
+                ("", "upscalers") => Place::Upscalers,
                 _ => place,
             };
             self.enter(&path, &relative, place, depth + 1);
@@ -192,6 +201,27 @@ mod tests {
         let (_root, walk) = found(&["loras/a/x.safetensors", "embeddings/y.pt", "z/loras/w.safetensors"]);
         let places: Vec<_> = walk.found.iter().map(|found| found.place).collect();
         assert_eq!(places, [Place::Embeddings, Place::Loras, Place::Models]);
+    }
+
+    #[test]
+    fn a_network_alone_in_a_directory_is_found_where_controlnets_lie() {
+        let (_root, walk) = found(&[
+            "controlnets/edges/config.json",
+            "controlnets/edges/diffusion_pytorch_model.safetensors",
+            "controlnets/deep/poses.safetensors",
+            "upscalers/x4.safetensors",
+            "vae/config.json",
+            "vae/diffusion_pytorch_model.safetensors",
+        ]);
+        let expected = [
+            "controlnets/deep/poses.safetensors",
+            "controlnets/edges",
+            "upscalers/x4.safetensors",
+            "vae/diffusion_pytorch_model.safetensors",
+        ];
+        assert_eq!(relatives(&walk), expected);
+        let places: Vec<_> = walk.found.iter().map(|found| found.place).collect();
+        assert_eq!(places, [Place::Controlnets, Place::Controlnets, Place::Upscalers, Place::Models]);
     }
 
     #[test]
