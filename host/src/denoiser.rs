@@ -110,6 +110,7 @@ impl Denoise for Denoiser<'_> {
             timestep: at.t,
             text: prompt.text.clone(),
             extras: prompt.extras.clone(),
+            hints: Arc::default(),
         };
         let mut rows = vec![row(&self.prompts.conditional)];
         let unconditional = self.unconditional();

@@ -26,6 +26,8 @@ pub enum Stage {
     EncodeText,
     /// Encoding a picture that pictures are made from.
     EncodeImage,
+    /// Encoding a picture that guides others.
+    EncodeHint,
     /// One forward pass of the denoiser.
     Denoise,
     /// Decoding a finished latent.
@@ -40,11 +42,12 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in their order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Load,
         Self::Adapt,
         Self::EncodeText,
         Self::EncodeImage,
+        Self::EncodeHint,
         Self::Denoise,
         Self::Decode,
         Self::Preview,
@@ -59,6 +62,7 @@ impl Stage {
             Self::Adapt => "adapt",
             Self::EncodeText => "encode_text",
             Self::EncodeImage => "encode_image",
+            Self::EncodeHint => "encode_hint",
             Self::Denoise => "denoise",
             Self::Decode => "decode",
             Self::Preview => "preview",

@@ -86,6 +86,7 @@ struct Stages {
     adapt: Times,
     encode_text: Times,
     encode_image: Times,
+    encode_hint: Times,
     /// One forward pass.
     denoise: Times,
     decode: Times,
@@ -193,6 +194,7 @@ impl From<&Snapshot> for Stages {
             adapt: times(Stage::Adapt),
             encode_text: times(Stage::EncodeText),
             encode_image: times(Stage::EncodeImage),
+            encode_hint: times(Stage::EncodeHint),
             denoise: times(Stage::Denoise),
             decode: times(Stage::Decode),
             preview: times(Stage::Preview),

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use alice_plugin::{
     Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, EncodeOptions,
-    Error, ErrorKind, LatentShape, LoadRequest, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk,
+    Error, ErrorKind, Hint, LatentShape, LoadRequest, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk,
     TextRequest, UpscaleOptions,
 };
 use tracing::{error, info, warn};
 
-use super::seat::{Extra, LoadedModel, Row, Text};
+use super::encodings::Encodings;
+use super::seat::{Extra, HintPicture, LoadedModel, Row, RowHint, Text};
 use super::versioned::Versioned;
 use super::{Instance, Start};
 use crate::metrics::{Metrics, Stage};
@@ -25,6 +26,8 @@ const PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
 /// Encoded prompts that stay although nobody holds them: the next request often has the same negative prompt.
 const RECENT_TEXTS: usize = 8;
+/// The same of pictures that guide, which take more room: somebody may try out what becomes of one.
+const RECENT_HINTS: usize = 4;
 /// A call may be silent this many times as long as the longest pass so far.
 const SILENT_PASSES: u32 = 10;
 
@@ -34,8 +37,8 @@ pub(super) struct Device {
     /// Counts the deaths: what was loaded before the last one is gone.
     deaths: u64,
     models: HashMap<usize, Placed>,
-    /// The most recently encoded last.
-    texts: Vec<Encoded>,
+    texts: Encodings<Text>,
+    hints: Encodings<HintPicture>,
     metrics: Arc<Metrics>,
     silence_ms: Arc<AtomicU64>,
 }
@@ -45,13 +48,6 @@ struct Placed {
     handle: ModelHandle,
     /// The LoRAs that it has; `None` when a change was broken off and nobody knows.
     adapters: Option<Arc<[Versioned<Adapter>]>>,
-}
-
-/// A prompt on the device.
-struct Encoded {
-    model: usize,
-    text: Arc<Text>,
-    handle: ConditioningHandle,
 }
 
 /// Whether the backend has died of a call.
@@ -68,9 +64,17 @@ impl Device {
     ) -> Result<(Self, Description)> {
         let mut backend = start()?;
         let description = backend.describe()?;
-        let (models, texts) = (HashMap::new(), Vec::new());
-        let backend = Some(backend);
-        Ok((Self { start, backend, deaths: 0, models, texts, metrics, silence_ms }, description))
+        let device = Self {
+            start,
+            backend: Some(backend),
+            deaths: 0,
+            models: HashMap::new(),
+            texts: Encodings::new(RECENT_TEXTS),
+            hints: Encodings::new(RECENT_HINTS),
+            metrics,
+            silence_ms,
+        };
+        Ok((device, description))
     }
 
     /// How often the backend has died.
@@ -134,9 +138,10 @@ impl Device {
         Ok(Some(took))
     }
 
-    /// Takes a model off the device, and every prompt that was encoded with it.
+    /// Takes a model off the device, and everything that was encoded with it.
     pub(super) fn unload(&mut self, id: usize) {
-        self.texts.retain(|encoded| encoded.model != id);
+        self.texts.went(id);
+        self.hints.went(id);
         if let Some(Placed { handle, .. }) = self.models.remove(&id)
             && let Err(error) = self.call(|backend| backend.unload(handle))
         {
@@ -146,7 +151,7 @@ impl Device {
 
     /// The same prompt, if it is on the device already.
     pub(super) fn encoded(&self, model: usize, text: &Arc<Text>) -> Option<Arc<Text>> {
-        self.find(model, text).map(|encoded| encoded.text.clone())
+        self.texts.recipe(model, text)
     }
 
     /// Encodes a prompt, unless it is there already. The model has its LoRAs.
@@ -158,11 +163,13 @@ impl Device {
     ) -> Result<Arc<Text>> {
         let handle = self.model(model, control)?;
         self.conditioning(model.id, handle, text, control)?;
-        self.release_unused();
+        let unused = self.texts.take_unused();
+        self.release(unused);
         Ok(self.encoded(model.id, text).unwrap_or_else(|| text.clone()))
     }
 
     /// The raw answers for all rows, and how long the pass itself took. The model has the LoRAs of their texts.
+    /// Networks that guide rows, and what they have encoded, are brought onto the device if they are not there.
     pub(super) fn denoise(
         &mut self,
         model: &LoadedModel,
@@ -172,16 +179,15 @@ impl Device {
     ) -> Result<(Vec<f32>, Duration)> {
         let handle = self.model(model, control)?;
         let extras: Vec<Vec<NamedTensor<'_>>> = rows.iter().map(|row| tensors(&row.extras)).collect();
+        let mut hints: Vec<Vec<Hint>> = Vec::with_capacity(rows.len());
+        for row in rows {
+            hints.push(row.hints.iter().map(|hint| self.hint(shape, hint, control)).collect::<Result<_>>()?);
+        }
         let mut asked = Vec::with_capacity(rows.len());
-        for (row, extras) in rows.iter().zip(&extras) {
+        for ((row, extras), hints) in rows.iter().zip(&extras).zip(&hints) {
             let conditioning = self.conditioning(model.id, handle, &row.text, control)?;
-            asked.push(DenoiseRow {
-                latent: &row.latent,
-                timestep: row.timestep,
-                conditioning,
-                extras,
-                hints: &[],
-            });
+            let timestep = row.timestep;
+            asked.push(DenoiseRow { latent: &row.latent, timestep, conditioning, extras, hints });
         }
         let mut out = vec![0.0; rows.len() * model.output_len(shape)];
         let began = Instant::now();
@@ -189,6 +195,9 @@ impl Device {
         let took = began.elapsed();
         self.metrics.stage(Stage::Denoise, took);
         self.metrics.batch(rows.len());
+        // Not before the pass: of equal pictures one is encoded, and the rows may hold another.
+        let unused = self.hints.take_unused();
+        self.release(unused);
         let silence = u64::try_from((took * SILENT_PASSES).as_millis()).unwrap_or(u64::MAX);
         self.silence_ms.fetch_max(silence, Ordering::Relaxed);
         Ok((out, took))
@@ -266,8 +275,8 @@ impl Device {
         text: &Arc<Text>,
         control: &dyn Control,
     ) -> Result<ConditioningHandle> {
-        if let Some(encoded) = self.find(id, text) {
-            return Ok(encoded.handle);
+        if let Some(handle) = self.texts.handle(id, text) {
+            return Ok(handle);
         }
         let chunks: Vec<_> = text
             .chunks
@@ -284,30 +293,40 @@ impl Device {
         let began = Instant::now();
         let handle = self.call(|backend| backend.encode_text(model, &request, control))?;
         self.metrics.stage(Stage::EncodeText, began.elapsed());
-        self.texts.push(Encoded { model: id, text: text.clone(), handle });
+        self.texts.add(id, text.clone(), handle);
         Ok(handle)
     }
 
-    fn find(&self, model: usize, text: &Arc<Text>) -> Option<&Encoded> {
-        let same = |encoded: &&Encoded| Arc::ptr_eq(&encoded.text, text) || encoded.text == *text;
-        self.texts.iter().rev().filter(|encoded| encoded.model == model).find(same)
+    /// What guides a row, in the contract's form; loads the network that is not there, and encodes the picture.
+    fn hint(&mut self, shape: LatentShape, hint: &RowHint, control: &dyn Control) -> Result<Hint> {
+        let RowHint { model, picture, scale } = hint;
+        let network = self.model(model, control)?;
+        let encoded = match self.hints.handle(model.id, picture) {
+            Some(known) => known,
+            None => self.encode_hint(model.id, network, shape, picture, control)?,
+        };
+        Ok(Hint { model: network, hint: encoded, scale: *scale })
     }
 
-    /// Releases the prompts that nobody holds, but for the most recent ones.
-    fn release_unused(&mut self) {
-        let unused = |encoded: &Encoded| Arc::strong_count(&encoded.text) == 1;
-        let mut surplus = self.texts.iter().filter(|&encoded| unused(encoded)).count();
-        surplus = surplus.saturating_sub(RECENT_TEXTS);
-        let leaves = |encoded: &mut Encoded| {
-            surplus > 0 && unused(encoded) && {
-                surplus -= 1;
-                true
-            }
-        };
-        let leaving: Vec<Encoded> = self.texts.extract_if(.., leaves).collect();
-        for Encoded { handle, .. } in leaving {
+    fn encode_hint(
+        &mut self,
+        id: usize,
+        network: ModelHandle,
+        shape: LatentShape,
+        picture: &Arc<HintPicture>,
+        control: &dyn Control,
+    ) -> Result<ConditioningHandle> {
+        let began = Instant::now();
+        let handle = self.call(|backend| backend.encode_hint(network, shape, picture.rgb(), control))?;
+        self.metrics.stage(Stage::EncodeHint, began.elapsed());
+        self.hints.add(id, picture.clone(), handle);
+        Ok(handle)
+    }
+
+    fn release(&mut self, unused: Vec<ConditioningHandle>) {
+        for handle in unused {
             if let Err(error) = self.call(|backend| backend.release(handle)) {
-                warn!(%error, "The backend did not release an encoded prompt");
+                warn!(%error, "The backend did not release what it had encoded");
             }
         }
     }
@@ -336,7 +355,8 @@ impl Device {
         self.backend = None;
         self.deaths += 1;
         self.models.clear();
-        self.texts.clear();
+        self.texts.lost();
+        self.hints.lost();
     }
 
     /// The backend, started anew if it has died.

@@ -20,17 +20,21 @@ struct Kind {
     tokens: usize,
     /// Names and shapes of the further inputs.
     extras: Vec<(String, Vec<u32>)>,
+    /// The networks that guide it, each of which runs in the same pass.
+    hints: Vec<usize>,
 }
 
 impl Kind {
     fn of(evaluation: &Evaluation) -> Self {
         let first = evaluation.rows.first();
         let extras = first.iter().flat_map(|row| row.extras.iter());
+        let hints = first.iter().flat_map(|row| row.hints.iter());
         Self {
             model: evaluation.model.id,
             shape: evaluation.shape,
             tokens: first.map_or(0, |row| row.text.tokens()),
             extras: extras.map(|extra| (extra.name.clone(), extra.shape.clone())).collect(),
+            hints: hints.map(|hint| hint.model.id).collect(),
         }
     }
 }

@@ -2,6 +2,8 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! One picture's place at the device, and what it asks for there.
 
+use std::fmt::{Debug, Formatter};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use alice_plugin::{Adapter, LatentShape, LoadRequest, ModelInfo, Result};
@@ -119,6 +121,62 @@ pub struct Row {
     pub text: Arc<Text>,
     /// What the denoiser takes beside these, the same names and shapes in every row of an evaluation.
     pub extras: Arc<[Extra]>,
+    /// Pictures that guide this row, each through a network of its own; their effects add up. The same models in the same
+    /// order in every row of an evaluation; pictures and scales may differ.
+    pub hints: Arc<[RowHint]>,
+}
+
+/// A picture that guides a row, and how strongly.
+#[derive(Clone, Debug)]
+pub struct RowHint {
+    /// A `controlnet` or `t2i_adapter`, leased together with the model that it guides: see [`Seat::load_all`].
+    pub model: Arc<LoadedModel>,
+    /// The picture: the recipe from which the engine encodes it, again whenever a backend has died.
+    pub picture: Arc<HintPicture>,
+    /// Factor on everything that the network adds; 0 adds nothing.
+    pub scale: f32,
+}
+
+/// A picture that is ready for a network that guides by it: its sides are those of the latent times the network's
+/// `latent_scale`. Equal when the pixels are, whoever holds it.
+#[derive(Clone, PartialEq)]
+pub struct HintPicture {
+    width: u32,
+    height: u32,
+    /// Tells most others apart before the pixels are looked at. Nobody gains by making two alike.
+    digest: u64,
+    rgb: Vec<u8>,
+}
+
+impl HintPicture {
+    /// A picture of 8-bit RGB, `[height, width, 3]`.
+    pub fn new(width: u32, height: u32, rgb: Vec<u8>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        rgb.hash(&mut hasher);
+        Self { width, height, digest: hasher.finish(), rgb }
+    }
+
+    /// Pixels in a row.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Rows of pixels.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// The pixels, `[height, width, 3]`.
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+}
+
+impl Debug for HintPicture {
+    /// Without the pixels: pictures are never logged.
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "HintPicture({}x{})", self.width, self.height)
+    }
 }
 
 /// A further input of one row.

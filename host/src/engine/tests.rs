@@ -6,6 +6,7 @@ mod batches;
 mod deaths;
 pub(super) mod explored;
 mod fake;
+mod hints;
 mod memory;
 mod schedules;
 mod sets;

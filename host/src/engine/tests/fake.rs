@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use alice_plugin::{
     Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Device,
-    EncodeOptions, Error, ErrorKind, LatentShape, LoadRequest, Memory, ModelFiles, ModelHandle, ModelInfo,
-    Result, TextEncoderInfo, TextRequest, UpscaleOptions,
+    EncodeOptions, Error, ErrorKind, Hint, LatentShape, LoadRequest, Memory, ModelFiles, ModelHandle,
+    ModelInfo, Result, TextEncoderInfo, TextRequest, UpscaleOptions,
 };
 use futures::FutureExt;
 
@@ -33,6 +33,8 @@ pub(super) enum Asked {
     Release,
     /// The timesteps of its rows.
     Pass(Vec<f32>),
+    /// The network's name, and the picture's first byte.
+    Hint(String, u8),
     Decode(Option<u32>),
     /// The picture's first byte, and the tile.
     EncodeImage(u8, Option<u32>),
@@ -58,10 +60,23 @@ struct Shared {
 struct Fake {
     shared: Arc<Shared>,
     models: Vec<(u64, String)>,
+    /// The hints that were encoded and not released: handle, network, and first byte.
+    hints: Vec<(u64, u64, u8)>,
     handles: u64,
 }
 
 impl Fake {
+    /// What a row's hints add to its answer: each its scale times its picture's first byte.
+    fn guidance(&self, row: &DenoiseRow<'_>) -> f32 {
+        let value = |hint: &Hint| {
+            let same =
+                |(handle, network, _): &&(u64, u64, u8)| (*handle, *network) == (hint.hint.0, hint.model.0);
+            let (.., byte) = self.hints.iter().find(same).expect("a hint of this life and this network");
+            hint.scale * f32::from(*byte)
+        };
+        row.hints.iter().map(value).sum()
+    }
+
     fn note(&self, asked: Asked) -> Result<()> {
         self.shared.notes.lock().unwrap().push(asked.clone());
         (self.shared.rule)(&asked)
@@ -127,7 +142,7 @@ impl Backend for Fake {
         Ok(ConditioningHandle(self.handles))
     }
 
-    /// Answers each row with its latent plus its timestep.
+    /// Answers each row with its latent plus its timestep plus its guidance.
     fn denoise(
         &mut self,
         model: ModelHandle,
@@ -146,8 +161,9 @@ impl Backend for Fake {
         self.note(Asked::Pass(rows.iter().map(|row| row.timestep).collect()))?;
         control.progress(0, 1)?;
         for (row, out) in rows.iter().zip(out.chunks_mut(shape.len())) {
+            let guidance = self.guidance(row);
             for (value, out) in row.latent.iter().zip(out) {
-                *out = value + row.timestep;
+                *out = value + row.timestep + guidance;
             }
         }
         Ok(())
@@ -185,6 +201,24 @@ impl Backend for Fake {
         Ok(())
     }
 
+    fn encode_hint(
+        &mut self,
+        model: ModelHandle,
+        shape: LatentShape,
+        pixels: &[u8],
+        _: &dyn Control,
+    ) -> Result<ConditioningHandle> {
+        let found = self.models.iter().find(|(handle, _)| *handle == model.0);
+        let (_, name) = found.expect("a model of this life").clone();
+        if pixels.len() != 3 * shape.len() {
+            return Err(Error::invalid("a picture of another size"));
+        }
+        self.note(Asked::Hint(name, pixels[0]))?;
+        self.handles += 1;
+        self.hints.push((self.handles, model.0, pixels[0]));
+        Ok(ConditioningHandle(self.handles))
+    }
+
     /// Every byte is one more than the first.
     fn upscale(
         &mut self,
@@ -203,13 +237,15 @@ impl Backend for Fake {
         Ok(())
     }
 
-    fn release(&mut self, _: ConditioningHandle) -> Result<()> {
+    fn release(&mut self, conditioning: ConditioningHandle) -> Result<()> {
+        self.hints.retain(|(handle, ..)| *handle != conditioning.0);
         self.note(Asked::Release)
     }
 
     fn unload(&mut self, model: ModelHandle) -> Result<()> {
         let index = self.models.iter().position(|(handle, _)| *handle == model.0).expect("it is there");
         let (_, name) = self.models.remove(index);
+        self.hints.retain(|(_, network, _)| *network != model.0);
         self.note(Asked::Unload(name))
     }
 
@@ -269,7 +305,7 @@ impl Plan {
         });
         let lives = shared.clone();
         let start = move || {
-            let fake = Fake { shared: lives.clone(), models: Vec::new(), handles: 0 };
+            let fake = Fake { shared: lives.clone(), models: Vec::new(), hints: Vec::new(), handles: 0 };
             fake.note(Asked::Start)?;
             Ok(Box::new(fake) as Box<dyn Instance>)
         };
@@ -341,7 +377,7 @@ pub(super) fn text(token: u32) -> Text {
 /// A row whose answer is 10 and 20 plus its timestep.
 pub(super) fn row(timestep: f32) -> Row {
     let text = Arc::new(text(timestep as u32));
-    Row { latent: Arc::new([10.0, 20.0]), timestep, text, extras: Arc::new([]) }
+    Row { latent: Arc::new([10.0, 20.0]), timestep, text, extras: Arc::default(), hints: Arc::default() }
 }
 
 /// The answer for [`row`]s of these timesteps.
