@@ -104,7 +104,7 @@ pub(crate) async fn run(app: &App, job: &Job) -> Result<Outcome> {
 async fn prepare<'a>(app: &'a App, job: &'a Job) -> Result<Work<'a>> {
     let request = &job.request;
     let wanted = load_request(&request.model);
-    let engine = app.engines.pick(&wanted);
+    let engine = app.engines.pick(&wanted, &[]);
     let seat = engine.seat(job.caller.key(), order(job, 0));
     let model = load(app, &seat, &request.model, wanted).await?;
     let prompts = encode(app, &seat, &model, request).await?;

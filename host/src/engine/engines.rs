@@ -29,14 +29,17 @@ impl Engines {
 
     /// The engine for one more picture with a model: one that has it and whose pictures are done; else one that has
     /// nothing to do and nothing in its memory; else of those that have it that where the fewest use it; else the
-    /// least busy one.
-    pub fn pick(&self, wanted: &Versioned<LoadRequest>) -> &Engine {
-        self.least(|engine| match engine.users(wanted) {
-            Some(0) => (0, 0, 0),
-            // Nothing has to go for the model there, and the device would lie idle beside a busy one.
-            None if engine.is_empty() => (1, 0, 0),
-            Some(users) => (2, users, 0),
-            None => (3, engine.seats_taken(), engine.bytes()),
+    /// least busy one. Of equals that which has the most of the `others`, with which the picture is made too.
+    pub fn pick(&self, wanted: &Versioned<LoadRequest>, others: &[Versioned<LoadRequest>]) -> &Engine {
+        self.least(|engine| {
+            let missing = others.iter().filter(|other| engine.users(other).is_none()).count();
+            match engine.users(wanted) {
+                Some(0) => (0, 0, missing, 0),
+                // Nothing has to go for the model there, and the device would lie idle beside a busy one.
+                None if engine.is_empty() => (1, 0, missing, 0),
+                Some(users) => (2, users, missing, 0),
+                None => (3, engine.seats_taken(), missing, engine.bytes()),
+            }
         })
     }
 
@@ -44,13 +47,13 @@ impl Engines {
     /// least in its memory.
     pub fn home(&self, wanted: &Versioned<LoadRequest>) -> &Engine {
         self.least(|engine| match engine.users(wanted) {
-            Some(users) => (0, users, 0),
-            None => (1, engine.seats_taken(), engine.bytes()),
+            Some(users) => (0, users, 0, 0),
+            None => (1, engine.seats_taken(), 0, engine.bytes()),
         })
     }
 
     /// The first of those of the least burden.
-    fn least(&self, burden: impl Fn(&Engine) -> (u8, usize, u64)) -> &Engine {
+    fn least(&self, burden: impl Fn(&Engine) -> (u8, usize, usize, u64)) -> &Engine {
         self.0.iter().min_by_key(|engine| burden(engine)).expect("there is at least one engine")
     }
 }

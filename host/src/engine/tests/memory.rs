@@ -528,19 +528,19 @@ async fn a_picture_goes_where_its_model_rests_or_nothing_is_and_else_to_the_leas
     let engines = Engines::new(one.clone(), [two.clone(), three.clone()]);
     let is = |engine: &Engine, index: usize| Arc::ptr_eq(&engine.board, &benches[index].engine.board);
     let _sits = (one.seat(0, 0), one.seat(0, 1), two.seat(0, 0));
-    assert!(is(engines.pick(&request("m").into()), 2), "nobody has the model, and nobody sits there");
+    assert!(is(engines.pick(&request("m").into(), &[]), 2), "nobody has the model, and nobody sits there");
     let (first, second) = join(benches[0].seat(0, 0, "m"), benches[1].seat(0, 0, "m")).await;
     let _third = benches[0].seat(0, 1, "m").await;
-    assert!(is(engines.pick(&request("m").into()), 2), "there is nothing in the third's memory");
+    assert!(is(engines.pick(&request("m").into(), &[]), 2), "there is nothing in the third's memory");
     assert!(is(engines.home(&request("m").into()), 1), "but the model is elsewhere already");
     let other = benches[2].seat(0, 0, "other").await;
-    assert!(is(engines.pick(&request("m").into()), 1), "one user instead of two");
+    assert!(is(engines.pick(&request("m").into(), &[]), 1), "one user instead of two");
     drop((first, second));
     while two.models()[0].users > 0 {
         tokio::task::yield_now().await;
     }
-    assert!(is(engines.pick(&request("m").into()), 1), "nobody uses it there");
+    assert!(is(engines.pick(&request("m").into(), &[]), 1), "nobody uses it there");
     drop(other);
-    assert!(is(engines.pick(&request("other").into()), 2));
+    assert!(is(engines.pick(&request("other").into(), &[]), 2));
     assert!(is(engines.home(&request("third").into()), 2), "nobody sits there");
 }
