@@ -219,6 +219,22 @@ async fn models_that_want_a_picture_get_one_and_say_what_they_do_with_it() {
 }
 
 #[tokio::test]
+async fn a_large_file_is_taken_as_the_configuration_says() {
+    let server = Server::paint().await;
+    let mut seed = 1_u32;
+    // Noise, which no PNG makes smaller.
+    let noise = RgbImage::from_fn(1500, 1500, |_, _| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        Rgb([(seed >> 24) as u8, (seed >> 16) as u8, (seed >> 8) as u8])
+    });
+    let large = file(noise.into());
+    assert!(large.len() > 4 << 20);
+    send_json(&server, VARIATIONS, Form::default().text("steps", "2").file("image", &large)).await;
+    let body = json!({"prompt": "x", "steps": 2, "input_images": [base64(&large)]});
+    server.post_json(GENERATIONS, &body).await;
+}
+
+#[tokio::test]
 async fn edits_stream_as_generations_do() {
     let server = Server::paint().await;
     let form =

@@ -3,7 +3,7 @@
 //! Every URL of the program: its method, who may call it, how large its body may be, how its calls are counted
 //! and in whose words it refuses. What is not in this table does not exist.
 
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::handler::Handler;
 use axum::http::{Method, StatusCode};
 use axum::middleware;
@@ -242,6 +242,8 @@ pub fn router(app: App) -> axum::Router {
         .method_not_allowed_fallback(async || error::Alice(Error::Method))
         .layer(middleware::from_fn_with_state(app.clone(), guard::check_origin))
         .layer(middleware::from_fn(guard::add_headers))
+        // The guard has taken in the body, within the limit of its route.
+        .layer(DefaultBodyLimit::disable())
         .with_state(app)
 }
 
