@@ -130,7 +130,7 @@ async fn look(
         rgb: &rgb,
         mask: mask.as_deref(),
         strength: start.strength,
-        image_guidance_scale: start.image_guidance_scale,
+        image_guidance_scale: start.image_guidance_scale.unwrap_or(1.5),
         latent_scaling: latent_scaling(&request.model).await?,
     };
     let limit_s = app.config.generation.request_timeout;
