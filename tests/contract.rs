@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use alice::conformance::{self, Check, Model, Outcome};
+use alice::conformance::{self, Check, Model, Network, Outcome};
 use alice_plugin::load::{Plugin, PluginBackend};
 use alice_plugin::{
     Backend, ConditioningHandle, Error, ErrorKind, LoadRequest, ModelFiles, ModelHandle, Result, Uncontrolled,
@@ -36,7 +36,16 @@ pub(crate) fn model() -> (TempDir, Model) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text.to_string()).unwrap();
     }
-    let model = Model { directory: directory.path().to_owned(), family: "sd1".into() };
+    let beside = [("controlnet", "control/config.json"), ("upscaler", "upscaler/weights")];
+    let beside = beside.map(|(family, file)| {
+        let path = directory.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "{}").unwrap();
+        let path = if family == "upscaler" { path } else { path.parent().unwrap().to_owned() };
+        Network { path, family: family.into() }
+    });
+    let path = directory.path().to_owned();
+    let model = Model { directory: path, family: "sd1".into(), beside: beside.to_vec() };
     (directory, model)
 }
 
@@ -149,7 +158,7 @@ fn files_that_are_no_plugins_are_refused_with_their_name_and_the_reason() {
         (directory.path().to_owned(), &["cannot be loaded"]),
         (broken("no_symbol", "NO_SYMBOL"), &["no plugin", "alice_backend_entry"]),
         (broken("null", "NULL_TABLE"), &["no table"]),
-        (broken("major", "WRONG_MAJOR"), &["version 99.1", "this program 1.1"]),
+        (broken("major", "WRONG_MAJOR"), &["version 99.2", "this program 1.2"]),
         (broken("short", "CUT_SHORT"), &["Table has 96 bytes", "104"]),
         (broken("lacking", "NO_FUNCTIONS"), &["lacks `denoise`"]),
     ] {

@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use alice::conformance::{self, Outcome};
+use alice::conformance::{self, Check, Outcome};
 use alice_plugin::ErrorKind;
 use alice_plugin::abi::{ABI_MAJOR, ABI_MINOR};
 use alice_plugin::load::Plugin;
@@ -20,6 +20,9 @@ use crate::harness::source;
 
 /// Checks that this plugin skips in any version: it encodes no pictures, and its models need nothing further.
 const LEFT_OUT: [&str; 2] = ["encoding pictures", "an input that the model demands"];
+
+/// Checks of what came with version 1.2.
+const SINCE_1_2: &[&str] = &["hint", "larger", "beside a model"];
 
 /// The plugin in C, compiled against a header of this text.
 fn stranger(header: &str) -> (TempDir, PathBuf) {
@@ -57,9 +60,20 @@ fn a_plugin_of_version_1_0_conforms_and_does_not_offer_what_came_later() {
     let (_files, model) = model();
     let checks = conformance::run(&library, &json!({}), Some(&model));
     let later = ["parts of an encoded prompt", "reading a prompt back"];
-    assert_conforms(&checks, &[&LEFT_OUT[..], &later].concat());
+    assert_conforms(&checks, &[&LEFT_OUT[..], &later, SINCE_1_2].concat());
     let reading = checks.iter().find(|check| check.name.contains("read back in one way for all")).unwrap();
     assert_eq!(reading.outcome, Outcome::Passed);
+}
+
+#[test]
+fn a_plugin_of_version_1_1_conforms_and_does_not_offer_what_came_later() {
+    let (_directory, library) = stranger(&header("tests/strangers/alice_backend_1_1.h"));
+    assert_eq!(open(&library), (1, 1));
+    let (_files, model) = model();
+    let checks = conformance::run(&library, &json!({}), Some(&model));
+    assert_conforms(&checks, &[&LEFT_OUT[..], SINCE_1_2].concat());
+    let left_out = |check: &&Check| matches!(check.outcome, Outcome::Skipped(_));
+    assert!(checks.iter().filter(left_out).count() > 12, "{checks:#?}");
 }
 
 #[test]

@@ -68,6 +68,17 @@ pub struct Model {
     pub directory: PathBuf,
     /// Its family, as [`alice_plugin::LoadRequest::family`] has it.
     pub family: String,
+    /// Networks that can stand beside it.
+    pub beside: Vec<Network>,
+}
+
+/// A network that stands beside a model: one whose hints guide it, or one that makes pictures larger.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// A directory with a `config.json`, or a single file.
+    pub path: PathBuf,
+    /// `controlnet`, `t2i_adapter` or `upscaler`.
+    pub family: String,
 }
 
 /// What is checked, and with what.

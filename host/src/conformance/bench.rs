@@ -7,12 +7,12 @@ use std::path::Path;
 
 use alice_plugin::load::PluginBackend;
 use alice_plugin::{
-    Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error, InputInfo,
+    Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, Description, Error, Hint, InputInfo,
     LatentShape, LoadRequest, ModelFiles, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk,
     TextRequest, Uncontrolled,
 };
 
-use super::{Stop, Subject, Verdict};
+use super::{Network, Stop, Subject, Verdict};
 
 /// Cells of the latents used here. Height and width differ, so that mixing them up shows, and both suit
 /// networks that halve them three times.
@@ -95,6 +95,18 @@ pub fn request(subject: &Subject<'_>, description: &Description) -> Verdict<Load
         dtype: "auto".into(),
         device: device.index,
     })
+}
+
+impl Network {
+    /// The request that loads it on the first device.
+    ///
+    /// # Errors
+    /// Skipped when there is no device.
+    pub fn request(&self, description: &Description) -> Verdict<LoadRequest> {
+        let device = description.devices.first().ok_or_else(|| Stop::Skipped("it has no device".into()))?;
+        let (files, family) = (files(&self.path), self.family.clone());
+        Ok(LoadRequest { files, family, vae: None, dtype: "auto".into(), device: device.index })
+    }
 }
 
 /// The model at `path`: one file, or a directory in the diffusers layout.
@@ -197,15 +209,28 @@ impl Bench {
     /// # Errors
     /// As [`denoise`](Self::denoise).
     pub fn denoise_with(&mut self, rows: &[Row], control: &dyn Control) -> Result<Vec<f32>> {
+        self.denoise_guided(rows, &vec![Vec::new(); rows.len()], control)
+    }
+
+    /// As [`denoise_with`](Self::denoise_with), with the hints of each row.
+    ///
+    /// # Errors
+    /// As [`denoise`](Self::denoise).
+    pub fn denoise_guided(
+        &mut self,
+        rows: &[Row],
+        hints: &[Vec<Hint>],
+        control: &dyn Control,
+    ) -> Result<Vec<f32>> {
         let latents = rows.iter().map(|row| self.latent(row.latent)).collect::<Vec<_>>();
         let inputs = self.inputs();
         let extras = inputs.iter().map(Input::as_tensor).collect::<Vec<_>>();
-        let calls = rows.iter().zip(&latents).map(|(row, latent)| DenoiseRow {
+        let calls = rows.iter().zip(&latents).zip(hints).map(|((row, latent), hints)| DenoiseRow {
             latent,
             timestep: row.timestep,
             conditioning: row.conditioning,
             extras: &extras,
-            hints: &[],
+            hints,
         });
         let calls = calls.collect::<Vec<_>>();
         let mut out = vec![f32::NAN; rows.len() * self.answer_len()];

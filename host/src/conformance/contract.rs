@@ -3,6 +3,7 @@
 //! Level A: what every plugin owes the daemon, whatever it computes.
 
 mod arguments;
+mod beside;
 mod control;
 mod description;
 mod handles;
@@ -25,6 +26,7 @@ pub fn run(subject: &Subject<'_>) -> Vec<Check> {
         reading::CHECKS,
         control::CHECKS,
         results::CHECKS,
+        beside::CHECKS,
     ];
     let checks = groups.into_iter().flatten();
     checks

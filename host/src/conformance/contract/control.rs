@@ -15,7 +15,7 @@ pub(super) const CHECKS: &[Named] = &[
 ];
 
 /// Runs `call` to its end, stops it at its first and at its last sign of life, and runs it again.
-fn can_be_cancelled(mut call: impl FnMut(&dyn Control) -> Result<()>) -> Verdict {
+pub(super) fn can_be_cancelled(mut call: impl FnMut(&dyn Control) -> Result<()>) -> Verdict {
     let whole = Counting::new(None);
     call(&whole)?;
     let signs = whole.calls();
