@@ -43,7 +43,8 @@ class Painting {
     this.place = place;
     this.field = field;
     this.strokes = [];
-    this.whole = Promise.resolve();
+    /** Resolves when the mask of what was painted is in the field; there is none when it is. */
+    this.unfinished = null;
     place.innerHTML = `
       <div class="canvases"><canvas class="photo"></canvas><canvas class="over"></canvas></div>
       <p class="hint">Paint over what should change. Without paint, all of it may.</p>
@@ -58,13 +59,17 @@ class Painting {
     place.querySelector("[name=clear]").addEventListener("click", () => this.keep([]));
     this.over.addEventListener("pointerdown", (event) => this.begin(event));
     // A mask from elsewhere takes the place of what was painted.
-    field.addEventListener("change", () => this.draw((this.strokes = [])));
+    field.addEventListener("change", () => {
+      this.unfinished = null;
+      this.draw((this.strokes = []));
+    });
   }
 
   /** Shows another picture, without a mask. */
   show(bitmap) {
     for (const canvas of [this.photo, this.over]) Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
     this.photo.getContext("2d").drawImage(bitmap, 0, 0);
+    this.photo.parentElement.style.setProperty("--shape", bitmap.width / bitmap.height);
     this.place.hidden = false;
     this.keep([]);
   }
@@ -113,6 +118,7 @@ class Painting {
   keep(strokes) {
     this.strokes = strokes;
     this.draw(strokes);
+    this.unfinished = null;
     if (strokes.length === 0) return choose(this.field, null);
     const { width, height } = this.over;
     const mask = Object.assign(document.createElement("canvas"), { width, height });
@@ -122,8 +128,10 @@ class Painting {
       Object.assign(brush, { globalCompositeOperation: how, fillStyle: colour });
       brush.fillRect(0, 0, width, height);
     }
-    this.whole = new Promise((done) => mask.toBlob(done, "image/png")).then((blob) => {
-      if (this.strokes === strokes) choose(this.field, new File([blob], "mask.png", { type: "image/png" }));
+    this.unfinished = new Promise((done) => mask.toBlob(done, "image/png")).then((blob) => {
+      if (this.strokes !== strokes) return;
+      choose(this.field, new File([blob], "mask.png", { type: "image/png" }));
+      this.unfinished = null;
     });
   }
 }
@@ -180,16 +188,13 @@ function beginWithPicture(part) {
   addEventListener("drop", (event) => bring(event, event.dataTransfer.files));
 
   // Before the form is sent, the mask must be whole.
-  let whole = null;
   form.addEventListener("submit", (event) => {
-    if (whole === painting.whole) return;
+    if (!painting.unfinished) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     const { submitter } = event;
-    painting.whole.then(() => {
-      whole = painting.whole;
-      form.requestSubmit(submitter);
-    });
+    // A form is not sent again while it is being sent: not before this event is over.
+    painting.unfinished.then(() => setTimeout(() => form.requestSubmit(submitter)));
   }, { capture: true });
 }
 
