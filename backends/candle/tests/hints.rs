@@ -387,3 +387,24 @@ fn tiles_of_an_encoded_picture_show_no_seam() {
     assert!(steps[1] <= steps[0], "the steepest steps are {steps:?}");
     assert!(tiled.1.iter().all(|deviation| deviation.is_finite() && *deviation > 0.0));
 }
+
+#[test]
+#[ignore = "prints a table of docs/PARITY.md"]
+#[allow(clippy::print_stdout)]
+fn table() {
+    println!("| model | case | networks | sides | UNet, dB | nearest mistake, dB |\n|---|---|---|---|---|---|");
+    for name in MODELS {
+        let mut bench = Bench::new(name);
+        for index in 0..bench.cases.len() {
+            let hints = bench.encode(index);
+            let found = bench.denoise(index, &[0, 1], &hints);
+            let case = &bench.cases[index];
+            let db = signal(&bench.numbers(&format!("{}.answers", case.name)), &found);
+            let nearest = case.mistakes_db.iter().max_by(|one, other| one.1.total_cmp(other.1));
+            let (what, near) = nearest.unwrap();
+            let networks = case.hints.iter().map(|hint| hint.model.as_str()).collect::<Vec<_>>().join(", ");
+            let (case, height, width) = (&case.name, case.height, case.width);
+            println!("| {name} | {case} | {networks} | {height}x{width} | {db:.0} | {near:.1} ({what}) |");
+        }
+    }
+}

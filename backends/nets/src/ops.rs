@@ -9,7 +9,8 @@
 //! - *tokens*: `[rows, tokens, width]`; a vector per row is one token.
 //!
 //! Layers are the backend's own types, built once while loading from the file's tensors, so that each
-//! backend can convert, pack and blend them as its kernels want.
+//! backend can convert, pack and blend them as its kernels want. Every loaded model has operations of its own; those for
+//! one device and one number format understand each other's tensors, which is how a ControlNet sees a model's prompt.
 
 use alice_checkpoint::Tensor as Weight;
 use alice_plugin::Result;

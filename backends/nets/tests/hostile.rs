@@ -12,6 +12,13 @@ mod mutations;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use alice_checkpoint::control::ControlFile;
+use alice_nets::NetBackend;
+use alice_nets::testing::Plain;
+use alice_plugin::{
+    Backend as _, Description, Device, LatentShape, LoadRequest, ModelFiles, Result, Uncontrolled,
+};
+
 use mutations::Chance;
 
 fn fixture(name: &str) -> PathBuf {
@@ -44,4 +51,57 @@ fn changed_configurations_of_sdxl_are_refused_or_run() {
     let networks =
         ["unet/config.json", "vae/config.json", "text_encoder/config.json", "text_encoder_2/config.json"];
     changed_files_are_refused_or_run("sdxl", &[&networks[..], &["model_index.json"]].concat(), 6, 120);
+}
+
+/// Loads the network beside a model in `path` and encodes a picture of four cells with it, if that works.
+fn load_and_encode(path: &Path) -> Result<()> {
+    let device =
+        Device { index: 0, name: String::new(), kind: "cpu".into(), memory_total: None, memory_free: None };
+    let description = Description {
+        name: "plain".into(),
+        version: "1".into(),
+        devices: vec![device],
+        dtypes: vec!["f32".into()],
+        families: Vec::new(),
+        inputs: Vec::new(),
+        score: 1,
+        reason: None,
+        stand_in: false,
+    };
+    let mut backend = NetBackend::new(move || description.clone(), |_, _| Ok(Plain));
+    let kind = ControlFile::open(path).map_or("controlnet", |file| file.kind().as_str());
+    let request = LoadRequest {
+        files: ModelFiles::Diffusers { path: path.to_owned() },
+        family: kind.to_owned(),
+        vae: None,
+        dtype: "f32".to_owned(),
+        device: 0,
+    };
+    let (model, info) = backend.load(&request, &Uncontrolled)?;
+    let shape = LatentShape { channels: info.latent_channels, height: 2, width: 2 };
+    let pixels = vec![9; 3 * (2 * info.latent_scale as usize).pow(2)];
+    backend.encode_hint(model, shape, &pixels, &Uncontrolled).map(drop)
+}
+
+#[test]
+fn changed_configurations_of_controlnets_and_adapters_are_refused_or_run() {
+    let mut chance = Chance::new(7);
+    for network in ["controlnet-sdxl", "t2i-full-sdxl", "t2i-light-sd1-eps"] {
+        let original = fixture("controls").join(network);
+        let copy = tempfile::tempdir().unwrap();
+        for file in fs::read_dir(&original).unwrap().flatten() {
+            fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+        let text = fs::read_to_string(original.join("config.json")).unwrap();
+        for _ in 0..150 {
+            let changed = match chance.below(5) {
+                0 => mutations::bytes(&mut chance, text.as_bytes()),
+                _ => mutations::json(&mut chance, &text).into_bytes(),
+            };
+            fs::write(copy.path().join("config.json"), changed).unwrap();
+            if let Err(error) = load_and_encode(copy.path()) {
+                assert!(!error.message.is_empty() && error.message.len() < 1000, "{error}");
+            }
+        }
+    }
 }

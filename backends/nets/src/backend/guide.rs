@@ -32,7 +32,7 @@ pub(super) struct Guide<O: Ops> {
 }
 
 enum Network<O: Ops> {
-    ControlNet(ControlNet<O>),
+    ControlNet(Box<ControlNet<O>>),
     T2iAdapter(T2iAdapter<O>),
 }
 
@@ -80,7 +80,7 @@ impl<O: Ops> Guide<O> {
         let weights = Weights::new(&ops, kind.as_str(), &tensors, &loading);
         let (latent_channels, scale) = plan.latents();
         let network = match plan {
-            Plan::ControlNet(plan) => Network::ControlNet(ControlNet::load(&weights, plan)?),
+            Plan::ControlNet(plan) => Network::ControlNet(Box::new(ControlNet::load(&weights, plan)?)),
             Plan::T2iAdapter(plan) => Network::T2iAdapter(T2iAdapter::load(&weights, plan)?),
         };
         let info = ModelInfo {
