@@ -392,7 +392,9 @@ fn tiles_of_an_encoded_picture_show_no_seam() {
 #[ignore = "prints a table of docs/PARITY.md"]
 #[allow(clippy::print_stdout)]
 fn table() {
-    println!("| model | case | networks | sides | UNet, dB | nearest mistake, dB |\n|---|---|---|---|---|---|");
+    println!(
+        "| model | case | networks | sides | UNet, dB | nearest mistake, dB |\n|---|---|---|---|---|---|"
+    );
     for name in MODELS {
         let mut bench = Bench::new(name);
         for index in 0..bench.cases.len() {
