@@ -42,3 +42,42 @@ fn bytes_of_value(request: &LoadRequest, backend: &Description) -> u64 {
         _ => 4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use alice_plugin::ModelFiles;
+
+    use super::*;
+
+    #[test]
+    fn networks_beside_a_model_are_expected_to_take_what_their_tensors_hold() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
+        let backend = Description {
+            name: "any".into(),
+            version: "1".into(),
+            devices: Vec::new(),
+            dtypes: vec!["bf16".into()],
+            families: Vec::new(),
+            inputs: Vec::new(),
+            score: 1,
+            reason: None,
+            stand_in: false,
+        };
+        let bytes = |file: bool, path: &str, family: &str, dtype: &str| {
+            let path = fixtures.join(path);
+            let files = if file { ModelFiles::SingleFile { path } } else { ModelFiles::Diffusers { path } };
+            let request =
+                LoadRequest { files, family: family.into(), vae: None, dtype: dtype.into(), device: 0 };
+            expected(&request, &backend)
+        };
+        // The values are what the safetensors headers of the files say.
+        assert_eq!(bytes(false, "controls/controlnet-sd1-eps", "controlnet", "f32"), 4 * 239_824);
+        assert_eq!(bytes(false, "controls/t2i-light-sd1-eps", "t2i_adapter", "f16"), 2 * 9_228);
+        assert_eq!(bytes(true, "files/controlnet-file-sd1.safetensors", "controlnet", "auto"), 2 * 499_120);
+        assert_eq!(bytes(true, "upscalers/old-x4.safetensors", "upscaler", "f32"), 4 * 25_387);
+        assert_eq!(bytes(true, "upscalers/real-x4.safetensors", "controlnet", "f32"), 0, "another kind");
+        assert_eq!(bytes(true, "nothing.safetensors", "upscaler", "f32"), 0);
+    }
+}

@@ -544,3 +544,26 @@ async fn a_picture_goes_where_its_model_rests_or_nothing_is_and_else_to_the_leas
     assert!(is(engines.pick(&request("other").into(), &[]), 2));
     assert!(is(engines.home(&request("third").into()), 2), "nobody sits there");
 }
+
+#[tokio::test]
+async fn of_devices_with_the_model_that_is_picked_which_has_the_networks_beside_it() {
+    let benches = [bench(100), bench(100)];
+    let [one, two] = [0, 1].map(|index| benches[index].engine.clone());
+    let engines = Engines::new(one.clone(), [two.clone()]);
+    let is = |engine: &Engine, index: usize| Arc::ptr_eq(&engine.board, &benches[index].engine.board);
+    let pick = |others: &[&str]| {
+        let others: Vec<_> = others.iter().map(|name| request(name).into()).collect();
+        engines.pick(&request("m").into(), &others)
+    };
+    for engine in [&one, &two] {
+        engine.load(request("m"), false).await.unwrap();
+    }
+    two.load(request("edges"), false).await.unwrap();
+    one.load(request("depth"), false).await.unwrap();
+    assert!(is(pick(&["edges"]), 1) && is(pick(&["depth"]), 0));
+    assert!(is(pick(&["edges", "depth"]), 0) && is(pick(&["none"]), 0), "neither has more of them");
+    two.load(request("lines"), false).await.unwrap();
+    assert!(is(pick(&["edges", "depth", "lines"]), 1));
+    let _busy = benches[1].seat(0, 0, "m").await;
+    assert!(is(pick(&["edges"]), 0), "where the model rests goes before where its company is");
+}
