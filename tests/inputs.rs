@@ -128,7 +128,7 @@ async fn a_kept_picture_is_private_plain_and_gone_with_its_request() {
     use std::os::unix::fs::PermissionsExt;
     let inputs = Inputs::new();
     let (input, _) = inputs.kept(fixture("turned-6.png")).await;
-    assert_eq!(inputs.files(), [input.name.clone()]);
+    assert_eq!(inputs.files(), std::slice::from_ref(&input.name));
     let path = inputs.directory.path().join(&input.name);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let bytes = fs::read(&path).unwrap();

@@ -294,7 +294,12 @@ async fn junk_is_listed_nowhere_named_once_and_explained_to_whoever_asks_for_it(
 async fn a_refresh_finds_what_has_come_and_loses_what_has_gone() {
     let server = server("", |models| copy_model(&models.join("one")));
     let models = server.directory.path().join("models");
-    let counts = |models: u32, loras: u32, embeddings: u32| json!({"status": "ok", "models_found": models, "loras_found": loras, "embeddings_found": embeddings});
+    let counts = |models: u32, loras: u32, embeddings: u32| {
+        json!({
+            "status": "ok", "models_found": models, "loras_found": loras, "embeddings_found": embeddings,
+            "controlnets_found": 0, "upscalers_found": 0,
+        })
+    };
     assert_eq!(refresh(&server).await, counts(2, 0, 0));
     copy_model(&models.join("two"));
     lora(&models.join("loras/elm.safetensors"));

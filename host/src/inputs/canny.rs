@@ -12,7 +12,7 @@ const TANGENT: i64 = 13_573;
 const SHIFT: u32 = 15;
 
 /// Slope of the brightness at one pixel.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Slope {
     across: i32,
     down: i32,
@@ -59,17 +59,17 @@ fn slopes(picture: &RgbImage) -> Vec<Slope> {
         let rows = [y.saturating_sub(1), y, (y + 1).min(height - 1)].map(|y| &pixels[y * width..][..width]);
         for x in 0..width {
             let columns = [x.saturating_sub(1), x, (x + 1).min(width - 1)];
-            let mut steepest = Slope::default();
-            for channel in 0..3 {
+            let [first, second, third] = [0, 1, 2].map(|channel| {
                 let at = |row: usize, column: usize| i32::from(rows[row][columns[column]][channel]);
                 let column = |column| at(0, column) + 2 * at(1, column) + at(2, column);
                 let row = |row| at(row, 0) + 2 * at(row, 1) + at(row, 2);
-                let slope = Slope { across: column(2) - column(0), down: row(2) - row(0) };
-                if channel == 0 || slope.strength() > steepest.strength() {
-                    steepest = slope;
-                }
-            }
-            slopes.push(steepest);
+                Slope { across: column(2) - column(0), down: row(2) - row(0) }
+            });
+            // Of equally steep ones the first.
+            let steeper = |one: Slope, other: Slope| {
+                if other.strength() > one.strength() { other } else { one }
+            };
+            slopes.push(steeper(steeper(first, second), third));
         }
     }
     slopes

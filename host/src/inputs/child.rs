@@ -43,11 +43,14 @@ pub fn serve(job: &str) -> io::Result<()> {
 /// From here on the process can compute, read and write the files that it has, and end.
 fn wall_in(job: &Job) -> io::Result<()> {
     confine();
-    let result_bytes = job.most_bytes();
-    for (resource, limit) in
-        [(Resource::As, MEMORY_BYTES), (Resource::Cpu, CPU_SECONDS), (Resource::Fsize, result_bytes)]
-    {
-        setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })?;
+    let limit = |most| Rlimit { current: Some(most), maximum: Some(most) };
+    setrlimit(Resource::Fsize, limit(job.most_bytes()))?;
+    // A second before the end there is a signal that says what it is about.
+    let time = Rlimit { current: Some(CPU_SECONDS), maximum: Some(CPU_SECONDS + 1) };
+    setrlimit(Resource::Cpu, time)?;
+    if cfg!(target_os = "linux") {
+        // Others count what a process never touches, or know no such limit.
+        setrlimit(Resource::As, limit(MEMORY_BYTES))?;
     }
     #[cfg(target_os = "linux")]
     linux::allow_little().map_err(io::Error::other)?;
