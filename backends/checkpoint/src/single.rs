@@ -192,6 +192,12 @@ fn what_instead(listing: &Listing) -> String {
         ": it is a LoRA, which belongs into `loras`"
     } else if any("emb_params") || listing.contains("clip_g") || listing.contains("clip_l") {
         ": it is a textual inversion embedding, which belongs into `embeddings`"
+    } else if any("controlnet_down_blocks.") || any("zero_convs.") {
+        ": it is a ControlNet, which guides a model and is none"
+    } else if any("adapter.body.") || listing.contains("body.0.block1.weight") {
+        ": it is a T2I-Adapter, which guides a model and is none"
+    } else if any("rdb1.conv1") || any("RDB1.conv1") {
+        ": it is an upscaler"
     } else if any("decoder.conv_in.weight") {
         ": it is an autoencoder (VAE) on its own"
     } else {

@@ -12,7 +12,9 @@ mod published;
 
 use std::fs;
 
-use alice_checkpoint::Checkpoint;
+use alice_checkpoint::control::ControlFile;
+use alice_checkpoint::upscaler::UpscalerFile;
+use alice_checkpoint::{Checkpoint, TensorSet};
 use mutations::Chance;
 use published::{REFINER, SD1, SD2, SDXL, Tensors};
 use serde_json::{Value, json};
@@ -131,4 +133,79 @@ fn changed_single_files_are_refused_or_read_as_they_are_described() {
             read_model(&path);
         }
     }
+}
+
+/// Reads every value of `set`, which are as many as were counted without it.
+fn read_all(set: &TensorSet, counted: u64) {
+    let values = set.names().map(|name| {
+        let tensor = set.tensor(name).unwrap();
+        let values = tensor.shape.iter().product::<usize>();
+        assert_eq!(tensor.bytes.len(), 2 * values, "{name}");
+        values as u64
+    });
+    assert_eq!(values.sum::<u64>(), counted);
+}
+
+/// A ControlNet, a T2I-Adapter and an upscaler, each in the spelling of its first release.
+fn beside() -> [Tensors; 3] {
+    let mut all = [Tensors::new(), Tensors::new(), Tensors::new()];
+    let layer = |all: &mut Tensors, name: &str, weight: &[usize]| {
+        all.push((format!("{name}.weight"), weight.to_vec()));
+        all.push((format!("{name}.bias"), vec![weight[0]]));
+    };
+    let [control, adapter, upscaler] = &mut all;
+    let first_half = |name: &str| !name.starts_with("output_blocks.") && !name.starts_with("out.");
+    control.extend(SD1.unet().into_iter().filter(|(name, _)| first_half(name)));
+    (0..8).for_each(|place| layer(control, &format!("input_hint_block.{}", 2 * place), &[8, 8, 3, 3]));
+    (0..12).for_each(|place| layer(control, &format!("zero_convs.{place}.0"), &[8, 8, 1, 1]));
+    layer(control, "middle_block_out.0", &[8, 8, 1, 1]);
+    layer(adapter, "conv_in", &[8, 192, 3, 3]);
+    for place in 0..8 {
+        layer(adapter, &format!("body.{place}.block1"), &[8, 8, 3, 3]);
+        layer(adapter, &format!("body.{place}.block2"), &[8, 8, 1, 1]);
+    }
+    for place in [2, 4] {
+        layer(adapter, &format!("body.{place}.in_conv"), &[8, 8, 1, 1]);
+    }
+    layer(upscaler, "model.0", &[8, 3, 3, 3]);
+    for (dense, place) in (1..=3).flat_map(|dense| (1..=5).map(move |place| (dense, place))) {
+        layer(upscaler, &format!("model.1.sub.0.RDB{dense}.conv{place}.0"), &[8, 8, 3, 3]);
+    }
+    for place in ["1.sub.1", "3", "6", "8"] {
+        layer(upscaler, &format!("model.{place}"), &[8, 8, 3, 3]);
+    }
+    layer(upscaler, "model.10", &[3, 8, 3, 3]);
+    all
+}
+
+#[test]
+fn changed_networks_beside_a_model_are_refused_or_read_as_they_are_described() {
+    let mut chance = Chance::new(4);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("network");
+    let mut taken = 0;
+    for network in beside() {
+        for round in 0..300 {
+            let mut tensors = network.clone();
+            (0..round.min(1 + chance.below(3))).for_each(|_| change(&mut chance, &mut tensors));
+            published::write(&path, &tensors, &json!({}));
+            match ControlFile::open(&path) {
+                Ok(control) => {
+                    assert!(control.config::<Value>().unwrap().is_object());
+                    read_all(&control.weights().unwrap(), control.values().unwrap());
+                    taken += 1;
+                }
+                Err(error) => body::is_a_sentence(&error.to_string()),
+            }
+            match UpscalerFile::open(&path) {
+                Ok(upscaler) => {
+                    assert!([1, 2, 4, 8].contains(&upscaler.scale()));
+                    read_all(&upscaler.weights().unwrap(), upscaler.values());
+                    taken += 1;
+                }
+                Err(error) => body::is_a_sentence(&error.to_string()),
+            }
+        }
+    }
+    assert!(taken > 3, "not even the networks themselves were taken");
 }

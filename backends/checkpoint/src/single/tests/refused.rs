@@ -62,6 +62,12 @@ fn what_lies_among_models_and_is_none_is_called_by_its_name() {
         (&["decoder.conv_in.weight", "encoder.conv_in.weight"], "autoencoder"),
         (&["model.diffusion_model.joint_blocks.0.x_block.mlp.fc1.weight"], "another build"),
         (&["model.diffusion_model.double_blocks.0.img_attn.qkv.weight"], "another build"),
+        (&["control_model.zero_convs.0.0.weight"], "a ControlNet"),
+        (&["controlnet_down_blocks.0.weight"], "a ControlNet"),
+        (&["adapter.body.0.in_conv.weight"], "a T2I-Adapter"),
+        (&["body.0.block1.weight"], "a T2I-Adapter"),
+        (&["model.1.sub.0.RDB1.conv1.0.weight"], "an upscaler"),
+        (&["body.0.rdb1.conv1.weight"], "an upscaler"),
         (&["something"], "no denoiser"),
         (&[], "no denoiser"),
     ] {
