@@ -185,6 +185,57 @@ impl Browser {
 }
 
 #[tokio::test]
+#[ignore = "needs a Python with the openai package, named by ALICE_TEST_PYTHON: .ci/run installs it"]
+async fn the_openai_package_edits_and_varies_pictures() {
+    let python = std::env::var_os("ALICE_TEST_PYTHON").expect("ALICE_TEST_PYTHON names a Python");
+    let server = Server::paint().await;
+    let script = source("tests/clients/openai_edit.py");
+    let ran = ended(Command::new(&python).arg(&script).arg(&server.base));
+    assert!(ran.status.success(), "{}", ran.stderr);
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's chromium and chromium-driver: .ci/run installs them"]
+async fn in_a_browser_a_picture_is_chosen_painted_over_and_begun_with_again() {
+    let server = Server::paint().await;
+    let picture = server.directory.path().join("chosen.png");
+    std::fs::write(&picture, crate::edits::picture(96, 64)).unwrap();
+    let browser = Browser::start(true).await;
+    browser.open(&format!("{}/?prompt=a+fox", server.base)).await;
+    browser.click(".begin summary").await;
+    browser.write("#image", picture.to_str().unwrap()).await;
+    browser.wait(".paint:not([hidden])").await;
+    assert_eq!(browser.property("#size", "value").await, "picture");
+    // A stroke over the left half, as a pen makes it.
+    browser
+        .run(
+            "const over = document.querySelector('.over'); over.setPointerCapture = () => {};\
+             const {left, top, width, height} = over.getBoundingClientRect();\
+             const at = (x, y) => ({clientX: left + width * x, clientY: top + height * y, pointerId: 1});\
+             const tell = (kind, at) => over.dispatchEvent(new PointerEvent(kind, at));\
+             tell('pointerdown', at(.1, .5)); tell('pointermove', at(.4, .5)); tell('lostpointercapture', at(.4, .5))",
+        )
+        .await;
+    let mask = "return new Promise((done) => setTimeout(async () => {\
+                const [file] = document.querySelector('#mask').files;\
+                const bitmap = await createImageBitmap(file);\
+                const brush = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d');\
+                brush.drawImage(bitmap, 0, 0);\
+                const at = (x, y) => brush.getImageData(x, y, 1, 1).data.join();\
+                done([bitmap.width, bitmap.height, at(24, 32), at(72, 32)]) }, 300))";
+    let seen = browser.run(mask).await;
+    assert_eq!(seen, json!([96, 64, "255,255,255,255", "0,0,0,255"]), "white where it was painted");
+    browser.click("button.go").await;
+    browser.wait("figure a img").await;
+    let told = browser.run("return document.querySelector('.parameters').textContent").await;
+    assert!(told.as_str().unwrap().contains("strength 0.75, masked"), "{told}");
+    browser.click("figcaption .acts a").await;
+    browser.wait(".paint:not([hidden])").await;
+    assert_eq!(browser.run("return document.querySelector('#prompt').value").await, "a fox");
+    browser.close().await;
+}
+
+#[tokio::test]
 #[ignore = "needs Debian's chromium and chromium-driver: .ci/run installs them"]
 async fn a_browser_paints_with_and_without_javascript() {
     let server = Server::with("").await;

@@ -21,19 +21,19 @@ const CHAT: &str = "/v1/chat/completions";
 const CUT: &str = "----cut-here";
 
 /// A picture that no two sides of are alike.
-fn picture(width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn picture(width: u32, height: u32) -> Vec<u8> {
     let pixel = |x: u32, y: u32| Rgb([(x * 255 / width) as u8, (y * 255 / height) as u8, 90]);
     file(RgbImage::from_fn(width, height, pixel).into())
 }
 
 /// A mask whose left half is painted anew, in black and white.
-fn mask_in_white(width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn mask_in_white(width: u32, height: u32) -> Vec<u8> {
     let pixel = |x: u32, _| if x < width / 2 { Rgb([255; 3]) } else { Rgb([0; 3]) };
     file(RgbImage::from_fn(width, height, pixel).into())
 }
 
 /// The same as OpenAI has it: transparent where it is painted anew.
-fn mask_in_alpha(width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn mask_in_alpha(width: u32, height: u32) -> Vec<u8> {
     let pixel = |x: u32, _| Rgba([9, 9, 9, if x < width / 2 { 0 } else { 255 }]);
     file(RgbaImage::from_fn(width, height, pixel).into())
 }
@@ -54,20 +54,27 @@ fn data_url(file: &[u8]) -> String {
 
 /// A form in the making.
 #[derive(Clone, Default)]
-struct Form(Vec<u8>);
+pub(crate) struct Form(Vec<u8>);
 
 impl Form {
-    fn text(mut self, name: &str, text: &str) -> Self {
+    pub(crate) fn text(mut self, name: &str, text: &str) -> Self {
         let head = format!("--{CUT}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
         self.0.extend([head.as_bytes(), text.as_bytes(), b"\r\n"].concat());
         self
     }
 
-    fn file(mut self, name: &str, file: &[u8]) -> Self {
+    pub(crate) fn file(mut self, name: &str, file: &[u8]) -> Self {
         let head = format!(
             "--{CUT}\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"x.png\"\r\nContent-Type: image/png\r\n\r\n"
         );
         self.0.extend([head.as_bytes(), file, b"\r\n"].concat());
+        self
+    }
+
+    /// A field for a file in which none was chosen.
+    pub(crate) fn no_file(mut self, name: &str) -> Self {
+        let head = format!("--{CUT}\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"\"\r\n");
+        self.0.extend([head.as_bytes(), b"Content-Type: application/octet-stream\r\n\r\n\r\n"].concat());
         self
     }
 
@@ -77,7 +84,7 @@ impl Form {
     }
 }
 
-async fn send(server: &Server, path: &str, form: Form) -> Response {
+pub(crate) async fn send(server: &Server, path: &str, form: Form) -> Response {
     let request = server.client.post(format!("{}{path}", server.base));
     let kind = format!("multipart/form-data; boundary={CUT}");
     request.header("content-type", kind).body(form.body()).send().await.unwrap()

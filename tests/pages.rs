@@ -10,6 +10,7 @@ mod administration;
 mod forms;
 mod jobs;
 mod people;
+mod pictures;
 mod visitor;
 
 /// What stands between `before` and the next `after`.

@@ -33,6 +33,8 @@ pub(crate) const STEPS: RangeInclusive<u32> = 1..=150;
 pub(crate) const GUIDANCE: RangeInclusive<f32> = 0.0..=20.0;
 /// Pixels that a side may have.
 pub(crate) const SIDES: RangeInclusive<u32> = 64..=2048;
+/// Pixels that a side may have after an upscaler.
+const MOST_UPSCALED: u32 = 8192;
 /// Steps when neither request, configuration nor model says anything: the Python ALICE's default.
 pub(crate) const DEFAULT_STEPS: u32 = 25;
 /// Guidance scale when nobody says anything.
@@ -298,7 +300,13 @@ impl Draft {
         let rendered = if model.sidecar.fixed_size { native } else { size };
         let frame = Frame { models, config, model: &model, steps, size: rendered };
         let inputs = self.wishes.settle(&frame, pictures)?;
-        let (width, height) = finished_size(&inputs, size);
+        // One that paints in one size only is asked for another one to be enlarged to it.
+        let is_fixed = model.sidecar.fixed_size && asked != (None, None);
+        let scale = match &inputs.upscaler {
+            Some(id) if !is_fixed => models.upscaler(id)?.scale,
+            _ => 1,
+        };
+        let (width, height) = finished_size(&inputs, size, scale)?;
         let parameters = Parameters {
             prompt,
             negative_prompt,
@@ -347,15 +355,22 @@ fn size(
     (width.next_multiple_of(CELL), height.next_multiple_of(CELL))
 }
 
-/// The size of the finished picture, of which `asked` is the size that was asked for.
-fn finished_size(inputs: &Inputs, asked: (u32, u32)) -> (u32, u32) {
+/// The size of the finished picture, of which `asked` is the size that was asked for, when an upscaler makes it
+/// `scale` times as large.
+fn finished_size(inputs: &Inputs, asked: (u32, u32), scale: u32) -> Result<(u32, u32)> {
     let of_region = inputs.start.as_ref().filter(|start| start.region().is_some());
-    match (of_region, &inputs.hires) {
+    let (width, height) = match (of_region, &inputs.hires) {
         // What is rendered is put back into the picture.
         (Some(start), _) => (start.input.width, start.input.height),
         (None, Some(hires)) => (hires.width, hires.height),
         (None, None) => asked,
+    };
+    let (width, height) = (width.saturating_mul(scale), height.saturating_mul(scale));
+    if scale > 1 && width.max(height) > MOST_UPSCALED {
+        let problem = format!("would make it {width} x {height} pixels; a side may have {MOST_UPSCALED}");
+        return Err(Error::invalid("upscaler", problem));
     }
+    Ok((width, height))
 }
 
 /// A text without white space around it, within the limit.

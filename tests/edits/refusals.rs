@@ -27,6 +27,10 @@ async fn what_cannot_be_used_is_named_in_the_clients_words() {
     let alpha = base64(&mask_in_alpha(128, 128));
     let one = json!({"prompt": "x", "input_images": [image], "mask": mask, "steps": 4});
     let control = |fields: Value| json!({"controls": [with(json!({"model": "x", "image": image}), fields)]});
+    let of_sd1 = |fields: Value| {
+        let control = with(json!({"model": "controlnet-sd1-eps", "image": image}), fields);
+        json!({"model": "sd1-eps", "controls": [control]})
+    };
     let cases = [
         (json!({"strength": 1.5}), "strength", "must be 0 to 1, not 1.5"),
         (json!({"strength": 0.1}), "strength", "leaves none of 4 steps; with 0.25 one is left"),
@@ -46,8 +50,17 @@ async fn what_cannot_be_used_is_named_in_the_clients_words() {
         (json!({"hires": {"scale": 2}}), "hires", "cannot be used with a picture to begin with"),
         (json!({"upscaler": "nothing"}), "upscaler", "`nothing`"),
         (control(json!({})), "controls[0].model", "`x`"),
+        (
+            control(json!({"model": "controlnet-sdxl"})),
+            "controls[0].model",
+            "made for models of the kind sdxl, not sd2",
+        ),
         (json!({"controls": [{"model": "x"}]}), "controls[0].image", "must be given"),
         (json!({"controls": vec![json!({"model": "x", "image": image}); 5]}), "controls", "at most 4"),
+        (of_sd1(json!({"preprocessor": "depth"})), "controls[0].preprocessor", "must be `canny` or `none`"),
+        (of_sd1(json!({"strength": 3})), "controls[0].strength", "must be 0 to 2"),
+        (of_sd1(json!({"end": 1.1})), "controls[0].end", "must be 0 to 1"),
+        (of_sd1(json!({"start": 0.6, "end": 0.4})), "controls[0].start", "0.6 is after 0.4"),
         (json!({"model": "sd1-pix2pix"}), "mask", "changes the whole picture"),
     ];
     for (fields, param, said) in cases {

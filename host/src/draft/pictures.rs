@@ -3,8 +3,6 @@
 //! The pictures of a draft: what a client wants done with them, in its own numbers, and how that becomes [`Inputs`].
 
 use axum::body::Bytes;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD_NO_PAD as BASE64;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -13,7 +11,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::inputs::{
-    Control, Enlarger, Hires, Input, Inputs, Lease, Mask, MaskPolarity, Preprocessor, ResizeMode, Start,
+    self, Control, Enlarger, Hires, Input, Inputs, Lease, Mask, MaskPolarity, Preprocessor, ResizeMode, Start,
 };
 use crate::models::{Model, Registry, Takes};
 
@@ -149,14 +147,11 @@ impl Source {
         if begins("http://") || begins("https://") { Self::Address(text) } else { Self::Text(text) }
     }
 
-    fn bytes(self) -> Result<Bytes> {
+    async fn bytes(self, app: &App) -> Result<Bytes> {
         match self {
             Self::File(bytes) => Ok(bytes),
-            Self::Text(text) => from_text(&text),
-            Self::Address(_) => {
-                let problem = "is an address, from which this server fetches nothing: send a data URL";
-                Err(Error::invalid("image", problem))
-            }
+            Self::Text(text) => inputs::from_text(&text),
+            Self::Address(address) => app.inputs.fetch(&address).await,
         }
     }
 }
@@ -236,7 +231,7 @@ impl Pictures<Source> {
 
 /// Reads and keeps the picture that stands in `param`.
 async fn take(app: &App, source: Source, param: &str) -> Result<Input> {
-    let taken = async { app.inputs.take(source.bytes()?).await };
+    let taken = async { app.inputs.take(source.bytes(app).await?).await };
     taken.await.map_err(|error| error.renamed(&[("image", param)]))
 }
 
@@ -460,19 +455,6 @@ impl HiresWish {
     }
 }
 
-/// The file in base64 or in a data URL.
-fn from_text(text: &str) -> Result<Bytes> {
-    let is_address = text.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case("data:"));
-    let data = match text.split_once(',') {
-        Some((head, data)) if is_address && head.ends_with(";base64") => data,
-        _ if is_address => return Err(Error::invalid("image", "must be a data URL with `;base64,`")),
-        _ => text,
-    };
-    let data: String = data.split_ascii_whitespace().collect();
-    let bytes = BASE64.decode(data.trim_end_matches('='));
-    bytes.map(Bytes::from).map_err(|_| Error::invalid("image", "is neither base64 nor a data URL"))
-}
-
 fn enlarger(models: &Registry, name: &str) -> Result<Enlarger> {
     let word: String =
         name.to_lowercase().chars().map(|sign| if "-_ ".contains(sign) { '_' } else { sign }).collect();
@@ -484,14 +466,22 @@ fn enlarger(models: &Registry, name: &str) -> Result<Enlarger> {
     }
 }
 
-/// The id of the upscaler `name`.
-fn upscaler(_models: &Registry, param: &str, name: &str) -> Result<String> {
-    Err(Error::invalid(param, format!("names no upscaler that is there: `{name}`")))
+/// The id of the upscaler `name`, which stands in `param`.
+fn upscaler(models: &Registry, param: &str, name: &str) -> Result<String> {
+    let found = models.upscaler(name).map_err(|error| error.renamed(&[("upscaler", param)]))?;
+    Ok(found.id.clone())
 }
 
-/// The id of the ControlNet or T2I-Adapter `name`, which suits the model.
-fn control_model(_frame: &Frame<'_>, param: &str, name: &str) -> Result<String> {
-    Err(Error::invalid(param, format!("names no ControlNet or T2I-Adapter that is there: `{name}`")))
+/// The id of the ControlNet or T2I-Adapter `name`, which stands in `param` and suits the model.
+fn control_model(frame: &Frame<'_>, param: &str, name: &str) -> Result<String> {
+    let found = frame.models.control(name).map_err(|error| error.renamed(&[("controls", param)]))?;
+    if found.family == frame.model.family {
+        return Ok(found.id.clone());
+    }
+    let (own, models) = (found.family.as_str(), frame.model.family.as_str());
+    let problem =
+        format!("cannot be used: `{}` is made for models of the kind {own}, not {models}", found.id);
+    Err(Error::invalid(param, problem))
 }
 
 fn given(text: Option<&str>) -> Option<&str> {

@@ -53,6 +53,7 @@ pub struct Fields {
     only_masked: String,
     /// How much larger a second run is to be.
     larger: String,
+    upscaler: String,
 }
 
 /// The form as it was sent.
@@ -84,6 +85,8 @@ pub(super) struct Ask {
     sizes: Vec<Choice>,
     counts: Vec<Choice>,
     larger: Vec<Choice>,
+    /// None but the first when there is none.
+    upscalers: Vec<Choice>,
     resize_modes: Vec<Choice>,
     /// What somebody could try who has nothing in mind yet.
     examples: &'static [&'static str],
@@ -170,6 +173,7 @@ impl Fields {
                 only_masked: Some(!self.only_masked.is_empty()),
                 hires: number("larger", &self.larger)?
                     .map(|scale| HiresWish { scale: Some(scale), ..HiresWish::default() }),
+                upscaler: given(&self.upscaler).map(str::to_owned),
                 ..Wishes::default()
             },
             ..Draft::default()
@@ -223,9 +227,9 @@ impl Fields {
             ((scale * 10.0).round() / 10.0).to_string()
         });
         // The size before the second run.
-        let (width, height) = match larger {
-            Some(_) => (asked.rendered_width, asked.rendered_height),
-            None => (asked.width, asked.height),
+        let (width, height) = match larger.is_some() || asked.inputs.upscaler.is_some() {
+            true => (asked.rendered_width, asked.rendered_height),
+            false => (asked.width, asked.height),
         };
         Self {
             prompt: asked.prompt_with_loras(),
@@ -242,6 +246,7 @@ impl Fields {
             resize_mode: start.map(|start| word(start.resize_mode)).unwrap_or_default(),
             only_masked: String::new(),
             larger: larger.unwrap_or_default(),
+            upscaler: asked.inputs.upscaler.clone().unwrap_or_default(),
         }
     }
 
@@ -263,6 +268,7 @@ impl Fields {
             &self.seed,
             &self.scheduler,
             &self.larger,
+            &self.upscaler,
         ];
         settings.into_iter().any(|setting| !setting.is_empty())
     }
@@ -311,12 +317,21 @@ impl Ask {
             sizes: sizes(app, &fields),
             counts: counts.map(|count| choice(&count, count.clone(), &fields.count)).collect(),
             larger: listed(LARGER, &fields.larger),
+            upscalers: upscalers(app, &fields.upscaler),
             resize_modes: listed(RESIZE_MODES, &fields.resize_mode),
             examples: &[],
             fields,
             problem: None,
         }
     }
+}
+
+fn upscalers(app: &App, chosen: &str) -> Vec<Choice> {
+    let upscalers = app.models.upscalers();
+    let named = upscalers
+        .iter()
+        .map(|upscaler| choice(&upscaler.id, format!("{} ({} ×)", upscaler.name, upscaler.scale), chosen));
+    std::iter::once(choice("", "none".into(), chosen)).chain(named).collect()
 }
 
 fn listed(list: &[(&str, &str)], chosen: &str) -> Vec<Choice> {
