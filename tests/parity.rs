@@ -24,6 +24,7 @@ mod checkpoints;
 mod company;
 mod files_with_loras;
 mod network;
+mod pictures;
 mod prompts;
 
 /// The small random models with full runs, one for each family.

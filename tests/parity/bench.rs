@@ -28,10 +28,10 @@ pub(crate) struct Bench {
     pub(crate) reference: Reference,
     /// One for each of the model's text encoders.
     pub(crate) tokenizers: Vec<ClipTokenizer>,
-    family: Family,
+    pub(crate) family: Family,
     settings: Settings,
-    engine: Engine,
-    model: Arc<LoadedModel>,
+    pub(crate) engine: Engine,
+    pub(crate) model: Arc<LoadedModel>,
     /// The model's own scheduler file.
     scheduler: Value,
     most_timesteps: MostTimesteps,
@@ -49,6 +49,11 @@ impl Bench {
     /// The model in the directory `model` with the references called `name`. A forward pass holds up to
     /// `max_rows` rows, or one evaluation.
     pub(crate) async fn new(name: &str, model: PathBuf, max_rows: u32) -> Self {
+        Self::with_vae(name, model, None, max_rows).await
+    }
+
+    /// The same with the autoencoder in the directory `vae` in the place of its own.
+    pub(crate) async fn with_vae(name: &str, model: PathBuf, vae: Option<PathBuf>, max_rows: u32) -> Self {
         let library = Plugin::open(&plugin("candle_cpu")).unwrap();
         let most_timesteps = MostTimesteps::default();
         let observer = most_timesteps.clone();
@@ -69,7 +74,7 @@ impl Bench {
         };
         let (family, settings) = (checkpoint.family(), checkpoint.settings().unwrap());
         let request =
-            LoadRequest { files, family: family.to_string(), vae: None, dtype: "f32".into(), device: 0 };
+            LoadRequest { files, family: family.to_string(), vae, dtype: "f32".into(), device: 0 };
         let model = engine.seat(0, 0).load(request).await.unwrap();
         let tokenizers = read_tokenizers(&checkpoint, &model.info.text_encoders).unwrap();
         Self { reference, tokenizers, family, settings, engine, model, scheduler, most_timesteps }
@@ -175,7 +180,7 @@ impl Bench {
         self.most_timesteps.load(Ordering::Relaxed)
     }
 
-    async fn prompts(&self, run: &Run, guided: bool) -> Prompts {
+    pub(crate) async fn prompts(&self, run: &Run, guided: bool) -> Prompts {
         let seat = self.engine.seat(0, 0);
         let encoder = Encoder {
             seat: &seat,
@@ -194,7 +199,7 @@ impl Bench {
 }
 
 /// The largest absolute difference; infinite if a value is no number.
-fn largest_difference(one: &[f32], other: &[f32]) -> f32 {
+pub(crate) fn largest_difference(one: &[f32], other: &[f32]) -> f32 {
     assert_eq!(one.len(), other.len());
     let differences = one.iter().zip(other).map(|(a, b)| (a - b).abs());
     differences.fold(0.0, |worst, next| if next.is_nan() { f32::INFINITY } else { worst.max(next) })

@@ -109,10 +109,29 @@ pub struct Run {
     pub height: u32,
     /// The scheduler configuration, where it differs from the model's own file.
     pub scheduler: Option<serde_json::Value>,
+    /// The part of the way to noise that its picture goes back.
+    #[serde(default)]
+    pub strength: f64,
+    /// How strongly it follows the picture that it edits.
+    #[serde(default)]
+    pub image_guidance_scale: Option<f32>,
+    /// The networks that steer it.
+    #[serde(default)]
+    pub controls: Vec<Steer>,
     /// PSNR of what a wrong implementation would paint, by what is wrong with it. Empty for a model that was
     /// trained to be robust.
     #[serde(default)]
     pub neighbours_db: BTreeMap<String, f64>,
+}
+
+/// A network that steers a run, from one part of its steps to another.
+#[derive(Clone, Debug, Deserialize)]
+#[allow(missing_docs)]
+pub struct Steer {
+    pub name: String,
+    pub strength: f32,
+    pub start: f64,
+    pub end: f64,
 }
 
 impl Reference {
