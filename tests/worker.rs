@@ -12,8 +12,8 @@ use alice::worker::{Patience, Worker};
 use alice_plugin::load::Plugin;
 use alice_plugin::{
     Adapter, Backend, ConditioningHandle, Control, DecodeOptions, DenoiseRow, EncodeOptions, Error,
-    ErrorKind, LatentShape, LoadRequest, ModelFiles, ModelHandle, NamedTensor, Result, TextChunk, TextPart,
-    TextRequest, Uncontrolled,
+    ErrorKind, Hint, LatentShape, LoadRequest, ModelFiles, ModelHandle, ModelInfo, NamedTensor, Result,
+    TextChunk, TextPart, TextRequest, Uncontrolled, UpscaleOptions,
 };
 use serde_json::{Value, json};
 
@@ -119,6 +119,41 @@ impl Ready<'_> {
             .map(|()| (mean, deviation))
     }
 
+    /// What networks beside the model can be asked, as one text that shows every bit.
+    fn beside(&mut self, directory: &Path) -> String {
+        let mut load = |family: &str, files| {
+            let request = LoadRequest { family: family.into(), files, ..request(directory) };
+            self.backend.load(&request, &Uncontrolled)
+        };
+        let control = load("controlnet", ModelFiles::Diffusers { path: directory.join("control") });
+        let upscaler = load("upscaler", ModelFiles::SingleFile { path: directory.join("upscaler/weights") });
+        // Where there is none, what is said of an unknown one is compared.
+        let handle = |loaded: &Result<(ModelHandle, ModelInfo)>| {
+            loaded.as_ref().map_or(ModelHandle(9), |(handle, _)| *handle)
+        };
+        let (guide, larger) = (handle(&control), handle(&upscaler));
+        let pixels: Vec<u8> = (0..SHAPE.height * SHAPE.width * 64 * 3).map(|at| (at / 7) as u8).collect();
+        let hint = self.backend.encode_hint(guide, SHAPE, &pixels, &Uncontrolled);
+        let hints = hint.iter().map(|hint| Hint { model: guide, hint: *hint, scale: 1.0 / 3.0 });
+        let hints: Vec<_> = hints.collect();
+        let (latent, mut out) = (vec![0.25; SHAPE.len()], vec![0.0; SHAPE.len()]);
+        let conditioning = self.prompt;
+        let row = DenoiseRow { latent: &latent, timestep: 7.5, conditioning, extras: &[], hints: &hints };
+        let guided = self.backend.denoise(self.model, SHAPE, &[row], &mut out, &Uncontrolled);
+        let (options, mut picture) = (UpscaleOptions { tile: Some(2) }, vec![0; 4 * 6 * 3]);
+        let enlarged =
+            self.backend.upscale(larger, 2, 3, &pixels[..18], &options, &mut picture, &Uncontrolled);
+        let (mut mean, mut deviation) = (vec![0.0; SHAPE.len()], vec![0.0; SHAPE.len()]);
+        let options = EncodeOptions { tile: Some(0) };
+        let (model, control_of) = (self.model, &Uncontrolled);
+        let tile =
+            self.backend.encode_image(model, SHAPE, &pixels, &options, &mut mean, &mut deviation, control_of);
+        let released = hint.clone().and_then(|hint| self.backend.release(hint));
+        format!(
+            "{control:?} {upscaler:?} {hint:?} {guided:?} {out:?} {enlarged:?} {picture:?} {tile:?} {released:?}"
+        )
+    }
+
     /// Everything that the contract can be asked, as one text that shows every bit.
     fn everything(&mut self) -> String {
         let adapters = [Adapter { path: source("Cargo.toml"), scale: 0.1 }];
@@ -155,9 +190,11 @@ fn every_call_gives_the_bits_and_the_errors_that_it_gives_in_process() {
     {
         let options = json!({"threads": 2});
         let mut plugin = Plugin::open(&plugin(name)).unwrap().start(&options).unwrap();
-        let inside = ready(&mut plugin, &directory).everything();
+        let mut here = ready(&mut plugin, &directory);
+        let inside = here.beside(&directory) + &here.everything();
         let mut worker = start(name, &options, patience()).unwrap();
-        let outside = ready(&mut worker, &directory).everything();
+        let mut there = ready(&mut worker, &directory);
+        let outside = there.beside(&directory) + &there.everything();
         assert!(inside.contains("Ok([") && inside.contains("StaleHandle"), "{name}");
         assert_eq!(inside, outside, "{name}");
     }

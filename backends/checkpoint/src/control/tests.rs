@@ -257,4 +257,6 @@ fn every_tensor_of_a_control_network_is_missed() {
         refusal(&without(gone));
     }
     assert!(refusal(&without("controlnet_down_blocks.11.weight")).contains("11 outputs"));
+    let deaf = |(name, _): &(String, Vec<usize>)| !name.starts_with("mid_block.attentions.");
+    assert!(refusal(&renamed.iter().filter(|tensor| deaf(tensor)).cloned().collect()).contains("middle"));
 }
