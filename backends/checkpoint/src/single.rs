@@ -235,4 +235,4 @@ fn recognise(listing: &Listing, denoiser: &Denoiser) -> Result<(Family, Vec<Cond
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -33,7 +33,9 @@ pub(super) fn config(catalog: &Catalog) -> Result<Value, Wrong> {
     let mid_depth = depth(catalog, "mid_block.attentions.0");
     let attention = "mid_block.attentions.0";
     if mid_depth == 0 {
-        return Err(Wrong::Seen("its middle does not hear a prompt, a build that is not read here".to_owned()));
+        return Err(Wrong::Seen(
+            "its middle does not hear a prompt, a build that is not read here".to_owned(),
+        ));
     }
     let [_, context]: [usize; 2] =
         sides(catalog, &format!("{attention}.transformer_blocks.0.attn2.to_k.weight"))?;

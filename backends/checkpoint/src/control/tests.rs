@@ -6,12 +6,8 @@ use std::fs;
 
 use serde_json::json;
 
-use self::published::{REFINER, SD1, SD2, SDXL, Sizes, Tensors, write};
 use super::*;
-
-#[allow(dead_code, reason = "other tests use what these do not")]
-#[path = "../single/tests/published.rs"]
-mod published;
+use crate::single::tests::published::{REFINER, SD1, SD2, SDXL, Sizes, Tensors, write};
 
 /// A file with these tensors, opened; its name says nothing.
 fn open(tensors: &Tensors) -> Result<ControlFile, Error> {

@@ -10,7 +10,7 @@ use self::published::{REFINER, SD1, SD2, SDXL, Sizes, Tensors, write};
 use super::*;
 use crate::{Checkpoint, Layout};
 
-mod published;
+pub(crate) mod published;
 mod refused;
 mod spellings;
 mod training;

@@ -6,12 +6,8 @@ use std::fs;
 
 use serde_json::json;
 
-use self::published::{Tensors, write};
 use super::*;
-
-#[allow(dead_code, reason = "other tests use what these do not")]
-#[path = "../single/tests/published.rs"]
-mod published;
+use crate::single::tests::published::{Tensors, write};
 
 /// A network of so many blocks, input channels and steps up, by Real-ESRGAN's names.
 fn rrdb(blocks: usize, input: usize, steps: usize) -> Tensors {
