@@ -179,27 +179,34 @@ impl<O: Ops> Guidance<'_, O> {
             return Err(Error::invalid("a hint's scale is not a finite number"));
         }
         if let Some(other) = self.pictures.iter().find(|picture| picture.shape != shape) {
-            let (found, wanted) = (other.shape, shape);
-            let message = format!("a hint was encoded for latents of {found:?}, not of {wanted:?}");
+            let [found, wanted] =
+                [other.shape, shape].map(|shape| format!("{}x{}", shape.width, shape.height));
+            let message = format!("a hint was encoded for latents of {found} cells, not of {wanted}");
             return Err(Error::invalid(message));
         }
         match &self.guide.network {
             Network::ControlNet(network) => suits(&network.plan.trunk, trunk, shape),
-            Network::T2iAdapter(_) => self.pictures.iter().try_for_each(|picture| {
+            Network::T2iAdapter(_) => {
                 let places = trunk.places([shape.height as usize, shape.width as usize]);
-                let features = picture.images.iter().map(|image| {
-                    let [_, channels, height, width] = self.guide.ops.image_shape(image);
-                    [channels, height, width]
-                });
-                match features.clone().count() <= places.len() && features.clone().zip(&places).all(|(a, b)| a == *b)
-                {
-                    true => Ok(()),
-                    false => Err(Error::invalid(format!(
-                        "the T2I-Adapter is made for another kind of model: its features are {:?}, this model's places {places:?}",
-                        features.collect::<Vec<_>>()
-                    ))),
-                }
-            }),
+                self.pictures.iter().try_for_each(|picture| self.features_fit(picture, &places))
+            }
+        }
+    }
+
+    /// Passes when an adapter's features have the shapes of the places that they join, of which the last may stay
+    /// empty.
+    fn features_fit(&self, picture: &Picture<O::Tensor>, places: &[[usize; 3]]) -> Result<()> {
+        let shape = |image| {
+            let [_, channels, height, width] = self.guide.ops.image_shape(image);
+            [channels, height, width]
+        };
+        let features: Vec<_> = picture.images.iter().map(shape).collect();
+        match places.starts_with(&features) {
+            true => Ok(()),
+            false => Err(Error::invalid(format!(
+                "the T2I-Adapter is made for another kind of model: its features are {features:?}, those of this model \
+                 would be {places:?}"
+            ))),
         }
     }
 
