@@ -111,17 +111,6 @@ pub(super) fn check_sides(shape: LatentShape) -> Result<()> {
     }
 }
 
-/// Passes when these are the pixels of one RGB picture with these sides, which are small enough to calculate with.
-pub(super) fn check_picture([height, width]: [usize; 2], pixels: &[u8]) -> Result<()> {
-    match pixels.len() == 3 * height * width {
-        true => Ok(()),
-        false => {
-            let (found, expected) = (pixels.len(), 3 * height * width);
-            Err(Error::invalid(format!("{found} bytes in a picture, {expected} expected")))
-        }
-    }
-}
-
 /// Passes when all rows name the same networks for their hints, and not too many.
 pub(super) fn check_hints(rows: &[DenoiseRow<'_>]) -> Result<()> {
     let models = |row: &DenoiseRow<'_>| row.hints.iter().map(|hint| hint.model).collect::<Vec<_>>();

@@ -3,12 +3,9 @@
 //! ControlNets and T2I-Adapters: loading them, encoding their pictures, and what those do to a model's rows.
 
 use alice_checkpoint::control::{ControlFile, ControlKind};
-use alice_plugin::{Control, Error, LatentShape, LoadRequest, ModelInfo, Result};
+use alice_plugin::{Control, Error, LatentShape, LoadRequest, ModelInfo, Result, checks};
 
-use super::{
-    arguments::{check_picture, check_sides},
-    model::bytes_per_value,
-};
+use super::{arguments::check_sides, model::bytes_per_value};
 use crate::{
     config::ConfigFile,
     controlnet::{ControlNet, ControlNetConfig, ControlNetPlan},
@@ -103,13 +100,8 @@ impl<O: Ops> Guide<O> {
         control: &dyn Control,
     ) -> Result<Picture<O::Tensor>> {
         check_sides(shape)?;
-        if shape.channels != self.info.latent_channels {
-            let (found, expected) = (shape.channels, self.info.latent_channels);
-            let message = format!("the latent has {found} channels, the hint's network needs {expected}");
-            return Err(Error::invalid(message));
-        }
+        checks::encode_hint(&self.info, shape, pixels)?;
         let sides = [shape.height, shape.width].map(|side| (side * self.info.latent_scale) as usize);
-        check_picture(sides, pixels)?;
         let images = match &self.network {
             Network::ControlNet(network) => {
                 let progress = Progress::begin(control, network.plan.halvings())?;
@@ -175,9 +167,6 @@ impl Plan {
 impl<O: Ops> Guidance<'_, O> {
     /// Passes when the network suits a model whose denoiser has this trunk, and the pictures are for these latents.
     pub(super) fn check(&self, trunk: &TrunkPlan, shape: LatentShape) -> Result<()> {
-        if self.scales.iter().any(|scale| !scale.is_finite()) {
-            return Err(Error::invalid("a hint's scale is not a finite number"));
-        }
         if let Some(other) = self.pictures.iter().find(|picture| picture.shape != shape) {
             let [found, wanted] =
                 [other.shape, shape].map(|shape| format!("{}x{}", shape.width, shape.height));

@@ -124,11 +124,8 @@ impl<O: Ops> Model<O> {
 /// The tiles of a latent with sides of at most `side` cells; one tile without.
 fn tiles(shape: LatentShape, side: Option<u32>) -> Result<Tiles> {
     let (height, width) = (shape.height as usize, shape.width as usize);
-    match side {
-        Some(0) => Err(Error::invalid("a tile has a side of at least one cell")),
-        Some(side) => Ok(Tiles::new(height, width, side as usize)),
-        None => Ok(Tiles::new(height, width, height.max(width))),
-    }
+    checks::tile(side)?;
+    Ok(Tiles::new(height, width, side.map_or(height.max(width), |side| side as usize)))
 }
 
 /// What joins the time embedding of a row with this prompt.

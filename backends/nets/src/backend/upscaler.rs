@@ -3,9 +3,9 @@
 //! Upscalers: loading them, and making a picture larger.
 
 use alice_checkpoint::upscaler::UpscalerFile;
-use alice_plugin::{Control, Error, LoadRequest, ModelInfo, Result, UpscaleOptions};
+use alice_plugin::{Control, Error, LoadRequest, ModelInfo, Result, UpscaleOptions, checks};
 
-use super::{arguments::check_picture, model::bytes_per_value};
+use super::model::bytes_per_value;
 use crate::{
     ops::Ops,
     progress::Progress,
@@ -66,12 +66,8 @@ impl<O: Ops> Upscaler<O> {
                 "a picture's side must be 1 to {MAX_SIDE} pixels, not {side}"
             )));
         }
-        if options.tile == Some(0) {
-            return Err(Error::invalid("a tile has a side of at least one pixel"));
-        }
+        checks::upscale(&self.info, height, width, pixels, options, out)?;
         let sides = [height as usize, width as usize];
-        check_picture(sides, pixels)?;
-        check_picture(sides.map(|side| side * self.network.plan.scale()), out)?;
         let tiles = self.network.plan.tiles(sides, options.tile.map(|side| side as usize));
         let progress = Progress::begin(control, tiles.count() * self.network.plan.blocks())?;
         self.network.upscale(&self.ops, pixels, sides, &tiles, out, &progress)

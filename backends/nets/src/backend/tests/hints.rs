@@ -88,7 +88,7 @@ fn hints_that_do_not_fit_are_invalid() {
     let hint = guided.hint();
     guided.refused(&[&[hint], &[]], "same networks");
     guided.refused(&[&[hint; 17]], "16 are the most");
-    guided.refused(&[&[Hint { scale: f32::NAN, ..hint }]], "finite");
+    guided.refused(&[&[Hint { scale: f32::NAN, ..hint }]], "NaN");
     guided.refused(&[&[Hint { hint: guided.prompt, ..hint }]], "another network");
     guided.refused(&[&[Hint { model: guided.loaded.model, ..hint }]], "not of a ControlNet");
     let other = LatentShape { height: 3, ..SIDES };
@@ -165,7 +165,7 @@ fn pictures_that_do_not_fit_a_network_are_invalid() {
         assert!(error.message.contains(says), "{error} does not say {says}");
     };
     for (shape, pixels, says) in [
-        (SIDES, 8 * 16 * 3 - 1, "bytes in a picture"),
+        (SIDES, 8 * 16 * 3 - 1, "bytes in the picture"),
         (LatentShape { channels: 3, ..SIDES }, 8 * 16 * 3, "channels"),
         (LatentShape { height: 0, ..SIDES }, 0, "side"),
         // Its first image is half as large as the latent.
@@ -174,8 +174,8 @@ fn pictures_that_do_not_fit_a_network_are_invalid() {
         refused(backend.encode_hint(xl, shape, &vec![9; pixels], &Uncontrolled).map(drop), says);
     }
     for (sides, pixels, tile, out, says) in [
-        ([2, 3], 18, None, 71, "bytes in a picture"),
-        ([2, 3], 17, None, 72, "bytes in a picture"),
+        ([2, 3], 18, None, 71, "bytes of room"),
+        ([2, 3], 17, None, 72, "bytes in the picture"),
         ([0, 3], 0, None, 0, "side"),
         ([1, 20_000], 60_000, None, 240_000, "side"),
         ([2, 3], 18, Some(0), 72, "tile"),
