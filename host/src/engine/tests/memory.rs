@@ -161,8 +161,8 @@ async fn a_picture_is_made_larger_whole_or_in_tiles_of_its_own_pixels() {
         ("cuda", 600, &tiles[..1]),
         ("cuda", 512, &tiles[..2]),
         ("cuda", 128, &tiles[..]),
-        ("cpu", 600, &tiles[1..2]),
-        ("cpu", 256, &tiles[1..3]),
+        ("cpu", 600, &tiles[2..3]),
+        ("cpu", 128, &tiles[2..4]),
     ] {
         let rule = move |asked: &Asked| match asked {
             Asked::Upscale(tile) if tile.unwrap_or(600) > fits => Err(no_memory()),

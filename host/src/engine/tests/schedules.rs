@@ -407,7 +407,23 @@ fn jobs_that_want_two_models_of_which_two_fit_never_keep_each_other_out_for_ever
     }
 }
 
-/// Everything that a world of models can be asked, by hand: what becomes of these requests, at `now`.
+#[test]
+fn a_pair_is_served_although_others_never_stop_using_what_is_in_its_way() {
+    // The first two callers hand the third model to each other without a pause.
+    let uses = &*[Load(2), EVALUATE, End].repeat(30).leak();
+    const PAIR: &[Act] = &[LoadAll(&[0, 1]), End];
+    let mut world = World::new(&[40, 40, 40], &[(0, uses), (1, uses), (2, PAIR)], false);
+    while world.jobs[2].done == 0 {
+        let events = world.events();
+        let acts = events.iter().find(|event| matches!(event, Event::Acts(_)));
+        let event = *acts.or(events.first()).expect("the pair waits for nothing that comes");
+        world.meet(event);
+    }
+    let before = (world.jobs[0].done + world.jobs[1].done) / 3;
+    assert!((2..=8).contains(&before), "others had the model {before} times before");
+}
+
+/// What becomes of these requests for models, at `now`.
 fn places(residents: &Residents, requests: &[&[usize]], now: Moment) -> Vec<Place> {
     let requests = (0..).zip(requests.iter().map(|models| models.iter().copied().collect()));
     residents.admit(requests, now).into_iter().map(|(_, place)| place).collect()
