@@ -360,7 +360,7 @@ async fn bad_parameters_are_named_in_openais_words_and_the_server_goes_on() {
         (json!({"prompt": 7}), 400, "prompt"),
         (json!({"prompt": "x", "steps": "many"}), 400, "steps"),
         (json!({"prompt": "x", "response_format": "fax"}), 400, "response_format"),
-        (json!({}), 400, ""),
+        (json!({}), 400, "prompt"),
         (json!([]), 400, ""),
     ];
     for (body, status, param) in cases {
