@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::harness::source;
 
 mod hostile;
+mod http;
 mod restart;
 
 const LIMITS: Limits = Limits { bytes: 50 << 20, side: 8192, pixels: 1 << 24 };
