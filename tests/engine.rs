@@ -96,6 +96,7 @@ async fn make(engine: &Engine, model: &Model, side: usize, job: &Job) -> Vec<u8>
         seat: &seat,
         model: &loaded,
         prompts: &prompts,
+        steering: &[],
         guidance,
         steps: schedule.points().len(),
         limit_s: 120,

@@ -12,7 +12,7 @@ use alice_diffusion::guidance::Guidance;
 use alice_diffusion::{Denoise, Latent, Point};
 use alice_plugin::{ErrorKind, LatentShape};
 
-use crate::engine::{Extra, LoadedModel, Row, Seat, Text};
+use crate::engine::{Extra, LoadedModel, Row, RowHint, Seat, Text};
 use crate::error::{Error, Result};
 
 /// What steers one request's pictures.
@@ -64,6 +64,26 @@ pub struct Prompt {
     pub extras: Arc<[Extra]>,
 }
 
+/// A network that steers a run by a picture, and in which part of it.
+#[derive(Clone, Debug)]
+pub struct Steering {
+    /// The network, its picture, and how strongly it steers.
+    pub hint: RowHint,
+    /// The part of the run, from 0 (its beginning) to 1 (its end).
+    pub interval: (f64, f64),
+}
+
+impl Steering {
+    /// Whether it has a say in the step of index `step` (from 0) of `steps`: when all of the step lies in its part.
+    ///
+    /// Source: diffusers `pipelines/controlnet/pipeline_controlnet.py`, `controlnet_keep`, which counts the evaluations of
+    /// samplers with two of them a step.
+    fn acts_at(&self, step: usize, steps: usize) -> bool {
+        let part = |step: usize| step as f64 / steps as f64;
+        part(step) >= self.interval.0 && part(step + 1) <= self.interval.1
+    }
+}
+
 impl Prompt {
     /// The same beside another further input.
     fn with(&self, extra: &Extra) -> Self {
@@ -82,6 +102,8 @@ pub struct Denoiser<'a> {
     pub prompts: &'a Prompts,
     /// How strongly it is told so, and when.
     pub guidance: Guidance,
+    /// What steers it beside.
+    pub steering: &'a [Steering],
     /// Steps of the whole run.
     pub steps: usize,
     /// Seconds that one evaluation may take.
@@ -93,6 +115,13 @@ pub struct Denoiser<'a> {
 }
 
 impl Denoiser<'_> {
+    /// What has a say in the present step.
+    fn hints(&self) -> Arc<[RowHint]> {
+        let step = self.done.load(Ordering::Relaxed);
+        let acting = self.steering.iter().filter(|steering| steering.acts_at(step, self.steps));
+        acting.map(|steering| steering.hint.clone()).collect()
+    }
+
     /// The negative prompt, if the present step has guidance.
     fn unconditional(&self) -> Option<&Prompt> {
         let step = self.done.load(Ordering::Relaxed);
@@ -105,12 +134,13 @@ impl Denoise for Denoiser<'_> {
 
     async fn denoise(&self, x: &Latent, at: Point) -> Result<Latent> {
         let latent: Arc<[f32]> = x.values.as_slice().into();
+        let hints = self.hints();
         let row = |prompt: &Prompt| Row {
             latent: latent.clone(),
             timestep: at.t,
             text: prompt.text.clone(),
             extras: prompt.extras.clone(),
-            hints: Arc::default(),
+            hints: hints.clone(),
         };
         let mut rows = vec![row(&self.prompts.conditional)];
         let unconditional = self.unconditional();

@@ -6,6 +6,8 @@
 //! ```text
 //! generate.rs            a job's models, prompts and pictures; each picture from its first step to its file
 //!   generate/gather.rs   the picture to begin with and its mask, in the pixels that are rendered
+//!   generate/company.rs  the networks beside the model: those that steer, those that enlarge
+//!   generate/steer.rs    the pictures that steer, as those networks see them
 //!   generate/canvas.rs   the same as the model sees it, and what a run begins with
 //!   generate/work.rs     a picture's runs: the first, and the second on the enlarged one
 //!   generate/overlay.rs  pure  the masked region, and putting back what is not masked
@@ -33,14 +35,17 @@ use crate::prompts::{Encoder, Words};
 use crate::{infotext, picture};
 
 pub mod canvas;
+mod company;
 mod gather;
 mod overlay;
+mod steer;
 mod work;
 
 use self::canvas::{Canvas, Original};
+use self::company::Company;
 use self::gather::{Gathered, gather};
 use self::overlay::Overlay;
-use self::work::{Enlargers, Work, latent_shape, pixels};
+use self::work::{Work, latent_shape, pixels};
 
 /// Pictures of one job that are sampled side by side: as many as fill the forward passes of any device. The
 /// engine takes them in their order, so more would only hold more latents.
@@ -104,15 +109,32 @@ pub(crate) async fn run(app: &App, job: &Job) -> Result<Outcome> {
 async fn prepare<'a>(app: &'a App, job: &'a Job) -> Result<Work<'a>> {
     let request = &job.request;
     let wanted = load_request(&request.model);
-    let engine = app.engines.pick(&wanted, &[]);
+    let inputs = &request.parameters.inputs;
+    let company = Company::of(&app.models, inputs)?;
+    let beside = company.wanted();
+    let engine = app.engines.pick(&wanted, &beside);
     let seat = engine.seat(job.caller.key(), order(job, 0));
-    let model = load(app, &seat, &request.model, wanted).await?;
+    let all = [wanted].into_iter().chain(beside).collect();
+    let loaded = limited(&seat, app.config.generation.request_timeout, seat.load_all(all)).await;
+    let mut loaded = loaded.map_err(|error| unusable(&request.model, error))?;
+    let (model, beside) = (loaded.remove(0), loaded);
+    let (networks, enlargers) = company.seated(&beside);
     let prompts = encode(app, &seat, &model, request).await?;
+    let rendered = (request.parameters.rendered_width, request.parameters.rendered_height);
+    let shape = latent_shape(&model, rendered);
+    let steering = steer::steering(&app.inputs, &inputs.controls, &networks, shape).await?;
+    let steering_again = match &inputs.hires {
+        Some(hires) => {
+            let shape = latent_shape(&model, (hires.width, hires.height));
+            steer::steering(&app.inputs, &inputs.controls, &networks, shape).await?
+        }
+        None => Vec::new(),
+    };
     let (canvas, overlay) = match &request.parameters.inputs.start {
         Some(start) => look(app, &seat, &model, request, start).await?,
         None => (None, None),
     };
-    Ok(Work { app, job, engine, model, enlargers: Enlargers::default(), prompts, canvas, overlay })
+    Ok(Work { app, job, engine, model, enlargers, prompts, steering, steering_again, canvas, overlay })
 }
 
 /// The picture to begin with as the model sees it, and where what is painted goes.
@@ -159,16 +181,6 @@ pub(crate) fn load_request(model: &Model) -> Versioned<LoadRequest> {
 /// A job's pictures stand in line one after the other, and behind those of its caller's earlier jobs.
 fn order(job: &Job, place: u32) -> u64 {
     (job.number.unsigned_abs() << 16) + u64::from(place)
-}
-
-async fn load(
-    app: &App,
-    seat: &Seat,
-    model: &Model,
-    wanted: Versioned<LoadRequest>,
-) -> Result<Arc<LoadedModel>> {
-    let loaded = limited(seat, app.config.generation.request_timeout, seat.load(wanted)).await;
-    loaded.map_err(|error| unusable(model, error))
 }
 
 /// An error of loading a model in the words of the daemon.

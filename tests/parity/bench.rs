@@ -73,8 +73,7 @@ impl Bench {
             Layout::SingleFile => ModelFiles::SingleFile { path: model },
         };
         let (family, settings) = (checkpoint.family(), checkpoint.settings().unwrap());
-        let request =
-            LoadRequest { files, family: family.to_string(), vae, dtype: "f32".into(), device: 0 };
+        let request = LoadRequest { files, family: family.to_string(), vae, dtype: "f32".into(), device: 0 };
         let model = engine.seat(0, 0).load(request).await.unwrap();
         let tokenizers = read_tokenizers(&checkpoint, &model.info.text_encoders).unwrap();
         Self { reference, tokenizers, family, settings, engine, model, scheduler, most_timesteps }
@@ -117,6 +116,7 @@ impl Bench {
             model,
             prompts: &prompts,
             guidance,
+            steering: &[],
             steps: schedule.points().len(),
             limit_s: 600,
             done: 0.into(),

@@ -4,12 +4,14 @@
 //! the references.
 
 use alice::conformance::reference::Run;
-use alice::denoiser::{Denoiser, contract_shape};
+use alice::denoiser::{Denoiser, Steering, contract_shape};
+use alice::engine::{HintPicture, RowHint};
 use alice::generate::canvas::{self, Canvas, Original};
 use alice::models::parse_scheduler;
 use alice_checkpoint::Checkpoint;
 use alice_diffusion::guidance::Guidance;
 use alice_diffusion::{LatentShape, Noise, Schedule};
+use alice_plugin::{LoadRequest, ModelFiles};
 use serde_json::Value;
 
 use super::bench::{Bench, Distance, largest_difference};
@@ -18,7 +20,7 @@ use crate::harness::source;
 
 const MODELS: [&str; 5] = ["sd1-eps", "sd1-inpaint", "sd1-pix2pix", "sdxl", "sdxl-refiner"];
 /// What the runs are about.
-const FEATURES: [&str; 3] = ["img2img", "inpaint", "edit"];
+const FEATURES: [&str; 6] = ["img2img", "inpaint", "edit", "control", "control img2img", "adapter"];
 /// The autoencoder of another model for the one whose own has nothing to scale.
 const OTHER_VAE: (&str, &str) = ("sd1-pix2pix", "sd1-eps/vae");
 
@@ -44,7 +46,13 @@ impl Beginnings {
     }
 
     fn runs(&self, features: &[&str]) -> Vec<&Run> {
-        self.bench.reference.cases.runs.iter().filter(|run| features.contains(&run.feature.as_str())).collect()
+        self.bench
+            .reference
+            .cases
+            .runs
+            .iter()
+            .filter(|run| features.contains(&run.feature.as_str()))
+            .collect()
     }
 
     fn input(&self, run: &Run, kind: &str) -> Vec<u8> {
@@ -68,7 +76,9 @@ impl Beginnings {
         };
         let mut noise = Noise::new(run.seed);
         let beginning = match run.feature.as_str() {
-            "control" | "adapter" => canvas::from_noise(model, &schedule, &mut noise, shape, &prompts).unwrap(),
+            "control" | "adapter" => {
+                canvas::from_noise(model, &schedule, &mut noise, shape, &prompts).unwrap()
+            }
             feature => {
                 let (rgb, mask) = (self.input(run, "start"), self.input(run, "mask"));
                 let original = Original {
@@ -87,14 +97,45 @@ impl Beginnings {
             model,
             prompts: &beginning.prompts,
             guidance,
+            steering: &self.steering(run, shape).await,
             steps: schedule.points().len(),
             limit_s: 600,
             done: 0.into(),
             stepped: &|_, _| {},
         };
-        let latent = schedule.walk(&denoiser, &mut noise, beginning.first, beginning.kept.as_ref()).await.unwrap();
-        let picture = seat.decode(model, contract_shape(shape).unwrap(), latent.values.clone()).await.unwrap();
+        let latent =
+            schedule.walk(&denoiser, &mut noise, beginning.first, beginning.kept.as_ref()).await.unwrap();
+        let picture =
+            seat.decode(model, contract_shape(shape).unwrap(), latent.values.clone()).await.unwrap();
         (latent.values, picture)
+    }
+
+    /// What steers a run.
+    async fn steering(&self, run: &Run, shape: LatentShape) -> Vec<Steering> {
+        let mut steering = Vec::new();
+        for (index, control) in run.controls.iter().enumerate() {
+            let path = source("tests/fixtures/controls").join(&control.name);
+            let family = if control.name.starts_with("t2i") { "t2i_adapter" } else { "controlnet" };
+            let (files, dtype) = (ModelFiles::Diffusers { path }, "f32".to_owned());
+            let request = LoadRequest { files, family: family.to_owned(), vae: None, dtype, device: 0 };
+            let model = self.bench.engine.seat(0, 0).load(request).await.unwrap();
+            let side = |cells: usize| cells as u32 * model.info.latent_scale;
+            let (width, height) = (side(shape.width), side(shape.height));
+            assert_eq!((width, height), (run.width, run.height));
+            let mut rgb = self.input(run, "hint");
+            if index > 0 {
+                // Each network sees something else.
+                let rows = rgb.chunks_exact_mut(width as usize * 3);
+                rows.for_each(|row| {
+                    let pixels: Vec<[u8; 3]> = row.as_chunks().0.iter().rev().copied().collect();
+                    row.copy_from_slice(pixels.as_flattened());
+                });
+            }
+            let picture = HintPicture::new(width, height, rgb).into();
+            let hint = RowHint { model, picture, scale: control.strength };
+            steering.push(Steering { hint, interval: (control.start, control.end) });
+        }
+        steering
     }
 
     async fn compare(&self, run: &Run) -> Distance {
@@ -133,6 +174,11 @@ async fn inpainting_gives_what_diffusers_gives_with_both_kinds_of_network() {
 #[tokio::test]
 async fn edits_as_they_are_told_are_those_of_diffusers() {
     assert!(compare(&["edit"]).await >= 4);
+}
+
+#[tokio::test]
+async fn control_nets_and_adapters_steer_as_they_do_in_diffusers() {
+    assert!(compare(&["control", "control img2img", "adapter"]).await >= 10);
 }
 
 #[tokio::test]

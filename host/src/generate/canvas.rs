@@ -236,7 +236,91 @@ fn between(one: &Posterior, other: &Posterior) -> Posterior {
 
 #[cfg(test)]
 mod tests {
+    use alice_diffusion::{Method, SchedulerConfig};
+
     use super::*;
+    use crate::denoiser::Prompt;
+    use crate::engine::Text;
+
+    const SHAPE: LatentShape = LatentShape { channels: 4, height: 2, width: 2 };
+
+    fn latent(value: f32) -> Latent {
+        Latent { shape: SHAPE, values: vec![value; SHAPE.len()] }
+    }
+
+    fn posterior(mean: f32, deviation: f32) -> Posterior {
+        Posterior { mean: latent(mean), deviation: latent(deviation) }
+    }
+
+    fn schedule(strength: f64) -> Schedule {
+        Schedule::from_strength(Method::Euler.into(), &SchedulerConfig::default(), 10, strength).unwrap()
+    }
+
+    fn prompts() -> Prompts {
+        let text =
+            Text { chunks: Vec::new(), clip_skip: 0, extra_rows: Arc::default(), adapters: Arc::default() };
+        let prompt = Prompt { text: text.into(), extras: Arc::default() };
+        Prompts { conditional: prompt.clone(), unconditional: Some(prompt), edit: None }
+    }
+
+    /// The first latents of noise of the seed 5.
+    fn draws() -> [Latent; 4] {
+        let mut noise = Noise::new(5);
+        std::array::from_fn(|_| noise.latent(SHAPE))
+    }
+
+    /// The beginning of a run, and the latent that is drawn next.
+    fn begun(way: Way, strength: f64) -> (Beginning, Latent) {
+        let canvas = Canvas { shape: SHAPE, way, strength };
+        let mut noise = Noise::new(5);
+        let beginning = canvas.begin(&schedule(strength), &mut noise, &prompts());
+        (beginning, noise.latent(SHAPE))
+    }
+
+    #[test]
+    fn the_latent_of_the_picture_is_drawn_before_the_noise_that_is_added() {
+        let [first, second, third, _] = draws();
+        let (beginning, next) = begun(Way::Begin(posterior(1.0, 0.5)), 0.6);
+        let picture =
+            Latent { shape: SHAPE, values: first.values.iter().map(|noise| 1.0 + 0.5 * noise).collect() };
+        assert_eq!(beginning.first, schedule(0.6).begin_with_picture(&picture, &second));
+        assert!(beginning.kept.is_none() && next == third);
+    }
+
+    #[test]
+    fn inpainting_at_full_strength_begins_with_noise_and_draws_for_the_masked_picture_too() {
+        let [first, second, third, fourth] = draws();
+        let (beginning, next) = begun(Way::Keep { picture: posterior(1.0, 0.5), mask: vec![1.0; 4] }, 1.0);
+        assert_eq!(beginning.first, schedule(1.0).begin_with_noise(&second));
+        let kept = beginning.kept.unwrap();
+        assert_eq!((kept.noise, kept.picture.values[0]), (second.clone(), 1.0 + 0.5 * first.values[0]));
+        assert_eq!(next, fourth);
+        // The tiny autoencoder leaves nothing to chance.
+        let (_, next) = begun(Way::Keep { picture: posterior(1.0, 0.0), mask: vec![1.0; 4] }, 1.0);
+        assert_eq!(next, second);
+        let masked = Way::Inpaint { picture: None, mask: vec![1.0; 4], masked: posterior(2.0, 1.0) };
+        let (beginning, next) = begun(masked, 1.0);
+        assert_eq!(beginning.first, schedule(1.0).begin_with_noise(&first));
+        let seen = &beginning.prompts.unconditional.unwrap().extras[0];
+        assert_eq!((seen.name.as_str(), seen.shape.as_slice()), ("concat", [5, 2, 2].as_slice()));
+        assert_eq!((seen.data[0], seen.data[4]), (1.0, 2.0 + second.values[0]));
+        assert_eq!(next, third);
+    }
+
+    #[test]
+    fn an_edit_is_heard_three_ways_unless_its_picture_counts_less_than_once() {
+        let edit = |strength| begun(Way::Edit { picture: latent(3.0), image_guidance_scale: strength }, 1.0);
+        let (beginning, next) = edit(1.5);
+        let [first, second, ..] = draws();
+        assert_eq!((beginning.first, next), (schedule(1.0).begin_with_noise(&first), second));
+        let heard = |prompt: &Prompt| prompt.extras[0].data[0];
+        let prompts = beginning.prompts;
+        let (edited, strength) = prompts.edit.unwrap();
+        assert_eq!((heard(&prompts.conditional), heard(&edited), strength), (3.0, 3.0, 1.5));
+        assert_eq!(heard(&prompts.unconditional.unwrap()), 0.0);
+        let prompts = edit(0.9).0.prompts;
+        assert!(prompts.edit.is_none() && prompts.unconditional.is_none());
+    }
 
     #[test]
     fn a_cell_is_painted_when_the_pixel_in_its_corner_is() {

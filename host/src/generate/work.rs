@@ -9,7 +9,7 @@ use alice_diffusion::{Interpolation, Latent, LatentShape, Noise, Posterior, Sche
 use super::canvas::{self, Beginning, Canvas};
 use super::overlay::Overlay;
 use crate::app::App;
-use crate::denoiser::{Denoiser, Prompts, contract_shape, limited};
+use crate::denoiser::{Denoiser, Prompts, Steering, contract_shape, limited};
 use crate::draft::Parameters;
 use crate::engine::{Engine, LoadedModel, Seat};
 use crate::error::{Error, Result};
@@ -26,6 +26,9 @@ pub(super) struct Work<'a> {
     /// What makes pictures larger between the two runs, and at the end.
     pub(super) enlargers: Enlargers,
     pub(super) prompts: Prompts,
+    /// What steers the first run, and the second one.
+    pub(super) steering: Vec<Steering>,
+    pub(super) steering_again: Vec<Steering>,
     /// The picture to begin with.
     pub(super) canvas: Option<Canvas>,
     /// The picture into which the painted ones are put.
@@ -33,7 +36,6 @@ pub(super) struct Work<'a> {
 }
 
 /// Upscalers on the device.
-#[derive(Default)]
 pub(super) struct Enlargers {
     pub(super) between: Option<Arc<LoadedModel>>,
     pub(super) finally: Option<Arc<LoadedModel>>,
@@ -54,6 +56,14 @@ pub(super) fn pixels(model: &LoadedModel, shape: LatentShape) -> (u32, u32) {
     let side =
         |cells: usize| u32::try_from(cells).unwrap_or(u32::MAX).saturating_mul(model.info.latent_scale);
     (side(shape.width), side(shape.height))
+}
+
+/// One of a picture's runs.
+struct Leg<'a> {
+    schedule: &'a Schedule,
+    steering: &'a [Steering],
+    /// Steps that were done earlier.
+    before: usize,
 }
 
 impl Work<'_> {
@@ -97,7 +107,8 @@ impl Work<'_> {
             Some(canvas) => canvas.begin(schedule, &mut noise, &self.prompts),
             None => canvas::from_noise(&self.model, schedule, &mut noise, shape, &self.prompts)?,
         };
-        self.walk(seat, parameters, schedule, beginning, &mut noise, 0, sketcher).await
+        let leg = Leg { schedule, steering: &self.steering, before: 0 };
+        self.walk(seat, parameters, leg, beginning, &mut noise, sketcher).await
     }
 
     /// A second run on the enlarged picture. Its noise begins with the seed again, as if the enlarged picture had been
@@ -125,7 +136,8 @@ impl Work<'_> {
         let prompts = self.prompts.sized(&self.model.info, (height, width))?;
         let beginning = Beginning { first, kept: None, prompts };
         let before = self.job.request.schedule.points().len();
-        self.walk(seat, parameters, schedule, beginning, &mut noise, before, sketcher).await
+        let leg = Leg { schedule, steering: &self.steering_again, before };
+        self.walk(seat, parameters, leg, beginning, &mut noise, sketcher).await
     }
 
     /// What the model sees in the picture of `latent`, enlarged so that its latent has this shape.
@@ -157,24 +169,24 @@ impl Work<'_> {
         Ok((larger, (width.saturating_mul(scale), height.saturating_mul(scale))))
     }
 
-    /// Goes along `schedule` from its beginning; `before` steps were done earlier.
-    #[expect(clippy::too_many_arguments, reason = "they are what a run is made of")]
+    /// Goes along one of the picture's runs from its beginning.
     async fn walk(
         &self,
         seat: &Seat,
         parameters: &Parameters,
-        schedule: &Schedule,
+        leg: Leg<'_>,
         beginning: Beginning,
         noise: &mut Noise,
-        before: usize,
         sketcher: &Sketcher<'_>,
     ) -> Result<Latent> {
+        let Leg { schedule, steering, before } = leg;
         let Beginning { first, kept, prompts } = beginning;
         let denoiser = Denoiser {
             seat,
             model: &self.model,
             prompts: &prompts,
             guidance: parameters.guidance(),
+            steering,
             steps: schedule.points().len(),
             limit_s: self.limit_s(),
             done: 0.into(),
