@@ -97,9 +97,9 @@ impl Registry {
     /// The model that a client means: an id, a bare name, an alias of another service, or nothing.
     ///
     /// # Errors
-    /// [`Error::NoModel`](crate::error::Error::NoModel) that lists what there is,
-    /// [`Error::Refused`](crate::error::Error::Refused) for a file that is there and no model,
-    /// [`Error::Invalid`](crate::error::Error::Invalid) when several could be meant.
+    /// [`Error::NoModel`] that lists what there is,
+    /// [`Error::Refused`] for a file that is there and no model,
+    /// [`Error::Invalid`] when several could be meant.
     pub fn find(&self, asked: Option<&str>) -> Result<Arc<Model>> {
         self.shelf().find(asked)
     }
@@ -128,8 +128,8 @@ impl Registry {
     /// blanks, `_` and `-` do not count.
     ///
     /// # Errors
-    /// [`Error::Lora`](crate::error::Error::Lora) when there is none, and when several could be meant: it lists
-    /// them; [`Error::Refused`](crate::error::Error::Refused) for a file that is there and no LoRA.
+    /// [`Error::Lora`] when there is none, and when several could be meant: it lists
+    /// them; [`Error::Refused`] for a file that is there and no LoRA.
     pub fn lora(&self, asked: &str) -> Result<Arc<LoraEntry>> {
         self.shelf().lora(asked)
     }
@@ -152,8 +152,8 @@ impl Registry {
     /// The ControlNet or T2I-Adapter that a client means: an id, a name, or a part of just one name.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::error::Error::Invalid) about `controls` when there is none, and when several could be
-    /// meant: it lists them; [`Error::Refused`](crate::error::Error::Refused) for a file that is there and none.
+    /// [`Error::Invalid`] about `controls` when there is none, and when several could be
+    /// meant: it lists them; [`Error::Refused`] for a file that is there and none.
     pub fn control(&self, asked: &str) -> Result<Arc<ControlEntry>> {
         self.shelf().control(asked)
     }
@@ -189,7 +189,7 @@ impl Registry {
     /// Whether the networks are still there that a request needs beside its model.
     ///
     /// # Errors
-    /// [`Error::ModelGone`](crate::error::Error::ModelGone) for one that is not.
+    /// [`Error::ModelGone`] for one that is not.
     pub(crate) fn have(&self, inputs: &Inputs) -> Result<()> {
         let shelf = self.shelf();
         let has_control = |id: &String| shelf.controls.iter().any(|control| control.id == *id);
