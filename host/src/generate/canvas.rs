@@ -18,8 +18,9 @@ use crate::prompts::{NEEDS_PICTURE, PICTURE};
 
 /// From this value on a pixel of a mask is painted anew as far as the network is concerned, which knows no halves.
 const PAINTED: u8 = 128;
-/// The two greys around that of diffusers, 127.5, for what the network is not to see.
-const GREYS: [u8; 2] = [127, 128];
+/// The greys around that of diffusers, 127.5, for what the network is not to see, and the weights with which a cubic
+/// through what is seen of them has its value there.
+const GREYS: [(u8, f32); 4] = [(126, -1.0 / 16.0), (127, 9.0 / 16.0), (128, 9.0 / 16.0), (129, -1.0 / 16.0)];
 
 /// A picture to begin with, in the pixels of the model's latents.
 #[derive(Clone, Copy, Debug)]
@@ -145,8 +146,11 @@ impl Canvas {
                 let everything = vec![u8::MAX; rgb.len() / 3];
                 let mask = mask.unwrap_or(&everything);
                 let picture = if strength < 1.0 { Some(look(rgb.to_vec()).await?) } else { None };
-                let [dark, light] = GREYS.map(|grey| greyed(rgb, mask, grey));
-                let masked = between(&look(dark).await?, &look(light).await?);
+                let mut looks = Vec::new();
+                for (grey, weight) in GREYS {
+                    looks.push((look(greyed(rgb, mask, grey)).await?, weight));
+                }
+                let masked = weighed(shape, &looks);
                 Way::Inpaint { picture, mask: cells(mask), masked }
             }
             (Sees::Picture, _) => {
@@ -225,13 +229,17 @@ fn greyed(rgb: &[u8], mask: &[u8], grey: u8) -> Vec<u8> {
     picture
 }
 
-/// What the autoencoder would say of the picture between two that hardly differ.
-fn between(one: &Posterior, other: &Posterior) -> Posterior {
-    let mean = |one: &Latent, other: &Latent| {
-        let pairs = one.values.iter().zip(&other.values);
-        Latent { shape: one.shape, values: pairs.map(|(one, other)| (one + other) / 2.0).collect() }
+/// The sum of some posteriors of latents of this shape, each with its weight.
+fn weighed(shape: LatentShape, looks: &[(Posterior, f32)]) -> Posterior {
+    let sum = |part: fn(&Posterior) -> &Latent| {
+        let mut sum = Latent::zeros(shape);
+        for (posterior, weight) in looks {
+            let values = sum.values.iter_mut().zip(&part(posterior).values);
+            values.for_each(|(sum, value)| *sum += weight * value);
+        }
+        sum
     };
-    Posterior { mean: mean(&one.mean, &other.mean), deviation: mean(&one.deviation, &other.deviation) }
+    Posterior { mean: sum(|posterior| &posterior.mean), deviation: sum(|posterior| &posterior.deviation) }
 }
 
 #[cfg(test)]
