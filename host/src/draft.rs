@@ -355,22 +355,27 @@ fn size(
     (width.next_multiple_of(CELL), height.next_multiple_of(CELL))
 }
 
+/// The size of a picture that the upscaler in `param` makes `scale` times as large.
+fn upscaled_size(param: &str, (width, height): (u32, u32), scale: u32) -> Result<(u32, u32)> {
+    let (width, height) = (width.saturating_mul(scale), height.saturating_mul(scale));
+    if scale > 1 && width.max(height) > MOST_UPSCALED {
+        let problem = format!("would make it {width} x {height} pixels; a side may have {MOST_UPSCALED}");
+        return Err(Error::invalid(param, problem));
+    }
+    Ok((width, height))
+}
+
 /// The size of the finished picture, of which `asked` is the size that was asked for, when an upscaler makes it
 /// `scale` times as large.
 fn finished_size(inputs: &Inputs, asked: (u32, u32), scale: u32) -> Result<(u32, u32)> {
     let of_region = inputs.start.as_ref().filter(|start| start.region().is_some());
-    let (width, height) = match (of_region, &inputs.hires) {
+    let size = match (of_region, &inputs.hires) {
         // What is rendered is put back into the picture.
         (Some(start), _) => (start.input.width, start.input.height),
         (None, Some(hires)) => (hires.width, hires.height),
         (None, None) => asked,
     };
-    let (width, height) = (width.saturating_mul(scale), height.saturating_mul(scale));
-    if scale > 1 && width.max(height) > MOST_UPSCALED {
-        let problem = format!("would make it {width} x {height} pixels; a side may have {MOST_UPSCALED}");
-        return Err(Error::invalid("upscaler", problem));
-    }
-    Ok((width, height))
+    upscaled_size("upscaler", size, scale)
 }
 
 /// A text without white space around it, within the limit.

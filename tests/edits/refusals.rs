@@ -61,6 +61,11 @@ async fn what_cannot_be_used_is_named_in_the_clients_words() {
         (of_sd1(json!({"strength": 3})), "controls[0].strength", "must be 0 to 2"),
         (of_sd1(json!({"end": 1.1})), "controls[0].end", "must be 0 to 1"),
         (of_sd1(json!({"start": 0.6, "end": 0.4})), "controls[0].start", "0.6 is after 0.4"),
+        (
+            with(of_sd1(json!({})), json!({"only_masked": true})),
+            "controls",
+            "cannot be used with `only_masked`",
+        ),
         (json!({"model": "sd1-pix2pix"}), "mask", "changes the whole picture"),
     ];
     for (fields, param, said) in cases {

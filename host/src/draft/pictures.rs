@@ -2,11 +2,13 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The pictures of a draft: what a client wants done with them, in its own numbers, and how that becomes [`Inputs`].
 
+use alice_checkpoint::Family;
+use alice_checkpoint::control::ControlKind;
 use axum::body::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{CELL, SIDES, STEPS, whole, within};
+use super::{CELL, SIDES, STEPS, upscaled_size, whole, within};
 use crate::app::App;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -279,8 +281,17 @@ impl Wishes {
         suits(frame.model, pictures)?;
         let controls = self.controls(frame, &pictures.controls)?;
         let hires = self.hires(frame, pictures)?;
+        let second = hires.as_ref().map(|hires| (hires.width, hires.height));
+        for size in [frame.size].into_iter().chain(second) {
+            fit(frame.models, &controls, size)?;
+        }
         let upscaler = given(self.upscaler.as_deref()).map(|name| upscaler(frame.models, "upscaler", name));
-        Ok(Inputs { start: self.start(frame, pictures)?, controls, hires, upscaler: upscaler.transpose()? })
+        let start = self.start(frame, pictures)?;
+        if !controls.is_empty() && start.as_ref().is_some_and(|start| start.region().is_some()) {
+            let problem = "cannot be used with `only_masked`: it is not known which part of them is meant";
+            return Err(Error::invalid("controls", problem));
+        }
+        Ok(Inputs { start, controls, hires, upscaler: upscaler.transpose()? })
     }
 
     fn start(&self, frame: &Frame<'_>, pictures: &Pictures<Input>) -> Result<Option<Start>> {
@@ -423,6 +434,9 @@ impl HiresWish {
         let steps = whole("hires.steps", self.steps, STEPS)?.unwrap_or(frame.steps);
         leaves_steps("hires.strength", strength, steps)?;
         let (width, height) = self.size(frame.size)?;
+        if let Enlarger::Model(id) = &enlarger {
+            upscaled_size("hires.upscaler", frame.size, frame.models.upscaler(id)?.scale)?;
+        }
         Ok(Hires { width, height, enlarger, strength, steps })
     }
 
@@ -482,6 +496,23 @@ fn control_model(frame: &Frame<'_>, param: &str, name: &str) -> Result<String> {
     let problem =
         format!("cannot be used: `{}` is made for models of the kind {own}, not {models}", found.id);
     Err(Error::invalid(param, problem))
+}
+
+/// Whether the networks of `controls` can see a picture of this size: SDXL's adapters halve its latent once.
+fn fit(models: &Registry, controls: &[Control], (width, height): (u32, u32)) -> Result<()> {
+    for (place, control) in controls.iter().enumerate() {
+        let network = models.control(&control.model)?;
+        let folds = network.kind == ControlKind::T2iAdapter && network.family == Family::Sdxl;
+        if folds && (width % (2 * CELL) != 0 || height % (2 * CELL) != 0) {
+            let problem = format!(
+                "cannot be used with {width} x {height} pixels: `{}` wants multiples of {}",
+                network.id,
+                2 * CELL
+            );
+            return Err(Error::invalid(&control_param(place, "model"), problem));
+        }
+    }
+    Ok(())
 }
 
 fn given(text: Option<&str>) -> Option<&str> {

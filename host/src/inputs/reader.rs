@@ -200,8 +200,8 @@ fn listen(mut pipe: impl Read + std::os::fd::AsFd, end: Instant) -> io::Result<O
     }
 }
 
-/// Whether the process met one of its limits: by an abort when memory was refused, by the system's signals for time
-/// and memory, or at the end of its stack.
+/// Whether a signal ended the process: an abort when memory was refused, the system's own for time, memory and size, or
+/// a fault in a decoder. Whichever it is, the picture is at its beginning.
 fn was_too_much(status: ExitStatus) -> bool {
-    matches!(status.signal(), Some(6 | 9 | 11 | 24))
+    status.signal().is_some()
 }
