@@ -25,6 +25,7 @@ mod loras;
 mod metrics;
 mod models;
 mod pages;
+mod painted;
 mod parity;
 mod program;
 mod residence;

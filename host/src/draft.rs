@@ -159,6 +159,17 @@ impl Parameters {
         start.as_ref().is_none_or(|start| start.region().is_none()) && (self.width, self.height) != last
     }
 
+    /// Steps that each picture took: those that its strength left of the first run, and those of the second.
+    pub fn steps_taken(&self) -> u32 {
+        let Ok(sampler) = self.scheduler.parse::<Sampler>() else { return self.steps };
+        let taken = |steps: u32, strength| {
+            u32::try_from(sampler.steps_taken(steps as usize, strength)).unwrap_or(u32::MAX)
+        };
+        let Inputs { start, hires, .. } = &self.inputs;
+        let first = taken(self.steps, start.as_ref().map_or(1.0, |start| start.strength));
+        first + hires.as_ref().map_or(0, |hires| taken(hires.steps, hires.strength))
+    }
+
     /// The prompt with the tags of its LoRAs, as it can be asked for again.
     pub fn prompt_with_loras(&self) -> String {
         let tags = self.loras.iter().map(Lora::tag);

@@ -192,6 +192,11 @@ impl Sampler {
         self.method.about().space
     }
 
+    /// How many of `steps` a run takes that goes back only a part of the way to noise: [`Schedule::from_strength`](crate::Schedule::from_strength).
+    pub fn steps_taken(self, steps: usize, strength: f64) -> usize {
+        steps - self.left_out(steps, strength)
+    }
+
     /// The number of `steps` that are left out for a run that goes back only a part of the way to noise.
     ///
     /// Source: `get_timesteps` of diffusers' pipelines for pictures; those of flow matching round the number of steps

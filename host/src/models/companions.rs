@@ -10,6 +10,7 @@ use alice_plugin::{LoadRequest, ModelFiles};
 
 use super::adapters::AdapterEntry;
 use super::names::Wish;
+use super::walk::CONFIG;
 use super::{files, model};
 use crate::engine::Versioned;
 
@@ -86,7 +87,10 @@ impl ControlEntry {
 
     /// How the engine is asked for it.
     pub fn load_request(&self) -> Versioned<LoadRequest> {
-        request(&self.path, self.kind.as_str(), self.version)
+        // Weights beside a configuration are half a directory in the diffusers layout, wherever that lies.
+        let directory =
+            self.path.parent().filter(|parent| self.path.is_file() && parent.join(CONFIG).is_file());
+        request(directory.unwrap_or(&self.path), self.kind.as_str(), self.version)
     }
 }
 

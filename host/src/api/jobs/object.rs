@@ -171,8 +171,9 @@ fn object(app: &App, record: Record, pictures: Vec<(u32, String)>, live: Option<
         Some(live) if status == Status::Running => app.jobs.remaining_s(&live.job),
         _ => place.and_then(|place| place.eta_s),
     };
-    let steps = parameters.steps.saturating_mul(count);
-    let kept = parameters.steps.saturating_mul(u32::try_from(pictures.len()).unwrap_or(u32::MAX));
+    let steps_taken = parameters.steps_taken();
+    let steps = steps_taken.saturating_mul(count);
+    let kept = steps_taken.saturating_mul(u32::try_from(pictures.len()).unwrap_or(u32::MAX));
     let image = |(place, url)| Image { url, seed: parameters.seed.wrapping_add(u64::from(place)) };
     let written = record.error.map(|(code, message)| Failure { message, code });
     Ok(JobObject {
