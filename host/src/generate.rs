@@ -44,7 +44,7 @@ mod work;
 use self::canvas::{Canvas, Original};
 use self::company::Company;
 use self::gather::{Gathered, gather};
-use self::overlay::Overlay;
+pub(crate) use self::overlay::Overlay;
 use self::work::{Work, latent_shape, pixels};
 
 /// Pictures of one job that are sampled side by side: as many as fill the forward passes of any device. The

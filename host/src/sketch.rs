@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::denoiser::{contract_shape, limited};
 use crate::engine::{LoadedModel, Seat};
 use crate::error::Result;
+use crate::generate::Overlay;
 use crate::jobs::{Job, Partial, Preview};
 use crate::picture;
 
@@ -95,8 +96,8 @@ impl Sketcher<'_> {
 }
 
 impl Easel {
-    /// Draws what the sampler sends until it is done. A sketch that cannot be drawn is left out: the finished
-    /// picture will tell what is wrong.
+    /// Draws what the sampler sends until it is done; partial pictures are put into the picture that `overlay` holds. A
+    /// sketch that cannot be drawn is left out: the finished picture will tell what is wrong.
     pub(crate) async fn draw(
         mut self,
         app: &App,
@@ -104,6 +105,7 @@ impl Easel {
         place: u32,
         seat: Seat,
         model: &Arc<LoadedModel>,
+        overlay: Option<&Arc<Overlay>>,
     ) {
         while let Some(Sketch { step, partial, latent }) = self.sketches.recv().await {
             if partial.is_none() && self.sketches.is_closed() {
@@ -112,7 +114,7 @@ impl Easel {
             }
             let began = Instant::now();
             let drawn = match partial {
-                Some(index) => draw_partial(app, job, place, index, &seat, model, latent).await,
+                Some(index) => draw_partial(app, job, (place, index), &seat, model, latent, overlay).await,
                 None => draw_preview(app, job, place, step, &seat, model, latent).await,
             };
             if let Err(cause) = drawn {
@@ -130,14 +132,17 @@ impl Easel {
 async fn draw_partial(
     app: &App,
     job: &Job,
-    place: u32,
-    index: u32,
+    (place, index): (u32, u32),
     seat: &Seat,
     model: &Arc<LoadedModel>,
     latent: Latent,
+    overlay: Option<&Arc<Overlay>>,
 ) -> Result<()> {
     let parameters = &job.request.parameters;
-    let png = decode(app, seat, model, latent, Some((parameters.width, parameters.height))).await?;
+    // What an upscaler adds comes with the finished picture alone.
+    let is_whole = parameters.inputs.upscaler.is_none();
+    let size = is_whole.then_some((parameters.width, parameters.height));
+    let png = decode(app, seat, model, latent, size, overlay.cloned()).await?;
     job.add_partial(Partial { place, index, png: png.into() });
     Ok(())
 }
@@ -151,25 +156,31 @@ async fn draw_preview(
     model: &Arc<LoadedModel>,
     latent: Latent,
 ) -> Result<()> {
-    let png = decode(app, seat, model, latent, None).await?;
+    let png = decode(app, seat, model, latent, None, None).await?;
     job.show_preview(Preview { place, step, png });
     Ok(())
 }
 
-/// The latent as a PNG file, of `size` if that is given.
+/// The latent as a PNG file, put into a picture and of `size` if these are given.
 async fn decode(
     app: &App,
     seat: &Seat,
     model: &Arc<LoadedModel>,
     latent: Latent,
     size: Option<(u32, u32)>,
+    overlay: Option<Arc<Overlay>>,
 ) -> Result<Vec<u8>> {
     let shape = contract_shape(latent.shape)?;
     let scale = model.info.latent_scale;
     let limit_s = app.config.generation.request_timeout;
     let rgb = limited(seat, limit_s, seat.preview(model, shape, latent.values)).await?;
     let finish = move || {
-        let rendered = picture::from_rgb(shape.width * scale, shape.height * scale, rgb)?;
+        let drawn = (shape.width * scale, shape.height * scale);
+        let (rgb, (width, height)) = match overlay {
+            Some(overlay) => (overlay.put(rgb, drawn), overlay.size),
+            None => (rgb, drawn),
+        };
+        let rendered = picture::from_rgb(width, height, rgb)?;
         let finished = match size {
             Some((width, height)) => picture::enlarge(rendered, width, height),
             None => rendered,

@@ -5,24 +5,24 @@
 use crate::inputs::shape;
 
 /// A part of a picture in pixels: left, top, width and height.
-pub(super) type Region = [u32; 4];
+pub(crate) type Region = [u32; 4];
 
 /// The picture into which a painted one is put.
 #[derive(Clone, Debug)]
-pub(super) struct Overlay {
+pub(crate) struct Overlay {
     /// Width and height of the picture.
-    pub(super) size: (u32, u32),
+    pub(crate) size: (u32, u32),
     /// Its pixels, `[height, width, 3]`.
-    pub(super) rgb: Vec<u8>,
+    pub(crate) rgb: Vec<u8>,
     /// The part that is painted.
-    pub(super) region: Region,
+    pub(crate) region: Region,
     /// How strongly each pixel of that part is painted over, 0 to 255, with soft edges.
-    pub(super) mask: Vec<u8>,
+    pub(crate) mask: Vec<u8>,
 }
 
 impl Overlay {
     /// The whole picture with `painted` (RGB, of the size `painted_size`) in it.
-    pub(super) fn put(&self, painted: Vec<u8>, painted_size: (u32, u32)) -> Vec<u8> {
+    pub(crate) fn put(&self, painted: Vec<u8>, painted_size: (u32, u32)) -> Vec<u8> {
         let [left, top, width, height] = self.region;
         let painted = match painted_size == (width, height) {
             true => painted,

@@ -93,7 +93,8 @@ impl Work<'_> {
             }
         };
         // The easel has a seat of its own, as the sampler goes on while it draws.
-        let drawn = easel.draw(app, job, place, engine.seat(job.caller.key(), order), model);
+        let drawn =
+            easel.draw(app, job, place, engine.seat(job.caller.key(), order), model, self.overlay.as_ref());
         let (latent, ()) = tokio::join!(sampled, drawn);
         latent
     }
