@@ -341,6 +341,12 @@ impl Draft {
             inputs,
         };
         let count = whole("num_images", self.count, 1..=max_count)?.unwrap_or(1);
+        let pixels = u64::from(count) * u64::from(width) * u64::from(height);
+        if scale > 1 && pixels > u64::from(MOST_UPSCALED).pow(2) {
+            let problem =
+                format!("would make {count} pictures of {width} x {height} pixels, too many for one request");
+            return Err(Error::invalid("upscaler", problem));
+        }
         Ok(Request { warnings, ..Request::again(models, model, parameters, count)? })
     }
 }

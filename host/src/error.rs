@@ -10,6 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::{error, info};
 
+/// Most characters of what a client is told: long enough for a list of models.
+const LONGEST_SENTENCE: usize = 2000;
+
 /// What most functions behind a request give back.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -382,8 +385,17 @@ impl Error {
         }
     }
 
+    /// The sentence for a client. What it sent may stand in it, and may be a whole picture.
+    fn told(&self) -> String {
+        let whole = self.to_string();
+        match whole.char_indices().nth(LONGEST_SENTENCE) {
+            Some((end, _)) => format!("{}…", &whole[..end]),
+            None => whole,
+        }
+    }
+
     fn body(&self, kind: &'static str, code: String) -> Body {
-        let message = self.to_string();
+        let message = self.told();
         let detail = message.clone();
         Body { error: Inner { message, r#type: kind, code, param: self.param().map(str::to_owned) }, detail }
     }

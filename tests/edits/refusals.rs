@@ -49,6 +49,7 @@ async fn what_cannot_be_used_is_named_in_the_clients_words() {
         (json!({"mask": {"file_id": "file-1"}}), "mask", "`file_id`"),
         (json!({"hires": {"scale": 2}}), "hires", "cannot be used with a picture to begin with"),
         (json!({"upscaler": "nothing"}), "upscaler", "`nothing`"),
+        (json!({"input_images": "A".repeat(100_000)}), "input_images", "…"),
         (control(json!({})), "controls[0].model", "`x`"),
         (
             control(json!({"model": "controlnet-sdxl"})),
