@@ -264,6 +264,8 @@ async fn in_a_browser_a_picture_is_seen_growing_where_it_will_be_and_may_be_canc
 
     browser.open(&format!("{}/?prompt=a+fox&steps=30&size=512x512", server.base)).await;
     browser.click("button.go").await;
+    // The page of the job, and no longer that of the form.
+    browser.wait(".live").await;
     let before = browser.run(place).await;
     browser.wait(grown).await;
     assert_eq!(browser.run(place).await, before, "the preview takes the picture's place");
