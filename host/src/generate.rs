@@ -27,7 +27,7 @@ use crate::draft::{Parameters, Request};
 use crate::engine::{LoadedModel, Seat, Versioned};
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
-use crate::inputs::Start;
+use crate::inputs::{self, Start};
 use crate::jobs::{Job, store};
 use crate::metrics::Stage;
 use crate::models::Model;
@@ -152,7 +152,9 @@ async fn look(
         rgb: &rgb,
         mask: mask.as_deref(),
         strength: start.strength,
-        image_guidance_scale: start.image_guidance_scale.unwrap_or(1.5),
+        image_guidance_scale: start
+            .image_guidance_scale
+            .unwrap_or(inputs::DEFAULT_IMAGE_GUIDANCE_SCALE as f32),
         latent_scaling: latent_scaling(&request.model).await?,
     };
     let limit_s = app.config.generation.request_timeout;

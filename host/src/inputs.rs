@@ -38,6 +38,10 @@ pub use reader::{Limits, Want};
 pub use store::Store;
 pub use text::from_text;
 
+/// How strongly a model that edits as it is told follows the picture when nobody says it: that of the model that Brooks
+/// et al. 2022 (arXiv:2211.09800) describe.
+pub(crate) const DEFAULT_IMAGE_GUIDANCE_SCALE: f64 = 1.5;
+
 /// A picture that came with a request, as it is kept until its job is over: upright, 8-bit RGB or RGBA, nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {

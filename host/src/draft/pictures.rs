@@ -24,8 +24,6 @@ const DEFAULT_HIRES_STRENGTHS: [f64; 2] = [0.7, 0.5];
 /// A1111's defaults, in pixels.
 const DEFAULT_MASK_BLUR: f64 = 4.0;
 const DEFAULT_PADDING: u32 = 32;
-/// That of the model that Brooks et al. 2022 (arXiv:2211.09800) describe.
-const DEFAULT_IMAGE_GUIDANCE_SCALE: f64 = 1.5;
 /// How much larger a second run may be.
 const HIRES_SCALES: std::ops::RangeInclusive<f64> = 1.0..=4.0;
 
@@ -297,7 +295,7 @@ impl Wishes {
     fn start(&self, frame: &Frame<'_>, pictures: &Pictures<Input>) -> Result<Option<Start>> {
         let strength = within("strength", self.strength, 0.0..=1.0)?;
         let image_guidance_scale = within("image_guidance_scale", self.image_guidance_scale, 0.0..=20.0)?
-            .unwrap_or(DEFAULT_IMAGE_GUIDANCE_SCALE);
+            .unwrap_or(inputs::DEFAULT_IMAGE_GUIDANCE_SCALE);
         let mask = self.mask(pictures)?;
         let Some(image) = &pictures.image else { return Ok(None) };
         // Such a model sees the picture at every step and begins with noise alone.

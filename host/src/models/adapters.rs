@@ -78,6 +78,32 @@ pub(super) trait AdapterEntry: Sized {
     }
 }
 
+/// Makes an [`AdapterEntry`] of a type with the fields `id`, `name` and `wish`, whose ids begin with a word of their own.
+macro_rules! entry {
+    ($entry:ty, $prefix:literal) => {
+        impl AdapterEntry for $entry {
+            const PREFIX: &str = $prefix;
+
+            fn id(&self) -> &str {
+                &self.id
+            }
+
+            fn name(&self) -> &str {
+                &self.name
+            }
+
+            fn wish(&self) -> &Wish {
+                &self.wish
+            }
+
+            fn renamed(&self, name: String) -> Self {
+                Self { id: format!("{}/{name}", Self::PREFIX), name, ..self.clone() }
+            }
+        }
+    };
+}
+pub(super) use entry;
+
 impl LoraEntry {
     /// Of the file at `path`, which was made for models of the family `base` and had this [`stamp`] before anything
     /// of it was read.
@@ -112,25 +138,7 @@ impl LoraEntry {
     }
 }
 
-impl AdapterEntry for LoraEntry {
-    const PREFIX: &str = "lora";
-
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn wish(&self) -> &Wish {
-        &self.wish
-    }
-
-    fn renamed(&self, name: String) -> Self {
-        Self { id: format!("lora/{name}"), name, ..self.clone() }
-    }
-}
+entry!(LoraEntry, "lora");
 
 impl EmbeddingEntry {
     /// Of the file at `path`, which had this [`stamp`] before anything of it was read.
@@ -148,25 +156,7 @@ impl EmbeddingEntry {
     }
 }
 
-impl AdapterEntry for EmbeddingEntry {
-    const PREFIX: &str = "embedding";
-
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn wish(&self) -> &Wish {
-        &self.wish
-    }
-
-    fn renamed(&self, name: String) -> Self {
-        Self { id: format!("embedding/{name}"), name, ..self.clone() }
-    }
-}
+entry!(EmbeddingEntry, "embedding");
 
 /// Changes when the file at `path`, or what its owner says about it, does.
 pub(super) fn stamp(path: &Path) -> u64 {

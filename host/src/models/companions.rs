@@ -8,7 +8,7 @@ use alice_checkpoint::Family;
 use alice_checkpoint::control::ControlKind;
 use alice_plugin::{LoadRequest, ModelFiles};
 
-use super::adapters::AdapterEntry;
+use super::adapters::{AdapterEntry, entry};
 use super::names::Wish;
 use super::walk::CONFIG;
 use super::{files, model};
@@ -130,42 +130,6 @@ fn request(path: &Path, family: &str, version: u64) -> Versioned<LoadRequest> {
     Versioned { what, version }
 }
 
-impl AdapterEntry for ControlEntry {
-    const PREFIX: &str = "controlnet";
+entry!(ControlEntry, "controlnet");
 
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn wish(&self) -> &Wish {
-        &self.wish
-    }
-
-    fn renamed(&self, name: String) -> Self {
-        Self { id: format!("{}/{name}", Self::PREFIX), name, ..self.clone() }
-    }
-}
-
-impl AdapterEntry for UpscalerEntry {
-    const PREFIX: &str = "upscaler";
-
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn wish(&self) -> &Wish {
-        &self.wish
-    }
-
-    fn renamed(&self, name: String) -> Self {
-        Self { id: format!("{}/{name}", Self::PREFIX), name, ..self.clone() }
-    }
-}
+entry!(UpscalerEntry, "upscaler");
