@@ -21,8 +21,10 @@ use crate::error::{Error, Result};
 use crate::inputs::{Input, Inputs};
 use crate::models::{Model, Registry};
 
+mod enlargement;
 mod pictures;
 
+pub use enlargement::{Enlargement, EnlargementWish, Origin, Painted};
 pub use pictures::{ControlWish, HiresWish, Pictures, Source, Wishes};
 
 use pictures::{Frame, size_like};
@@ -245,14 +247,11 @@ impl Draft {
         let pictures = Pictures { image: self.image.take(), mask: self.mask.take(), controls };
         let unread = pictures.stand_ins();
         let request = self.clone().resolve(&app.models, &app.config, max_count, &unread)?;
-        let (count, most) = (pictures.count(), app.config.limits.input_pictures);
+        let count = pictures.count();
         if count == 0 {
             return Ok(request);
         }
-        if count > most {
-            let problem = format!("is one of {count} pictures; {most} may come (`limits.input_pictures`)");
-            return Err(Error::invalid("image", problem));
-        }
+        few_enough(count, &app.config)?;
         let taken = pictures.take_in(app).await?;
         self.resolve(&app.models, &app.config, max_count, &taken)
     }
@@ -372,14 +371,29 @@ fn size(
     (width.next_multiple_of(CELL), height.next_multiple_of(CELL))
 }
 
+/// Whether so many pictures may come with a request.
+fn few_enough(count: usize, config: &Config) -> Result<()> {
+    let most = config.limits.input_pictures;
+    if count <= most {
+        return Ok(());
+    }
+    let problem = format!("is one of {count} pictures; {most} may come (`limits.input_pictures`)");
+    Err(Error::invalid("image", problem))
+}
+
 /// The size of a picture that the upscaler in `param` makes `scale` times as large.
 fn upscaled_size(param: &str, (width, height): (u32, u32), scale: u32) -> Result<(u32, u32)> {
-    let (width, height) = (width.saturating_mul(scale), height.saturating_mul(scale));
-    if scale > 1 && width.max(height) > MOST_UPSCALED {
-        let problem = format!("would make it {width} x {height} pixels; a side may have {MOST_UPSCALED}");
-        return Err(Error::invalid(param, problem));
+    let size = (width.saturating_mul(scale), height.saturating_mul(scale));
+    if scale > 1 { within_reach(param, size) } else { Ok(size) }
+}
+
+/// A size that what stands in `param` asks of an upscaler or of Lanczos' filter.
+fn within_reach(param: &str, (width, height): (u32, u32)) -> Result<(u32, u32)> {
+    if width.max(height) <= MOST_UPSCALED {
+        return Ok((width, height));
     }
-    Ok((width, height))
+    let problem = format!("would make it {width} x {height} pixels; a side may have {MOST_UPSCALED}");
+    Err(Error::invalid(param, problem))
 }
 
 /// The size of the finished picture, of which `asked` is the size that was asked for, when an upscaler makes it

@@ -5,11 +5,13 @@
 //!
 //! ```text
 //! generate.rs            a job's models, prompts and pictures; each picture from its first step to its file
+//!   generate/upscale.rs  a job that makes a picture larger
 //!   generate/gather.rs   the picture to begin with and its mask, in the pixels that are rendered
 //!   generate/company.rs  the networks beside the model: those that steer, those that enlarge
 //!   generate/steer.rs    the pictures that steer, as those networks see them
 //!   generate/canvas.rs   the same as the model sees it, and what a run begins with
 //!   generate/work.rs     a picture's runs: the first, and the second on the enlarged one
+//!   generate/keep.rs     from the pixels of a picture to its file and its row
 //!   generate/overlay.rs  pure  the masked region, and putting back what is not masked
 //! ```
 
@@ -20,30 +22,32 @@ use alice_diffusion::Schedule;
 use alice_plugin::{ErrorKind, LoadRequest};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use crate::adapters::Unmatched;
 use crate::app::App;
 use crate::denoiser::{Prompts, contract_shape, limited};
 use crate::draft::{Parameters, Request};
 use crate::engine::{LoadedModel, Seat, Versioned};
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
+use crate::infotext;
 use crate::inputs::{self, Start};
-use crate::jobs::{Job, store};
-use crate::metrics::Stage;
+use crate::jobs::Job;
 use crate::models::Model;
 use crate::prompts::{Encoder, Words};
-use crate::{infotext, picture};
+use crate::task::Task;
 
 pub mod canvas;
 mod company;
 mod gather;
+mod keep;
 mod overlay;
 mod steer;
+mod upscale;
 mod work;
 
 use self::canvas::{Canvas, Original};
 use self::company::Company;
 use self::gather::{Gathered, gather};
+use self::keep::{Finished, keep};
 pub(crate) use self::overlay::Overlay;
 use self::work::{Work, latent_shape, pixels};
 
@@ -51,38 +55,13 @@ use self::work::{Work, latent_shape, pixels};
 /// engine takes them in their order, so more would only hold more latents.
 const TOGETHER: usize = 16;
 
-/// A finished picture.
-#[derive(Clone, Debug)]
-pub struct Picture {
-    /// What it was made with; `seed` is its own.
-    pub parameters: Parameters,
-    /// Where it is kept.
-    pub kept: Kept,
-}
-
 /// What came of a job.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The pictures, by rising seed.
-    pub pictures: Vec<Picture>,
-    /// What the client should know of its request.
-    pub warnings: Vec<String>,
-    /// The parts of its LoRAs that do not suit the model.
-    pub unmatched: Unmatched,
+    /// Its pictures, by their places.
+    pub kept: Vec<Kept>,
     /// Seconds from the job's beginning to its last picture.
     pub took_s: f64,
-}
-
-impl Outcome {
-    /// The pictures `kept` of a request.
-    pub fn new(request: &Request, kept: &[Kept], took_s: f64) -> Self {
-        let pictures = (0_u32..).zip(kept);
-        let pictures = pictures
-            .map(|(place, kept)| Picture { parameters: of_place(request, place), kept: kept.clone() })
-            .collect();
-        let (warnings, unmatched) = (request.warnings.clone(), request.unmatched.clone());
-        Self { pictures, warnings, unmatched, took_s }
-    }
 }
 
 /// What the picture at `place` is made with.
@@ -98,16 +77,22 @@ fn of_place(request: &Request, place: u32) -> Parameters {
 /// Whatever the backend says; [`Error::Timeout`]; [`Error::InputGone`].
 pub(crate) async fn run(app: &App, job: &Job) -> Result<Outcome> {
     let began = Instant::now();
-    let work = prepare(app, job).await?;
-    let missing = (0..job.request.count).filter(|place| !job.made.contains(place));
+    match &job.task {
+        Task::Paint(request) => paint(app, job, request).await?,
+        Task::Enlarge(enlargement) => upscale::run(app, job, enlargement).await?,
+    }
+    Ok(Outcome { kept: job.planned.clone(), took_s: began.elapsed().as_secs_f64() })
+}
+
+async fn paint(app: &App, job: &Job, request: &Request) -> Result<()> {
+    let work = prepare(app, job, request).await?;
+    let missing = (0..request.count).filter(|place| !job.made.contains(place));
     let pictures = missing.map(|place| make(&work, place));
-    stream::iter(pictures).buffered(TOGETHER).try_collect::<()>().await?;
-    Ok(Outcome::new(&job.request, &job.planned, began.elapsed().as_secs_f64()))
+    stream::iter(pictures).buffered(TOGETHER).try_collect().await
 }
 
 /// What all pictures of a job need: the models, the encoded prompts, and the picture to begin with.
-async fn prepare<'a>(app: &'a App, job: &'a Job) -> Result<Work<'a>> {
-    let request = &job.request;
+async fn prepare<'a>(app: &'a App, job: &'a Job, request: &'a Request) -> Result<Work<'a>> {
     let wanted = load_request(&request.model);
     let inputs = &request.parameters.inputs;
     let company = Company::of(&app.models, inputs)?;
@@ -134,7 +119,19 @@ async fn prepare<'a>(app: &'a App, job: &'a Job) -> Result<Work<'a>> {
         Some(start) => look(app, &seat, &model, request, start).await?,
         None => (None, None),
     };
-    Ok(Work { app, job, engine, model, enlargers, prompts, steering, steering_again, canvas, overlay })
+    Ok(Work {
+        app,
+        job,
+        request,
+        engine,
+        model,
+        enlargers,
+        prompts,
+        steering,
+        steering_again,
+        canvas,
+        overlay,
+    })
 }
 
 /// The picture to begin with as the model sees it, and where what is painted goes.
@@ -221,7 +218,7 @@ async fn encode(app: &App, seat: &Seat, model: &Arc<LoadedModel>, request: &Requ
 /// One picture: its runs, decoding, enlarging, keeping.
 async fn make(work: &Work<'_>, place: u32) -> Result<()> {
     let (job, model) = (work.job, &work.model);
-    let (parameters, order) = (of_place(&job.request, place), order(job, place));
+    let (parameters, order) = (of_place(work.request, place), order(job, place));
     let seat = work.engine.seat(job.caller.key(), order);
     let latent = work.sample(&seat, &parameters, place, order).await?;
     let size = pixels(model, latent.shape);
@@ -233,7 +230,9 @@ async fn make(work: &Work<'_>, place: u32) -> Result<()> {
         None => (rgb, size),
     };
     drop(seat);
-    keep(work, place, parameters, rgb, size).await
+    let text = infotext::write(&parameters, work.request.schedule.sampler());
+    let wanted = (parameters.width, parameters.height);
+    keep(work.app, job, place, Finished { rgb, size, wanted, text }).await
 }
 
 /// The picture with what its mask does not cover put back, and its size.
@@ -241,40 +240,4 @@ async fn put_back(work: &Work<'_>, rgb: Vec<u8>, size: (u32, u32)) -> Result<(Ve
     let Some(overlay) = work.overlay.clone() else { return Ok((rgb, size)) };
     let put = move || (overlay.put(rgb, size), overlay.size);
     Ok(tokio::task::spawn_blocking(put).await.map_err(anyhow::Error::from)?)
-}
-
-/// Brings a picture of so many pixels to the size wanted, and keeps it.
-async fn keep(
-    work: &Work<'_>,
-    place: u32,
-    parameters: Parameters,
-    rgb: Vec<u8>,
-    (width, height): (u32, u32),
-) -> Result<()> {
-    let job = work.job;
-    let text = infotext::write(&parameters, job.request.schedule.sampler());
-    let finish = {
-        let (app, kept) = (work.app.clone(), job.planned[place as usize].clone());
-        let (number, account, now) = (job.number, job.account, app.clock.now());
-        let finish = job.finish(now);
-        move || {
-            let began = Instant::now();
-            let rendered = picture::from_rgb(width, height, rgb)?;
-            let finished = picture::enlarge(rendered, parameters.width, parameters.height);
-            let png = picture::png(&finished, &text)?;
-            app.gallery.keep(&kept, &png)?;
-            let row = kept.clone();
-            let write = app.database.write_now(move |transaction| {
-                store::add_picture(transaction, number, account, place, &row, finish)
-            });
-            app.metrics.stage(Stage::Keep, began.elapsed());
-            // A file without its row would be nobody's picture.
-            write.or_else(|error| app.gallery.remove(&kept).map_err(Error::from).and(Err(error)))
-        }
-    };
-    // On a thread of its own, which ends what it has begun: file and row come together or not at all, also
-    // when nobody waits any more.
-    tokio::task::spawn_blocking(finish).await.map_err(anyhow::Error::from)??;
-    job.add_kept(place);
-    Ok(())
 }

@@ -5,7 +5,7 @@
 
 use alice_diffusion::Sampler;
 
-use crate::draft::Parameters;
+use crate::draft::{Enlargement, Parameters};
 use crate::inputs::{Control, Enlarger, Inputs, Preprocessor, ResizeMode};
 
 /// The text for a picture made with `parameters` by `sampler`.
@@ -39,13 +39,40 @@ pub fn write(parameters: &Parameters, sampler: Sampler) -> String {
     }
     pairs.push(("Model", parameters.model.clone()));
     pairs.extend(of_inputs(&parameters.inputs));
-    let version = format!("ALICE {}", env!("CARGO_PKG_VERSION"));
     let controls = parameters.inputs.controls.iter().enumerate();
     let controls = controls.map(|(place, control)| (format!("ControlNet {place}"), of_control(control)));
     let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value));
-    let pairs = pairs.chain(controls).chain([("Version".to_owned(), version)]);
-    let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name}: {}", quoted(value))).collect();
-    text + "\n" + &pairs.join(", ")
+    text + "\n" + &line(pairs.chain(controls).chain([("Version".to_owned(), version())]))
+}
+
+/// The text for a picture that was made larger: that of the picture itself, if it had one, and what was done to it.
+pub fn write_enlarged(enlargement: &Enlargement) -> String {
+    let Enlargement { input, scale, origin, .. } = enlargement;
+    let done = [
+        ("Postprocess upscale by".to_owned(), scale.to_string()),
+        ("Postprocess upscaler".to_owned(), label_of_means(enlargement)),
+    ];
+    match origin {
+        Some(origin) => format!("{}, {}", origin.text, line(done)),
+        None => {
+            let size = ("Size".to_owned(), format!("{}x{}", input.width, input.height));
+            line([size].into_iter().chain(done).chain([("Version".to_owned(), version())]))
+        }
+    }
+}
+
+/// Upscalers by their ids, the filter as A1111 calls it.
+fn label_of_means(enlargement: &Enlargement) -> String {
+    enlargement.upscaler.clone().unwrap_or_else(|| label(&Enlarger::Lanczos))
+}
+
+fn line(pairs: impl IntoIterator<Item = (String, String)>) -> String {
+    let pairs = pairs.into_iter().map(|(name, value)| format!("{name}: {}", quoted(value)));
+    pairs.collect::<Vec<_>>().join(", ")
+}
+
+fn version() -> String {
+    format!("ALICE {}", env!("CARGO_PKG_VERSION"))
 }
 
 /// The pairs about the pictures that came with the request, and about what enlarged the finished one.
@@ -115,6 +142,7 @@ mod tests {
 
     use super::*;
     use crate::adapters::Lora;
+    use crate::draft::Origin;
     use crate::inputs::{Hires, Input, Lease, Mask, MaskPolarity, Start};
 
     fn parameters() -> Parameters {
@@ -204,6 +232,26 @@ mod tests {
         let inputs = Inputs { start: Some(told), ..Inputs::default() };
         let text = write(&Parameters { inputs, ..parameters() }, Method::Euler.into());
         assert!(text.contains(", Image CFG scale: 1.5, Version: "), "{text}");
+    }
+
+    #[test]
+    fn a_larger_picture_says_what_was_done_to_it_behind_what_it_said_before() {
+        let plain = Enlargement {
+            input: input(),
+            upscaler: Some("upscaler/x4".into()),
+            scale: 1.5,
+            width: 96,
+            height: 96,
+            origin: None,
+        };
+        let text = write_enlarged(&plain);
+        let version = version();
+        let done = "Postprocess upscale by: 1.5, Postprocess upscaler: ";
+        assert_eq!(text, format!("Size: 64x64, {done}upscaler/x4, Version: {version}"));
+        let before = write(&parameters(), Method::Euler.into());
+        let origin = Some(Origin { text: before.clone(), painted: None });
+        let again = write_enlarged(&Enlargement { origin, upscaler: None, ..plain });
+        assert_eq!(again, format!("{before}, {done}Lanczos"));
     }
 
     #[test]

@@ -23,11 +23,12 @@ mod line;
 mod pace;
 mod run;
 pub mod store;
+pub mod stored;
 
 pub use attend::{Attendance, Leave, Wish};
 pub use caller::Caller;
 pub use job::{Job, Look, Partial, Preview, Progress};
-pub use run::{ask, cancel, recover, submit};
+pub use run::{ask, ask_to_enlarge, cancel, recover, submit};
 
 use line::{Bounds, Full, Line};
 use pace::{Pace, step_work};
@@ -260,7 +261,7 @@ impl Jobs {
 
     /// A step of a picture of `job` is done.
     pub(crate) fn stepped(&self, job: &Job) {
-        let work = step_work(&job.request);
+        let work = step_work(&job.task);
         let mut inner = self.lock();
         let known = inner.pace.seconds_for(work).is_some();
         inner.pace.add(work, Instant::now());
@@ -352,7 +353,7 @@ pub fn permit(actor: &Actor, account: Option<i64>) -> Result<()> {
 
 /// The work that is left of a job.
 fn work_left(job: &Job) -> f64 {
-    f64::from(job.steps().saturating_sub(job.steps_done())) * step_work(&job.request)
+    f64::from(job.steps().saturating_sub(job.steps_done())) * step_work(&job.task)
 }
 
 #[cfg(test)]

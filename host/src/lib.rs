@@ -39,4 +39,5 @@ pub mod secret;
 pub mod server;
 pub mod sketch;
 mod tally;
+pub mod task;
 pub mod worker;

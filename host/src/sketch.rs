@@ -95,18 +95,25 @@ impl Sketcher<'_> {
     }
 }
 
+/// Which picture is drawn, and how.
+#[derive(Debug)]
+pub(crate) struct Drawing<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) job: &'a Job,
+    /// Which of the job's pictures this is.
+    pub(crate) place: u32,
+    pub(crate) seat: Seat,
+    pub(crate) model: &'a Arc<LoadedModel>,
+    /// The picture into which partial ones are put.
+    pub(crate) overlay: Option<&'a Arc<Overlay>>,
+    /// Width and height of partial pictures, where they are those of the finished one.
+    pub(crate) finished: Option<(u32, u32)>,
+}
+
 impl Easel {
-    /// Draws what the sampler sends until it is done; partial pictures are put into the picture that `overlay` holds. A
-    /// sketch that cannot be drawn is left out: the finished picture will tell what is wrong.
-    pub(crate) async fn draw(
-        mut self,
-        app: &App,
-        job: &Job,
-        place: u32,
-        seat: Seat,
-        model: &Arc<LoadedModel>,
-        overlay: Option<&Arc<Overlay>>,
-    ) {
+    /// Draws what the sampler sends until it is done. A sketch that cannot be drawn is left out: the finished picture
+    /// will tell what is wrong.
+    pub(crate) async fn draw(mut self, drawing: Drawing<'_>) {
         while let Some(Sketch { step, partial, latent }) = self.sketches.recv().await {
             if partial.is_none() && self.sketches.is_closed() {
                 // The finished picture is about to come, and would wait for this one.
@@ -114,8 +121,8 @@ impl Easel {
             }
             let began = Instant::now();
             let drawn = match partial {
-                Some(index) => draw_partial(app, job, (place, index), &seat, model, latent, overlay).await,
-                None => draw_preview(app, job, place, step, &seat, model, latent).await,
+                Some(index) => drawing.partial(index, latent).await,
+                None => drawing.preview(step, latent).await,
             };
             if let Err(cause) = drawn {
                 debug!("An unfinished picture could not be drawn: {}", cause.cause());
@@ -129,65 +136,46 @@ impl Easel {
     }
 }
 
-async fn draw_partial(
-    app: &App,
-    job: &Job,
-    (place, index): (u32, u32),
-    seat: &Seat,
-    model: &Arc<LoadedModel>,
-    latent: Latent,
-    overlay: Option<&Arc<Overlay>>,
-) -> Result<()> {
-    let parameters = &job.request.parameters;
-    // What an upscaler adds comes with the finished picture alone.
-    let is_whole = parameters.inputs.upscaler.is_none();
-    let size = is_whole.then_some((parameters.width, parameters.height));
-    let png = decode(app, seat, model, latent, size, overlay.cloned()).await?;
-    job.add_partial(Partial { place, index, png: png.into() });
-    Ok(())
-}
+impl Drawing<'_> {
+    async fn partial(&self, index: u32, latent: Latent) -> Result<()> {
+        let png = self.decode(latent, self.finished, self.overlay.cloned()).await?;
+        self.job.add_partial(Partial { place: self.place, index, png: png.into() });
+        Ok(())
+    }
 
-async fn draw_preview(
-    app: &App,
-    job: &Job,
-    place: u32,
-    step: u32,
-    seat: &Seat,
-    model: &Arc<LoadedModel>,
-    latent: Latent,
-) -> Result<()> {
-    let png = decode(app, seat, model, latent, None, None).await?;
-    job.show_preview(Preview { place, step, png });
-    Ok(())
-}
+    async fn preview(&self, step: u32, latent: Latent) -> Result<()> {
+        let png = self.decode(latent, None, None).await?;
+        self.job.show_preview(Preview { place: self.place, step, png });
+        Ok(())
+    }
 
-/// The latent as a PNG file, put into a picture and of `size` if these are given.
-async fn decode(
-    app: &App,
-    seat: &Seat,
-    model: &Arc<LoadedModel>,
-    latent: Latent,
-    size: Option<(u32, u32)>,
-    overlay: Option<Arc<Overlay>>,
-) -> Result<Vec<u8>> {
-    let shape = contract_shape(latent.shape)?;
-    let scale = model.info.latent_scale;
-    let limit_s = app.config.generation.request_timeout;
-    let rgb = limited(seat, limit_s, seat.preview(model, shape, latent.values)).await?;
-    let finish = move || {
-        let drawn = (shape.width * scale, shape.height * scale);
-        let (rgb, (width, height)) = match overlay {
-            Some(overlay) => (overlay.put(rgb, drawn), overlay.size),
-            None => (rgb, drawn),
+    /// The latent as a PNG file, put into a picture and of `size` if these are given.
+    async fn decode(
+        &self,
+        latent: Latent,
+        size: Option<(u32, u32)>,
+        overlay: Option<Arc<Overlay>>,
+    ) -> Result<Vec<u8>> {
+        let Self { app, seat, model, .. } = self;
+        let shape = contract_shape(latent.shape)?;
+        let scale = model.info.latent_scale;
+        let limit_s = app.config.generation.request_timeout;
+        let rgb = limited(seat, limit_s, seat.preview(model, shape, latent.values)).await?;
+        let finish = move || {
+            let drawn = (shape.width * scale, shape.height * scale);
+            let (rgb, (width, height)) = match overlay {
+                Some(overlay) => (overlay.put(rgb, drawn), overlay.size),
+                None => (rgb, drawn),
+            };
+            let rendered = picture::from_rgb(width, height, rgb)?;
+            let finished = match size {
+                Some((width, height)) => picture::enlarge(rendered, width, height),
+                None => rendered,
+            };
+            picture::png(&finished, "")
         };
-        let rendered = picture::from_rgb(width, height, rgb)?;
-        let finished = match size {
-            Some((width, height)) => picture::enlarge(rendered, width, height),
-            None => rendered,
-        };
-        picture::png(&finished, "")
-    };
-    Ok(tokio::task::spawn_blocking(finish).await.map_err(anyhow::Error::from)??)
+        Ok(tokio::task::spawn_blocking(finish).await.map_err(anyhow::Error::from)??)
+    }
 }
 
 /// The latent with squares of cells averaged, so that no side is longer than a preview's.

@@ -239,7 +239,7 @@ function follow(section) {
   on("running", ({ step, steps, eta_s }) => {
     const doing = step === 0 ? "Getting ready" : step >= steps ? "Finishing" : `Step ${step} of ${steps}`;
     Object.assign(part("bar"), { max: steps, value: step });
-    say(doing, eta_s == null || step >= steps ? "" : `about ${span(eta_s)} left`, "Being painted");
+    say(doing, eta_s == null || step >= steps ? "" : `about ${span(eta_s)} left`, section.dataset.doing);
   });
 
   on("preview", ({ image, b64_json, output_format }) => {

@@ -19,9 +19,10 @@ use crate::app::App;
 use crate::auth::Actor;
 use crate::draft::{ControlWish, Draft, HiresWish, Source, Wishes};
 use crate::error::{Alice, Error, Result};
-use crate::generate::Outcome;
+use crate::gallery::Kept;
 use crate::inputs::ResizeMode;
 use crate::jobs::{self, Attendance};
+use crate::task::Task;
 
 /// Most pictures of one request in this API.
 const MAX_COUNT: u32 = 100;
@@ -175,9 +176,8 @@ pub async fn create(
     let shared = app.clone();
     let finish = |job: Attendance| async move {
         let outcome = job.outcome().await?;
-        let kept = outcome.pictures.iter().map(|picture| &picture.kept);
-        let urls = files::urls(&shared, &actor, &headers, kept).await?;
-        Ok(ChatResponse::new(&outcome, model, urls))
+        let urls = files::urls(&shared, &actor, &headers, &outcome.kept).await?;
+        Ok(ChatResponse::new(&job.task, &outcome.kept, model, urls))
     };
     Ok(early::answer::<Alice, _, _>(&app, job, finish).await)
 }
@@ -428,22 +428,22 @@ fn number<T: std::str::FromStr>(fields: &Map<String, Value>, name: &str) -> Opti
 }
 
 impl ChatResponse {
-    fn new(outcome: &Outcome, model: String, urls: Vec<String>) -> Self {
-        let pictures = &outcome.pictures;
-        let plural = if pictures.len() == 1 { "image" } else { "images" };
+    /// The answer with the addresses of the pictures `kept`, which `task` has led to.
+    fn new(task: &Task, kept: &[Kept], model: String, urls: Vec<String>) -> Self {
+        let plural = if kept.len() == 1 { "image" } else { "images" };
         let metadata = Metadata {
-            told: Told::of(&pictures[0].parameters),
-            seeds: pictures.iter().map(|picture| picture.parameters.seed).collect(),
-            warnings: outcome.warnings.clone(),
-            unmatched: outcome.unmatched.clone(),
+            told: Told::of(task),
+            seeds: (0..task.count()).filter_map(|place| task.seed(place)).collect(),
+            warnings: task.warnings().to_vec(),
+            unmatched: task.unmatched().clone(),
         };
         let message = Answer {
             role: "assistant",
-            content: format!("Generated {} {plural}.", pictures.len()),
+            content: format!("Generated {} {plural}.", kept.len()),
             image_urls: urls,
             metadata,
         };
-        let id = pictures[0].kept.file.chars().take(12).collect::<String>();
+        let id = kept[0].file.chars().take(12).collect::<String>();
         Self {
             id: format!("chatcmpl-{id}"),
             object: "chat.completion",

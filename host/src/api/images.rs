@@ -17,8 +17,8 @@ use crate::adapters::Unmatched;
 use crate::app::App;
 use crate::auth::Actor;
 use crate::error::{OpenAi, Result};
-use crate::generate::Outcome;
 use crate::jobs::{self, Attendance, Leave, Wish};
+use crate::task::Task;
 
 mod form;
 pub(super) mod request;
@@ -47,7 +47,9 @@ struct ImageData {
     b64_json: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    seed: u64,
+    /// Of a picture that was painted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
 }
 
 /// The parameters in use, with everything that was filled in or changed.
@@ -155,42 +157,40 @@ async fn pictures(
     format: ResponseFormat,
 ) -> Result<ImageResponse> {
     let outcome = job.outcome().await?;
-    let kept = outcome.pictures.iter().map(|picture| &picture.kept);
     let (mut files, mut urls) = (Vec::new(), Vec::new());
     match format {
-        ResponseFormat::Url => urls = files::urls(app, actor, headers, kept).await?,
+        ResponseFormat::Url => urls = files::urls(app, actor, headers, &outcome.kept).await?,
         ResponseFormat::B64Json => {
-            for kept in kept {
+            for kept in &outcome.kept {
                 files.push(files::read(app, kept).await?);
             }
         }
     }
-    Ok(ImageResponse::new(&outcome, &files, urls))
+    Ok(ImageResponse::new(&job.task, outcome.took_s, &files, urls))
 }
 
 impl ImageResponse {
-    /// The answer with the addresses of the pictures, or without any with the pictures themselves.
-    fn new(outcome: &Outcome, files: &[Vec<u8>], urls: Vec<String>) -> Self {
-        let Outcome { pictures, warnings, unmatched, took_s } = outcome;
-        let parameters = &pictures[0].parameters;
+    /// The answer with the addresses of the pictures that `task` has led to, or without any with the pictures themselves.
+    fn new(task: &Task, took_s: f64, files: &[Vec<u8>], urls: Vec<String>) -> Self {
+        let (width, height) = task.size();
         let mut urls = urls.into_iter();
         let mut files = files.iter();
-        let data = pictures.iter().map(|picture| {
+        let data = (0..task.count()).map(|place| {
             let url = urls.next();
             let b64_json = files.next().map(|png| BASE64_STANDARD.encode(png));
-            ImageData { b64_json, url, seed: picture.parameters.seed }
+            ImageData { b64_json, url, seed: task.seed(place) }
         });
         Self {
             created: now_s(),
             data: data.collect(),
             background: "opaque",
             output_format: "png",
-            size: format!("{}x{}", parameters.width, parameters.height),
+            size: format!("{width}x{height}"),
             x_alice: Effective {
-                told: Told::of(parameters),
-                warnings: warnings.clone(),
-                unmatched: unmatched.clone(),
-                took_s: *took_s,
+                told: Told::of(task),
+                warnings: task.warnings().to_vec(),
+                unmatched: task.unmatched().clone(),
+                took_s,
             },
         }
     }

@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! What clients are told about the pictures that came with their request: the parameters in use, in the words in which
-//! they are asked for.
+//! What clients are told that was done: the parameters in use, in the words in which they are asked for.
 
 use serde::Serialize;
 
-use crate::draft::Parameters;
+use crate::draft::{Enlargement, Parameters};
 use crate::inputs::{Control, Enlarger, Hires, Inputs, MaskPolarity, Preprocessor, ResizeMode, Start};
+use crate::task::Task;
+
+/// What was done.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Told {
+    /// Pictures were painted.
+    Painted(Box<Painted>),
+    /// A picture was made larger.
+    Enlarged(Enlarged),
+}
 
 /// What a picture was made with.
 #[derive(Debug, Serialize)]
-pub(super) struct Told {
+pub(super) struct Painted {
     #[serde(flatten)]
     parameters: Parameters,
     /// `txt2img`, or with a picture to begin with `img2img`.
@@ -26,6 +36,19 @@ pub(super) struct Told {
     hires: Option<Again>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upscaler: Option<String>,
+}
+
+/// How a picture was made larger.
+#[derive(Debug, Serialize)]
+pub(super) struct Enlarged {
+    mode: &'static str,
+    /// An upscaler's id, or the filter's name.
+    upscaler: String,
+    scale: f64,
+    width: u32,
+    height: u32,
+    input_width: u32,
+    input_height: u32,
 }
 
 /// What was done with the picture to begin with.
@@ -71,8 +94,32 @@ struct Again {
 }
 
 impl Told {
-    /// What clients are told of `parameters`.
-    pub(super) fn of(parameters: &Parameters) -> Self {
+    /// What clients are told of `task`.
+    pub(super) fn of(task: &Task) -> Self {
+        match task {
+            Task::Paint(request) => Self::Painted(Box::new(Painted::from(&request.parameters))),
+            Task::Enlarge(enlargement) => Self::Enlarged(Enlarged::from(&**enlargement)),
+        }
+    }
+}
+
+impl From<&Enlargement> for Enlarged {
+    fn from(enlargement: &Enlargement) -> Self {
+        let Enlargement { input, scale, width, height, .. } = enlargement;
+        Self {
+            mode: "upscale",
+            upscaler: enlargement.means().to_owned(),
+            scale: *scale,
+            width: *width,
+            height: *height,
+            input_width: input.width,
+            input_height: input.height,
+        }
+    }
+}
+
+impl From<&Parameters> for Painted {
+    fn from(parameters: &Parameters) -> Self {
         let Inputs { start, controls, hires, upscaler } = parameters.inputs.clone();
         let count = parameters.inputs.pictures().count();
         Self {

@@ -10,17 +10,18 @@ use super::canvas::{self, Beginning, Canvas};
 use super::overlay::Overlay;
 use crate::app::App;
 use crate::denoiser::{Denoiser, Prompts, Steering, contract_shape, limited};
-use crate::draft::Parameters;
+use crate::draft::{Parameters, Request};
 use crate::engine::{Engine, LoadedModel, Seat};
 use crate::error::{Error, Result};
 use crate::inputs::{Enlarger, Hires, shape};
 use crate::jobs::Job;
-use crate::sketch::{self, Sketcher};
+use crate::sketch::{self, Drawing, Sketcher};
 
 /// Everything that a job's pictures are made with, ready to be used.
 pub(super) struct Work<'a> {
     pub(super) app: &'a App,
     pub(super) job: &'a Job,
+    pub(super) request: &'a Request,
     pub(super) engine: &'a Engine,
     pub(super) model: Arc<LoadedModel>,
     /// What makes pictures larger between the two runs, and at the end.
@@ -80,12 +81,12 @@ impl Work<'_> {
         place: u32,
         order: u64,
     ) -> Result<Latent> {
-        let Self { app, job, engine, model, .. } = self;
-        let (sketcher, easel) = sketch::ends(job, job.request.steps());
+        let Self { app, job, request, engine, model, .. } = self;
+        let (sketcher, easel) = sketch::ends(job, request.steps());
         let sampled = async {
             let sketcher = sketcher;
             let latent = self.first(seat, parameters, &sketcher).await?;
-            match (&job.request.second, &parameters.inputs.hires) {
+            match (&request.second, &parameters.inputs.hires) {
                 (Some(schedule), Some(hires)) => {
                     self.second(seat, parameters, schedule, hires, latent, &sketcher).await
                 }
@@ -93,14 +94,23 @@ impl Work<'_> {
             }
         };
         // The easel has a seat of its own, as the sampler goes on while it draws.
-        let drawn =
-            easel.draw(app, job, place, engine.seat(job.caller.key(), order), model, self.overlay.as_ref());
+        let drawing = Drawing {
+            app,
+            job,
+            place,
+            seat: engine.seat(job.caller.key(), order),
+            model,
+            overlay: self.overlay.as_ref(),
+            // What an upscaler adds comes with the finished picture alone.
+            finished: parameters.inputs.upscaler.is_none().then_some((parameters.width, parameters.height)),
+        };
+        let drawn = easel.draw(drawing);
         let (latent, ()) = tokio::join!(sampled, drawn);
         latent
     }
 
     async fn first(&self, seat: &Seat, parameters: &Parameters, sketcher: &Sketcher<'_>) -> Result<Latent> {
-        let schedule = &self.job.request.schedule;
+        let schedule = &self.request.schedule;
         let mut noise = Noise::new(parameters.seed);
         let rendered = (parameters.rendered_width, parameters.rendered_height);
         let shape = latent_shape(&self.model, rendered);
@@ -136,7 +146,7 @@ impl Work<'_> {
         let first = schedule.begin_with_picture(&picture, &noise.latent(shape));
         let prompts = self.prompts.sized(&self.model.info, (height, width))?;
         let beginning = Beginning { first, kept: None, prompts };
-        let before = self.job.request.schedule.points().len();
+        let before = self.request.schedule.points().len();
         let leg = Leg { schedule, steering: &self.steering_again, before };
         self.walk(seat, parameters, leg, beginning, &mut noise, sketcher).await
     }
@@ -200,7 +210,7 @@ impl Work<'_> {
         let latent = schedule.walk(&denoiser, noise, first, kept.as_ref()).await?;
         if !latent.values.iter().all(|value| value.is_finite()) {
             let problem = "it produced values that are not numbers".to_owned();
-            return Err(Error::Model { id: self.job.request.model.id.clone(), problem });
+            return Err(Error::Model { id: self.request.model.id.clone(), problem });
         }
         Ok(latent)
     }

@@ -30,7 +30,7 @@ impl Lease {
     }
 
     /// Whether the file stays, because a job's row in the database answers for it.
-    pub(super) fn keep(&self, stays: bool) {
+    pub(crate) fn keep(&self, stays: bool) {
         if let Some(kept) = &self.0 {
             kept.by_a_job.store(stays, Ordering::Relaxed);
         }

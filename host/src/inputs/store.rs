@@ -17,7 +17,7 @@ use tracing::error;
 
 use super::fetch::{Fetcher, Rules};
 use super::reader::{Answer, Job, Reader};
-use super::{Input, Inputs, Lease, Limits, Want};
+use super::{Input, Lease, Limits, Want};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
@@ -133,14 +133,14 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::InputGone`] when one is not.
-    pub(crate) fn still_there(&self, inputs: &Inputs) -> Result<()> {
-        inputs.pictures().try_for_each(|input| self.0.open(&input.name).map(drop))
+    pub(crate) fn still_there(&self, pictures: &[&Input]) -> Result<()> {
+        pictures.iter().try_for_each(|input| self.0.open(&input.name).map(drop))
     }
 
     /// Removes the files of a job that is over. Its rows are gone by now, so that what cannot be removed goes at the
     /// daemon's next start.
-    pub(crate) async fn remove(&self, inputs: &Inputs) {
-        let names: BTreeSet<_> = inputs.pictures().map(|input| input.name.clone()).collect();
+    pub(crate) async fn remove(&self, pictures: &[&Input]) {
+        let names: BTreeSet<_> = pictures.iter().map(|input| input.name.clone()).collect();
         if names.is_empty() {
             return;
         }
@@ -280,18 +280,6 @@ impl Shared {
 
     fn refused(&self, refusal: super::outline::Refusal) -> Error {
         Error::invalid(PARAM, refusal.told(&self.limits))
-    }
-}
-
-impl Inputs {
-    /// A job takes the pictures over: from here on its row answers for them.
-    pub(crate) fn keep(&self) {
-        self.pictures().for_each(|input| input.lease.keep(true));
-    }
-
-    /// It could not be written down after all.
-    pub(crate) fn let_go(&self) {
-        self.pictures().for_each(|input| input.lease.keep(false));
     }
 }
 

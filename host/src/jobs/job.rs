@@ -10,10 +10,10 @@ use tokio::sync::{Notify, watch};
 
 use super::Caller;
 use crate::clock::Timestamp;
-use crate::draft::Request;
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
 use crate::generate::Outcome;
+use crate::task::Task;
 
 /// A job from its acceptance until some time after its end.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub struct Job {
     pub caller: Caller,
     /// The account whose pictures these are.
     pub account: Option<i64>,
-    /// What to make.
-    pub request: Request,
+    /// What to do.
+    pub task: Task,
     /// The names of its pictures, by their places.
     pub planned: Vec<Kept>,
     /// The places of those that an earlier life of the daemon has kept.
@@ -118,7 +118,7 @@ pub(super) struct New {
     pub(super) number: i64,
     pub(super) caller: Caller,
     pub(super) account: Option<i64>,
-    pub(super) request: Request,
+    pub(super) task: Task,
     pub(super) planned: Vec<Kept>,
     pub(super) made: Vec<u32>,
     pub(super) apart: bool,
@@ -131,13 +131,13 @@ impl From<New> for Job {
     fn from(new: New) -> Self {
         let made = u32::try_from(new.made.len()).unwrap_or(u32::MAX);
         let kept = Mutex::new(new.made.clone());
-        let steps_done = made.saturating_mul(steps_of_picture(&new.request));
+        let steps_done = made.saturating_mul(new.task.steps());
         Self {
             id: new.id,
             number: new.number,
             caller: new.caller,
             account: new.account,
-            request: new.request,
+            task: new.task,
             planned: new.planned,
             made: new.made,
             apart: new.apart,
@@ -194,7 +194,7 @@ impl Job {
 
     /// Steps of all its pictures together.
     pub fn steps(&self) -> u32 {
-        steps_of_picture(&self.request).saturating_mul(self.request.count)
+        self.task.steps().saturating_mul(self.task.count())
     }
 
     /// Steps that are done.
@@ -279,11 +279,6 @@ impl Job {
             self.cancel.notified().await;
         }
     }
-}
-
-/// Steps of one picture.
-fn steps_of_picture(request: &Request) -> u32 {
-    u32::try_from(request.steps()).unwrap_or(u32::MAX)
 }
 
 /// Somebody looks on.

@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::draft::Request;
+use crate::draft::{Enlargement, Request};
+use crate::task::Task;
 
 /// What was done this long ago counts half.
 const HALF_LIFE: Duration = Duration::from_secs(60);
@@ -45,9 +46,30 @@ impl Pace {
     }
 }
 
-/// The work of one step of one picture: its latent's rows and cells, as the time of a forward pass grows about
-/// with both. Of a picture that is made in two runs, the mean of all steps.
-pub(super) fn step_work(request: &Request) -> f64 {
+/// How many times as much work a pixel is that an upscaler sees as one of a picture in a forward pass. By the
+/// multiplications in both: some 18 million a pixel in ESRGAN's network, and 1.3 million in Stable Diffusion 1's at 512 x
+/// 512.
+const UPSCALED_PIXEL: f64 = 14.0;
+
+/// The work of one step of one picture.
+pub(super) fn step_work(task: &Task) -> f64 {
+    match task {
+        Task::Paint(request) => painting_work(request),
+        Task::Enlarge(enlargement) => enlarging_work(enlargement),
+    }
+}
+
+/// That of a tile, as if all were of one size. Lanczos' filter is no work for a device.
+fn enlarging_work(enlargement: &Enlargement) -> f64 {
+    if enlargement.upscaler.is_none() {
+        return 0.0;
+    }
+    let pixels = f64::from(enlargement.input.width) * f64::from(enlargement.input.height);
+    UPSCALED_PIXEL * pixels / f64::from(enlargement.steps().max(1))
+}
+
+/// That of a sampler's step: its latent's rows and cells, as the time of a forward pass grows about with both. Of a picture that is made in two runs, the mean of all steps.
+fn painting_work(request: &Request) -> f64 {
     let parameters = &request.parameters;
     let steps = request.schedule.points().len();
     let rows = if parameters.guidance().is_used(steps) { 2.0 } else { 1.0 };

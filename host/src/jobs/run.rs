@@ -11,18 +11,19 @@ use futures::FutureExt;
 use tracing::{debug, error, info, warn};
 
 use super::job::New;
-use super::store::{self, Record, State, Stored};
+use super::store::{self, Record, State};
+use super::stored::Stored;
 use super::{Attendance, Caller, Job, Progress, Wish};
-use crate::adapters;
 use crate::app::App;
 use crate::auth::{Actor, token};
 use crate::clock::Timestamp;
-use crate::draft::{Draft, Request};
+use crate::draft::{Draft, EnlargementWish};
 use crate::engine::errands;
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
 use crate::generate::{self, Outcome};
 use crate::metrics::Ended;
+use crate::task::Task;
 
 /// How often the daemon may die of a job alone before the job is given up: a power cut may hit
 /// one by chance.
@@ -38,12 +39,36 @@ pub async fn ask(app: &App, actor: &Actor, draft: Draft, max_count: u32, wish: W
         return Ok(job);
     }
     if draft.has_pictures() {
-        let caller = Caller::of(actor);
-        app.jobs.admit(&caller).inspect_err(|_| app.metrics.refused())?;
-        app.jobs.release(&caller);
+        would_admit(app, actor)?;
     }
     let request = draft.settle(app, max_count).await?;
-    submit(app, actor, request, wish).await
+    submit(app, actor, request.into(), wish).await
+}
+
+/// As [`ask`], for a picture that is to be made larger.
+///
+/// # Errors
+/// Those of [`EnlargementWish::settle`] and [`submit`].
+pub async fn ask_to_enlarge(
+    app: &App,
+    actor: &Actor,
+    asked: EnlargementWish,
+    wish: Wish,
+) -> Result<Attendance> {
+    if let Some(job) = repeated(app, &wish) {
+        return Ok(job);
+    }
+    would_admit(app, actor)?;
+    let enlargement = asked.settle(app).await?;
+    submit(app, actor, enlargement.into(), wish).await
+}
+
+/// Whether one more job of `actor` would find a place now.
+fn would_admit(app: &App, actor: &Actor) -> Result<()> {
+    let caller = Caller::of(actor);
+    app.jobs.admit(&caller).inspect_err(|_| app.metrics.refused())?;
+    app.jobs.release(&caller);
+    Ok(())
 }
 
 /// The job that the request of this wish repeats.
@@ -52,20 +77,20 @@ fn repeated(app: &App, wish: &Wish) -> Option<Attendance> {
     app.jobs.repeated(&fingerprint).map(|job| Attendance::new(app, job, wish.leave))
 }
 
-/// Accepts a request: when this returns, the job is on the disk and in line. A repetition joins the job that it
+/// Accepts a task: when this returns, the job is on the disk and in line. A repetition joins the job that it
 /// repeats.
 ///
 /// # Errors
 /// [`Error::Busy`] and [`Error::TooManyJobs`] at once when the line is full; LoRAs that do not suit the model;
 /// whatever the disk says.
-pub async fn submit(app: &App, actor: &Actor, request: Request, wish: Wish) -> Result<Attendance> {
+pub async fn submit(app: &App, actor: &Actor, task: Task, wish: Wish) -> Result<Attendance> {
     if let Some(job) = repeated(app, &wish) {
         return Ok(job);
     }
     let caller = Caller::of(actor);
     let id = HEXLOWER.encode(&token::random::<16>()?);
     app.jobs.admit(&caller).inspect_err(|_| app.metrics.refused())?;
-    let accepted = accept(app.clone(), id, caller, actor.account(), request, wish);
+    let accepted = accept(app.clone(), id, caller, actor.account(), task, wish);
     // In a task of its own: also when its client goes away meanwhile, the job is either nowhere or in line.
     tokio::spawn(accepted).await.map_err(|error| Error::Internal(error.into()))?
 }
@@ -75,19 +100,19 @@ async fn accept(
     id: String,
     caller: Caller,
     account: Option<i64>,
-    request: Request,
+    task: Task,
     wish: Wish,
 ) -> Result<Attendance> {
     // After the promise of a place: a line that is full costs no look into files.
-    let request = adapters::check(request).await.inspect_err(|_| app.jobs.release(&caller))?;
+    let task = task.checked().await.inspect_err(|_| app.jobs.release(&caller))?;
     let now = app.clock.now();
     app.jobs.announce(&id);
     // Before the row is there: whatever happens meanwhile, no row is without its file.
-    request.parameters.inputs.keep();
-    let written = write_down(&app, &caller, account, &request, &wish, &id, now).await;
+    task.keep_pictures(true);
+    let written = write_down(&app, &caller, account, &task, &wish, &id, now).await;
     app.jobs.release(&caller);
     let (number, planned) = written.inspect_err(|_| {
-        request.parameters.inputs.let_go();
+        task.keep_pictures(false);
         app.jobs.renounce(&id);
     })?;
     let job = Job::from(New {
@@ -95,7 +120,7 @@ async fn accept(
         number,
         caller,
         account,
-        request,
+        task,
         planned,
         made: Vec::new(),
         apart: false,
@@ -105,7 +130,7 @@ async fn accept(
     });
     let job = app.jobs.enter(job, wish.fingerprint);
     // Who deletes a model takes it off the list and then looks for jobs that need it: one of the two sees the other.
-    if let Err(gone) = job.request.still_stands(&app.models) {
+    if let Err(gone) = job.task.still_stands(&app.models) {
         cancel(&app, &job);
         return Err(gone);
     }
@@ -118,17 +143,17 @@ async fn write_down(
     app: &App,
     caller: &Caller,
     account: Option<i64>,
-    request: &Request,
+    task: &Task,
     wish: &Wish,
     id: &str,
     now: Timestamp,
 ) -> Result<(i64, Vec<Kept>)> {
-    let planned = (0..request.count).map(|_| Kept::random()).collect::<Result<Vec<_>>>()?;
+    let planned = (0..task.count()).map(|_| Kept::random()).collect::<Result<Vec<_>>>()?;
     let new = store::New {
         id: id.to_owned(),
         account,
         caller: caller.clone(),
-        request: Stored::of(request),
+        task: Stored::of(task),
         planned: planned.clone(),
         fingerprint: wish.fingerprint,
         now,
@@ -178,7 +203,7 @@ async fn run(app: App, job: Arc<Job>) {
 /// Tells everybody that a job has ended.
 fn close(app: &App, job: &Job, took: Duration, end: Progress) {
     let (how, pictures) = match &end {
-        Progress::Done(outcome) => (Ended::Done, outcome.pictures.len() as u64),
+        Progress::Done(outcome) => (Ended::Done, outcome.kept.len() as u64),
         Progress::Cancelled => (Ended::Cancelled, 0),
         _ => (Ended::Failed, 0),
     };
@@ -192,14 +217,8 @@ fn close(app: &App, job: &Job, took: Duration, end: Progress) {
 async fn end(app: &App, job: &Job, result: Result<Outcome>) -> Progress {
     let progress = match result {
         Ok(outcome) => {
-            let parameters = &job.request.parameters;
-            info!(
-                job.id = %job.id, model = %job.request.model.id, steps = parameters.steps,
-                scheduler = %parameters.scheduler, width = parameters.rendered_width,
-                height = parameters.rendered_height, took_s = outcome.took_s,
-                "Pictures made by job `{}` with `{}`: {}", job.id, job.request.model.id, outcome.pictures.len(),
-            );
-            app.inputs.remove(&parameters.inputs).await;
+            tell_done(job, &outcome);
+            app.inputs.remove(&job.task.pictures()).await;
             return Progress::Done(Arc::new(outcome));
         }
         Err(Error::Cancelled) => {
@@ -224,14 +243,14 @@ async fn end(app: &App, job: &Job, result: Result<Outcome>) -> Progress {
         })
         .await;
     if written.is_ok() {
-        app.inputs.remove(&job.request.parameters.inputs).await;
+        app.inputs.remove(&job.task.pictures()).await;
     }
     match written {
         Ok(true) => progress,
         Ok(false) => {
             let began = job.began.get();
             let took_s = began.map_or(0.0, |began| began.elapsed().as_secs_f64());
-            Progress::Done(Arc::new(Outcome::new(&job.request, &job.planned, took_s)))
+            Progress::Done(Arc::new(Outcome { kept: job.planned.clone(), took_s }))
         }
         Err(cause) => {
             error!(
@@ -240,6 +259,26 @@ async fn end(app: &App, job: &Job, result: Result<Outcome>) -> Progress {
             );
             progress
         }
+    }
+}
+
+/// Says in the log what a job has made.
+fn tell_done(job: &Job, Outcome { kept, took_s }: &Outcome) {
+    match &job.task {
+        Task::Paint(request) => {
+            let parameters = &request.parameters;
+            info!(
+                job.id = %job.id, model = %request.model.id, steps = parameters.steps,
+                scheduler = %parameters.scheduler, width = parameters.rendered_width,
+                height = parameters.rendered_height, took_s,
+                "Pictures made by job `{}` with `{}`: {}", job.id, request.model.id, kept.len(),
+            );
+        }
+        Task::Enlarge(enlargement) => info!(
+            job.id = %job.id, upscaler = %enlargement.means(), width = enlargement.width,
+            height = enlargement.height, took_s,
+            "A picture was made larger by job `{}` with `{}`", job.id, enlargement.means(),
+        ),
     }
 }
 
@@ -298,7 +337,7 @@ async fn take_up(app: &App, record: Record) -> Result<()> {
     let (number, id) = (record.number, record.id.clone());
     let fingerprint = record.fingerprint;
     let again = again(app, record).await;
-    match again.and_then(|job| app.inputs.still_there(&job.request.parameters.inputs).map(|()| job)) {
+    match again.and_then(|job| app.inputs.still_there(&job.task.pictures()).map(|()| job)) {
         Ok(job) => {
             app.jobs.enter(job, fingerprint);
             Ok(())
@@ -322,7 +361,7 @@ async fn remember(app: &App, record: Record) -> Result<()> {
     let fingerprint = record.fingerprint;
     let took_s = record.took_ms.unwrap_or(0) as f64 / 1000.0;
     let job = again(app, record).await?;
-    job.close(Progress::Done(Arc::new(Outcome::new(&job.request, &job.planned, took_s))));
+    job.close(Progress::Done(Arc::new(Outcome { kept: job.planned.clone(), took_s })));
     app.jobs.remember(job, fingerprint);
     Ok(())
 }
@@ -332,7 +371,7 @@ async fn again(app: &App, record: Record) -> Result<Job> {
         return Err(Error::Interrupted { strikes: record.strikes });
     }
     let stored: Stored = serde_json::from_str(&record.request).map_err(anyhow::Error::from)?;
-    let request = stored.restore(&app.models)?;
+    let task = stored.restore(&app.models)?;
     let number = record.number;
     let (kept, planned) = app
         .database
@@ -343,7 +382,7 @@ async fn again(app: &App, record: Record) -> Result<Job> {
     let made = kept.iter().map(|(place, _)| *place).collect();
     let mut all = [kept, planned].concat();
     all.sort_unstable_by_key(|(place, _)| *place);
-    if all.len() != request.count as usize {
+    if all.len() != task.count() as usize {
         return Err(Error::Internal(anyhow::anyhow!("the names of the job's pictures are not complete")));
     }
     Ok(Job::from(New {
@@ -351,7 +390,7 @@ async fn again(app: &App, record: Record) -> Result<Job> {
         number,
         caller: record.caller.parse()?,
         account: record.account,
-        request,
+        task,
         planned: all.into_iter().map(|(_, kept)| kept).collect(),
         made,
         apart: record.begun,

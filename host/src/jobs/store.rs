@@ -5,57 +5,12 @@
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-use serde::{Deserialize, Serialize};
 
+use super::stored::Stored;
 use super::{Caller, Fingerprint};
-use crate::adapters::Unmatched;
 use crate::clock::Timestamp;
-use crate::draft::{Parameters, Request};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gallery::Kept;
-use crate::models::Registry;
-
-/// A request as it is written down: enough to begin it again.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Stored {
-    /// The model's id.
-    pub model: String,
-    /// What the pictures have in common.
-    pub parameters: Parameters,
-    /// Number of pictures.
-    pub count: u32,
-    /// What the client should know of its request.
-    #[serde(default)]
-    pub warnings: Vec<String>,
-    /// The parts of its LoRAs that do not suit the model.
-    #[serde(default, skip_serializing_if = "Unmatched::is_empty")]
-    pub unmatched: Unmatched,
-}
-
-impl Stored {
-    /// What is written down of `request`.
-    pub fn of(request: &Request) -> Self {
-        Self {
-            model: request.model.id.clone(),
-            parameters: request.parameters.clone(),
-            count: request.count,
-            warnings: request.warnings.clone(),
-            unmatched: request.unmatched.clone(),
-        }
-    }
-
-    /// The request again.
-    ///
-    /// # Errors
-    /// When its model, a LoRA or a textual inversion is gone, or the model cannot be sampled so any more.
-    pub fn restore(self, models: &Registry) -> Result<Request> {
-        // Another model of a similar name would make another picture.
-        let model = models.exactly(&self.model).filter(|model| model.id == self.model);
-        let model = model.ok_or_else(|| Error::ModelGone { id: self.model.clone() })?;
-        let request = Request::again(models, model, self.parameters, self.count)?;
-        Ok(Request { warnings: self.warnings, unmatched: self.unmatched, ..request })
-    }
-}
 
 /// How a job stands on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +55,7 @@ pub struct Record {
     pub caller: String,
     /// How it stands.
     pub state: State,
-    /// The request as JSON: [`Stored`].
+    /// What it is to do, as JSON: [`Stored`].
     pub request: String,
     /// When it was accepted.
     pub accepted_at: Timestamp,
@@ -151,8 +106,8 @@ pub struct New {
     pub account: Option<i64>,
     /// As whom the account, or somebody without one, stands in line.
     pub caller: Caller,
-    /// The request.
-    pub request: Stored,
+    /// What it is to do.
+    pub task: Stored,
     /// The pictures it is going to have, by their places.
     pub planned: Vec<Kept>,
     /// What marks a repetition of its request.
@@ -166,10 +121,10 @@ pub struct New {
 /// # Errors
 /// When the database fails.
 pub fn insert(transaction: &Transaction<'_>, new: &New) -> Result<i64> {
-    let New { id, account, caller, request, planned, fingerprint, now } = new;
+    let New { id, account, caller, task, planned, fingerprint, now } = new;
     // One picture may serve for several things.
-    let inputs: BTreeSet<_> = request.parameters.inputs.pictures().map(|input| &input.name).collect();
-    let request = serde_json::to_string(request).map_err(anyhow::Error::from)?;
+    let inputs: BTreeSet<_> = task.pictures().into_iter().map(|input| &input.name).collect();
+    let request = serde_json::to_string(task).map_err(anyhow::Error::from)?;
     let sql = "INSERT INTO jobs (id, account, caller, request, accepted_at, fingerprint) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let values = params![id, account, caller.to_string(), request, now, fingerprint];
@@ -407,56 +362,20 @@ pub fn forget_ended_before(transaction: &Transaction<'_>, moment: Timestamp) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::database::Database;
+    use crate::jobs::stored::testing::painting;
 
     const FINISH: Finish = Finish { now: 9, took_ms: 5 };
 
-    fn parameters() -> Parameters {
-        let fields = [
-            ("prompt", "\"a fox\""),
-            ("negative_prompt", "null"),
-            ("steps", "7"),
-            ("guidance_scale", "1.1"),
-            ("guidance_rescale", "0"),
-            ("guidance_interval", "[0, 0.3]"),
-            ("clip_skip", "0"),
-            ("seed", "18446744073709551615"),
-            ("model", "\"m\""),
-            ("scheduler", "\"euler\""),
-            ("width", "64"),
-            ("height", "64"),
-            ("rendered_width", "64"),
-            ("rendered_height", "64"),
-        ];
-        let fields = fields.map(|(key, value)| (key, serde_json::from_str(value).unwrap()));
-        serde_json::to_value(BTreeMap::<_, serde_json::Value>::from(fields))
-            .and_then(serde_json::from_value)
-            .unwrap()
-    }
-
-    /// A request for two pictures.
-    fn stored() -> Stored {
-        Stored {
-            model: "sd/m".into(),
-            parameters: parameters(),
-            count: 2,
-            warnings: Vec::new(),
-            unmatched: Unmatched::new(),
-        }
-    }
-
     /// Writes a job with two pictures down, and gives its number and their names.
     async fn accept(database: &Database, id: &'static str) -> (i64, [Kept; 2]) {
-        let stored = stored();
         let planned = [Kept::random().unwrap(), Kept::random().unwrap()];
         let new = New {
             id: id.to_owned(),
             account: Some(3),
             caller: Caller::Account(3),
-            request: stored,
+            task: painting(2),
             planned: planned.to_vec(),
             fingerprint: (id == "a").then_some([7; 32]),
             now: 1,
@@ -520,14 +439,6 @@ mod tests {
         database.write(|transaction| forget_ended_before(transaction, 100)).await.unwrap();
         let rest = database.read(|connection| list(connection, &Whose::All, None, 10)).await.unwrap();
         assert_eq!(rest.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["b"]);
-    }
-
-    #[test]
-    fn a_request_is_read_back_as_it_was_written() {
-        let stored = stored();
-        let again: Stored = serde_json::from_str(&serde_json::to_string(&stored).unwrap()).unwrap();
-        assert_eq!(again.parameters, stored.parameters);
-        assert_eq!(again.parameters.seed, u64::MAX);
     }
 
     #[tokio::test]

@@ -19,9 +19,9 @@ use crate::app::App;
 use crate::auth::Actor;
 use crate::auth::audit::{self, Author};
 use crate::error::{Error, Result};
-use crate::inputs::Inputs;
 use crate::jobs::Job;
 use crate::residence;
+use crate::task::Task;
 
 /// Deletes the model with exactly this id or name from the disk, for `actor`. Gives its id. What has begun is
 /// brought to its end also when nobody waits any more.
@@ -63,7 +63,11 @@ pub async fn delete_control(app: App, actor: &Actor, asked: String) -> Result<St
         let turn = app.models.turn().await;
         let found = app.models.exactly_control(&asked);
         let control = found.ok_or(Error::NoCompanion { kind: "ControlNet", asked })?;
-        let needs = |inputs: &Inputs| inputs.controls.iter().any(|needed| needed.model == control.id);
+        let needs = |task: &Task| {
+            let mut controls =
+                task.painting().into_iter().flat_map(|request| &request.parameters.inputs.controls);
+            controls.any(|needed| needed.model == control.id)
+        };
         let request = control.load_request().what;
         companion(&app, turn, &control.id, &control.path, &control.root, &request, needs).await?;
         note(&app, author, "controlnet.delete", &control.id).await?;
@@ -82,7 +86,7 @@ pub async fn delete_upscaler(app: App, actor: &Actor, asked: String) -> Result<S
         let turn = app.models.turn().await;
         let found = app.models.exactly_upscaler(&asked);
         let upscaler = found.ok_or(Error::NoCompanion { kind: "upscaler", asked })?;
-        let needs = |inputs: &Inputs| inputs.upscalers().any(|needed| *needed == upscaler.id);
+        let needs = |task: &Task| task.upscalers().into_iter().any(|needed| *needed == upscaler.id);
         let request = upscaler.load_request().what;
         companion(&app, turn, &upscaler.id, &upscaler.path, &upscaler.root, &request, needs).await?;
         note(&app, author, "upscaler.delete", &upscaler.id).await?;
@@ -99,11 +103,11 @@ async fn companion(
     path: &Path,
     root: &Path,
     request: &LoadRequest,
-    needs: impl Fn(&Inputs) -> bool,
+    needs: impl Fn(&Task) -> bool,
 ) -> Result<()> {
     let doomed = Doomed::new(app, path, root).await?;
     let withdrawn = turn.withdraw(|other| other == path);
-    let freed = match app.jobs.present().iter().any(|job| needs(&job.request.parameters.inputs)) {
+    let freed = match app.jobs.present().iter().any(|job| needs(&job.task)) {
         true => Err(Error::Conflict(format!("jobs need `{id}`; it can go when they are done"))),
         false => residence::unload_network(app, id, request).await,
     };
@@ -148,7 +152,7 @@ async fn model(app: &App, asked: &str) -> Result<String> {
     }
     let withdrawn = turn.withdraw(|path| path == model.path);
     let jobs = app.jobs.present();
-    let mut of_jobs = jobs.iter().map(|job| &job.request.model);
+    let mut of_jobs = jobs.iter().filter_map(|job| job.task.painting()).map(|request| &request.model);
     let freed = match of_jobs.any(|needed| needed.path == model.path || doomed.brings_vae_of(needed)) {
         true => Err(Error::Conflict(format!("jobs need `{}`; it can go when they are done", model.id))),
         false => residence::unload_model(app, &model).await,
@@ -167,7 +171,10 @@ async fn lora(app: &App, asked: &str) -> Result<String> {
     let lora = app.models.exactly_lora(asked).ok_or_else(|| Error::NoLora { asked: asked.to_owned() })?;
     let doomed = Doomed::new(app, &lora.path, &lora.root).await?;
     let withdrawn = turn.withdraw(|path| path == lora.path);
-    let needs = |job: &Arc<Job>| job.request.files.loras.iter().any(|needed| needed.path == lora.path);
+    let needs = |job: &Arc<Job>| {
+        let mut loras = job.task.painting().into_iter().flat_map(|request| &request.files.loras);
+        loras.any(|needed| needed.path == lora.path)
+    };
     if app.jobs.present().iter().any(needs) {
         turn.put_back(withdrawn);
         return Err(Error::Conflict(format!("jobs need `{}`; it can go when they are done", lora.id)));

@@ -23,7 +23,7 @@ use crate::draft::{Draft, HiresWish, Parameters, Pictures, Source, Wishes};
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
 use crate::inputs::ResizeMode;
-use crate::jobs::store::Stored;
+use crate::jobs::stored::Stored;
 use crate::pictures;
 
 /// A model of a fixed small size is offered at this multiple of it: pictures one can look at.
@@ -212,11 +212,11 @@ impl Fields {
         given(&self.seed).and_then(|seed| seed.parse().ok())
     }
 
-    /// The form that led to a job. What is the model's own setting was left to it, and is so again. `was` is
-    /// what the job does not tell.
+    /// The form that led to a job, or to the picture that it makes larger; an empty one where that was sent. What is the
+    /// model's own setting was left to it, and is so again. `was` is what the job does not tell.
     pub(super) fn of(stored: &Stored, was: &Chosen, app: &App) -> Self {
-        let asked = &stored.parameters;
-        let own = own_settings(&stored.model, app);
+        let Some((model, asked)) = stored.painted() else { return Self::default() };
+        let own = own_settings(model, app);
         let chosen = |setting: fn(&Parameters) -> String| {
             let value = setting(asked);
             if own.as_ref().is_some_and(|own| setting(own) == value) { String::new() } else { value }
@@ -234,13 +234,13 @@ impl Fields {
         Self {
             prompt: asked.prompt_with_loras(),
             negative_prompt: asked.negative_prompt.clone().unwrap_or_default(),
-            model: stored.model.clone(),
+            model: model.clone(),
             size: format!("{width}x{height}"),
             steps: chosen(|parameters| parameters.steps.to_string()),
             guidance_scale: chosen(|parameters| parameters.guidance_scale.to_string()),
             scheduler: chosen(|parameters| parameters.scheduler.clone()),
             seed: was.seed.map(|seed| seed.to_string()).unwrap_or_default(),
-            count: stored.count.to_string(),
+            count: stored.count().to_string(),
             source: was.source.clone().unwrap_or_default(),
             strength: start.map(|start| start.strength.to_string()).unwrap_or_default(),
             resize_mode: start.map(|start| word(start.resize_mode)).unwrap_or_default(),

@@ -12,10 +12,10 @@ use crate::adapters::Unmatched;
 use crate::api::sse::{self, Events};
 use crate::api::{JOB, files, now_s};
 use crate::app::App;
-use crate::draft::Request;
 use crate::error::{Error, OpenAi, Result};
 use crate::inputs::MaskPolarity;
 use crate::jobs::{Attendance, Partial};
+use crate::task::Task;
 
 /// What events are called.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,9 @@ struct ImageEvent {
     output_format: &'static str,
     /// Which of the request's pictures this is, from 0.
     image_index: u32,
-    seed: u64,
+    /// Of a picture that is painted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
     #[serde(flatten)]
     state: State,
 }
@@ -81,11 +83,13 @@ struct Notes {
 
 impl Notes {
     /// `None` when there is nothing to know.
-    fn of(Request { warnings, unmatched, parameters, .. }: &Request) -> Option<Self> {
-        let mask = parameters.inputs.start.as_ref().and_then(|start| start.mask.as_ref());
+    fn of(task: &Task) -> Option<Self> {
+        let (warnings, unmatched) = (task.warnings(), task.unmatched());
+        let start = task.painting().and_then(|request| request.parameters.inputs.start.as_ref());
+        let mask = start.and_then(|start| start.mask.as_ref());
         let some = !warnings.is_empty() || !unmatched.is_empty() || mask.is_some();
         some.then(|| Self {
-            warnings: warnings.clone(),
+            warnings: warnings.to_vec(),
             unmatched: unmatched.clone(),
             mask_polarity: mask.map(|mask| mask.polarity),
         })
@@ -140,7 +144,7 @@ async fn tell(app: &App, job: &Attendance, names: Names, events: &mut Events) ->
         if over {
             let outcome = job.outcome().await?;
             // One may have been kept just when the job was to end.
-            let places = (0_u32..).zip(&outcome.pictures).map(|(place, _)| place);
+            let places = (0_u32..).zip(&outcome.kept).map(|(place, _)| place);
             for place in places.filter(|place| !told.contains(place)) {
                 events.tell(names.completed, completed_event(app, job, names, place).await?).await?;
             }
@@ -153,7 +157,7 @@ async fn tell(app: &App, job: &Attendance, names: Names, events: &mut Events) ->
 async fn completed_event(app: &App, job: &Attendance, names: Names, place: u32) -> Result<ImageEvent> {
     let kept = job.planned.get(place as usize).ok_or(Error::NotFound)?;
     let png = files::read(app, kept).await?;
-    let state = State::Completed { usage: Usage::default(), x_alice: Notes::of(&job.request) };
+    let state = State::Completed { usage: Usage::default(), x_alice: Notes::of(&job.task) };
     Ok(event(job, names.completed, place, &png, state))
 }
 
@@ -163,17 +167,17 @@ fn partial_event(job: &Attendance, names: Names, partial: &Partial) -> ImageEven
 }
 
 fn event(job: &Attendance, r#type: &'static str, place: u32, png: &[u8], state: State) -> ImageEvent {
-    let parameters = &job.request.parameters;
+    let (width, height) = job.task.size();
     ImageEvent {
         r#type,
         b64_json: BASE64_STANDARD.encode(png),
         created_at: now_s(),
-        size: format!("{}x{}", parameters.width, parameters.height),
+        size: format!("{width}x{height}"),
         quality: "auto",
         background: "opaque",
         output_format: "png",
         image_index: place,
-        seed: parameters.seed.wrapping_add(place.into()),
+        seed: job.task.seed(place),
         state,
     }
 }

@@ -13,7 +13,8 @@ use crate::app::App;
 use crate::auth::Actor;
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::jobs::store::{self, Record, State, Stored};
+use crate::jobs::store::{self, Record, State};
+use crate::jobs::stored::Stored;
 use crate::jobs::{Job, Progress};
 
 /// A job.
@@ -24,7 +25,11 @@ pub struct JobObject {
     status: Status,
     /// Seconds since 1970.
     created_at: Timestamp,
+    /// `paint` or `upscale`.
+    task: &'static str,
+    /// The id of the model, or of the upscaler (`lanczos` without one).
     model: String,
+    /// Of a picture that was sent to be made larger none is known.
     prompt: String,
     num_images: u32,
     /// How many jobs begin before it, while it waits.
@@ -61,7 +66,9 @@ pub(super) enum Status {
 #[derive(Debug, Serialize)]
 struct Image {
     url: String,
-    seed: u64,
+    /// Of a picture that is painted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -158,8 +165,8 @@ pub(super) async fn of(
 
 /// The job of `record` with the places and addresses of its pictures.
 fn object(app: &App, record: Record, pictures: Vec<(u32, String)>, live: Option<&Live>) -> Result<JobObject> {
-    let Stored { model, parameters, count, warnings, unmatched } =
-        serde_json::from_str(&record.request).map_err(anyhow::Error::from)?;
+    let stored: Stored = serde_json::from_str(&record.request).map_err(anyhow::Error::from)?;
+    let count = stored.count();
     let status = match record.state {
         State::Accepted => live.map_or(Status::Queued, Live::status),
         State::Done => Status::Done,
@@ -171,17 +178,26 @@ fn object(app: &App, record: Record, pictures: Vec<(u32, String)>, live: Option<
         Some(live) if status == Status::Running => app.jobs.remaining_s(&live.job),
         _ => place.and_then(|place| place.eta_s),
     };
-    let steps_taken = parameters.steps_taken();
+    let steps_taken = stored.steps();
     let steps = steps_taken.saturating_mul(count);
     let kept = steps_taken.saturating_mul(u32::try_from(pictures.len()).unwrap_or(u32::MAX));
-    let image = |(place, url)| Image { url, seed: parameters.seed.wrapping_add(u64::from(place)) };
+    let (warnings, unmatched) = match stored.painting() {
+        Some(painting) => (painting.warnings.clone(), painting.unmatched.clone()),
+        None => (Vec::new(), Unmatched::new()),
+    };
+    let image = |(place, url)| Image { url, seed: stored.seed(place) };
     let written = record.error.map(|(code, message)| Failure { message, code });
     Ok(JobObject {
         id: record.id,
         object: "job",
         status,
         created_at: record.accepted_at,
-        model,
+        task: match stored {
+            Stored::Paint(_) => "paint",
+            Stored::Enlarge { .. } => "upscale",
+        },
+        model: stored.means().to_owned(),
+        prompt: stored.painted().map(|(_, parameters)| parameters.prompt.clone()).unwrap_or_default(),
         num_images: count,
         position: place.map(|place| place.ahead),
         eta_s: eta_s.map(rounded),
@@ -193,7 +209,6 @@ fn object(app: &App, record: Record, pictures: Vec<(u32, String)>, live: Option<
         warnings,
         unmatched: Some(unmatched),
         took_s: record.took_ms.filter(|_| status == Status::Done).map(|took| took as f64 / 1000.0),
-        prompt: parameters.prompt,
     })
 }
 

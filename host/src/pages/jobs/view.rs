@@ -8,11 +8,12 @@ use axum::response::Response;
 
 use super::words::{Now, advice};
 use super::{Chosen, REFRESH_S, Seen, address};
-use crate::draft::Parameters;
+use crate::draft::{Enlargement, Parameters};
 use crate::error::Result;
 use crate::gallery::Kept;
 use crate::inputs::Inputs;
-use crate::jobs::store::{Record, State, Stored};
+use crate::jobs::store::{Record, State};
+use crate::jobs::stored::Stored;
 use crate::jobs::{Job, Progress};
 use crate::pages::form::{Ask, Fields};
 use crate::pages::{self, Frame, Visit, encoded};
@@ -26,8 +27,12 @@ struct Page {
     id: String,
     /// The browser's title before the program's name.
     title: String,
+    /// What the pictures show, for those who do not see them.
+    shows: String,
     /// What is read aloud when it changes: not every step.
     news: &'static str,
+    /// The same while the job runs.
+    doing: &'static str,
     /// `None` once the job is over.
     now: Option<Now>,
     /// Why there are not all the pictures, and what to do about it.
@@ -41,6 +46,9 @@ struct Page {
     refresh_s: u64,
 }
 
+/// What is read aloud of a job that waits.
+const WAITS: &str = "Waiting for its turn";
+
 /// Why there are not all the pictures.
 struct End {
     title: &'static str,
@@ -53,9 +61,8 @@ struct End {
 struct Tile {
     width: u32,
     height: u32,
-    seed: u64,
-    /// The page with this picture's seed in its form.
-    with_seed: String,
+    /// The seed that it was painted with, and the page with it in its form.
+    seed: Option<(u64, String)>,
     /// The finished picture.
     picture: Option<String>,
     /// The form that begins with it.
@@ -80,16 +87,16 @@ fn present(visit: &Visit, job: &Job, chosen: &Chosen) -> Page {
         Progress::Queued => Now::waiting(app.jobs.place(job)),
         _ => Now::running(&progress, app.jobs.remaining_s(job)),
     };
-    let (id, stored) = (&job.id, Stored::of(&job.request));
+    let (id, stored) = (&job.id, Stored::of(&job.task));
     let shown = job.preview().map(|preview| preview.place);
-    let tiles = (0..stored.count).map(|place| {
+    let tiles = (0..stored.count()).map(|place| {
         let preview = (shown == Some(place)).then(|| format!("/jobs/{id}/preview?place={place}"));
-        Tile { preview, ..Tile::empty(id, &stored.parameters, place) }
+        Tile { preview, ..Tile::empty(id, &stored, place) }
     });
     let waits = matches!(progress, Progress::Queued);
     Page {
         title: now.doing.clone(),
-        news: if waits { "Waiting for its turn" } else { "Being painted" },
+        news: if waits { WAITS } else { doing(&stored) },
         now: Some(now),
         tiles: tiles.collect(),
         ..Page::of(visit, id, &stored, chosen)
@@ -98,25 +105,25 @@ fn present(visit: &Visit, job: &Job, chosen: &Chosen) -> Page {
 
 fn past(visit: &Visit, record: &Record, pictures: &[(u32, Kept)], chosen: &Chosen) -> Result<Page> {
     let stored: Stored = serde_json::from_str(&record.request).map_err(anyhow::Error::from)?;
-    let (id, parameters) = (&record.id, &stored.parameters);
+    let id = &record.id;
     let tiles = pictures.iter().map(|(place, kept)| Tile {
         picture: Some(format!("/images/{}", kept.file)),
         from_here: from_here(kept, &stored),
-        ..Tile::empty(id, parameters, *place)
+        ..Tile::empty(id, &stored, *place)
     });
     let mut page = Page { tiles: tiles.collect(), ..Page::of(visit, id, &stored, chosen) };
     match record.state {
         // It is not in memory, although it is not over on the disk: it runs again after a restart.
         State::Accepted => page.now = Some(Now::waiting(None)),
         State::Done => {
-            page.title.clone_from(&parameters.prompt);
+            page.title.clone_from(&page.shows);
             page.news = if pictures.len() == 1 { "Your picture is ready" } else { "Your pictures are ready" };
             if let Some(took_ms) = record.took_ms {
                 page.parameters.push(("Took", format!("{:.1} s", took_ms as f64 / 1000.0)));
             }
         }
         State::Failed | State::Cancelled => {
-            let end = End::of(record, pictures.len(), stored.count);
+            let end = End::of(record, pictures.len(), stored.count());
             (page.title, page.news) = (end.title.to_owned(), end.title);
             page.end = Some(end);
         }
@@ -132,12 +139,14 @@ impl Page {
             ask: Ask::again(&visit.app, Fields::of(stored, chosen, &visit.app)),
             id: id.to_owned(),
             title: "Waiting".into(),
-            news: "Waiting for its turn",
+            shows: shows(stored),
+            news: WAITS,
+            doing: doing(stored),
             now: None,
             end: None,
             tiles: Vec::new(),
-            parameters: named(&stored.parameters),
-            notes: stored.warnings.clone(),
+            parameters: named(stored),
+            notes: stored.painting().map(|painting| painting.warnings.clone()).unwrap_or_default(),
             cancel: chosen.behind(&format!("/jobs/{id}/cancel")),
             refresh_s: REFRESH_S,
         }
@@ -146,13 +155,13 @@ impl Page {
 
 impl Tile {
     /// The place before there is anything to see.
-    fn empty(id: &str, parameters: &Parameters, place: u32) -> Self {
-        let seed = parameters.seed.wrapping_add(place.into());
+    fn empty(id: &str, stored: &Stored, place: u32) -> Self {
+        let (width, height) = stored.size();
+        let painted = stored.painted().map(|(_, parameters)| parameters.seed.wrapping_add(place.into()));
         Self {
-            width: parameters.width,
-            height: parameters.height,
-            seed,
-            with_seed: address(id, &Chosen { seed: Some(seed), source: None }),
+            width,
+            height,
+            seed: painted.map(|seed| (seed, address(id, &Chosen { seed: Some(seed), source: None }))),
             picture: None,
             from_here: String::new(),
             preview: None,
@@ -178,14 +187,54 @@ impl End {
     }
 }
 
-/// The address of the form that begins with a finished picture.
-fn from_here(kept: &Kept, stored: &Stored) -> String {
-    let (prompt, model) = (stored.parameters.prompt_with_loras(), &stored.model);
-    format!("/?source={}&prompt={}&model={}", kept.file, encoded(&prompt), encoded(model))
+/// What is done to the pictures while the job runs.
+fn doing(stored: &Stored) -> &'static str {
+    match stored {
+        Stored::Paint(_) => "Being painted",
+        Stored::Enlarge { .. } => "Being made larger",
+    }
 }
 
+/// What the pictures of a job show, as far as that is known.
+fn shows(stored: &Stored) -> String {
+    let prompt = stored.painted().map(|(_, parameters)| parameters.prompt.clone());
+    prompt.filter(|prompt| !prompt.is_empty()).unwrap_or_else(|| "A picture without words".to_owned())
+}
+
+/// The address of the form that begins with a finished picture.
+fn from_here(kept: &Kept, stored: &Stored) -> String {
+    let mut address = format!("/?source={}", kept.file);
+    if let Some((model, parameters)) = stored.painted() {
+        let prompt = parameters.prompt_with_loras();
+        address += &format!("&prompt={}&model={}", encoded(&prompt), encoded(model));
+    }
+    address
+}
+
+/// Name and value of what is told of a job, in the order in which they are shown.
+fn named(stored: &Stored) -> Vec<(&'static str, String)> {
+    match stored {
+        Stored::Paint(painting) => named_of_painted(&painting.parameters),
+        Stored::Enlarge { enlarge } => named_of_enlarged(enlarge),
+    }
+}
+
+/// That of the picture before, and what was done to it.
+fn named_of_enlarged(enlargement: &Enlargement) -> Vec<(&'static str, String)> {
+    let Enlargement { input, scale, width, height, .. } = enlargement;
+    let painted = enlargement.origin.as_ref().and_then(|origin| origin.painted.as_ref());
+    let mut named = painted.map(|painted| named_of_painted(&painted.parameters)).unwrap_or_default();
+    named.retain(|(name, _)| *name != SIZE);
+    let size = format!("{width} × {height}, from {} × {}", input.width, input.height);
+    named.extend([("Made larger", format!("{scale} × with {}", enlargement.means())), (SIZE, size)]);
+    named
+}
+
+/// The name of the size, of which a picture has one.
+const SIZE: &str = "Size";
+
 /// Name and value of what pictures are made with, in the order in which they are shown.
-fn named(parameters: &Parameters) -> Vec<(&'static str, String)> {
+fn named_of_painted(parameters: &Parameters) -> Vec<(&'static str, String)> {
     let mut named = vec![("Prompt", parameters.prompt_with_loras())];
     named.extend(parameters.negative_prompt.clone().map(|text| ("Negative prompt", text)));
     let mut size = format!("{} × {}", parameters.width, parameters.height);
@@ -197,7 +246,7 @@ fn named(parameters: &Parameters) -> Vec<(&'static str, String)> {
         ("Steps", parameters.steps.to_string()),
         ("Scheduler", parameters.scheduler.clone()),
         ("Guidance", parameters.guidance_scale.to_string()),
-        ("Size", size),
+        (SIZE, size),
     ]);
     let Inputs { start, hires, upscaler, .. } = &parameters.inputs;
     if let Some(start) = start {

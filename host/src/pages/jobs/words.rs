@@ -117,7 +117,6 @@ mod tests {
             "Step ",
             " of ",
             " left",
-            "Being painted",
         ];
         for words in said {
             assert!(script.contains(words), "{words}");

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! A job that makes a picture larger: the upscaler as far as it goes, Lanczos' filter for the rest.
+
+use super::keep::{Finished, keep};
+use super::order;
+use crate::app::App;
+use crate::denoiser::limited;
+use crate::draft::Enlargement;
+use crate::error::{Error, Result};
+use crate::infotext;
+use crate::inputs::{ResizeMode, Want, shape};
+use crate::jobs::Job;
+
+/// Makes the picture of `job`, unless it is there already.
+///
+/// # Errors
+/// Whatever the backend says; [`Error::Timeout`]; [`Error::InputGone`]; [`Error::ModelGone`].
+pub(super) async fn run(app: &App, job: &Job, enlargement: &Enlargement) -> Result<()> {
+    if job.made.contains(&0) {
+        return Ok(());
+    }
+    let size = (enlargement.input.width, enlargement.input.height);
+    let want = Want::Rgb { width: size.0, height: size.1, mode: ResizeMode::Stretch };
+    let rgb = app.inputs.pixels(&enlargement.input, &want).await?;
+    let (rgb, size) = match &enlargement.upscaler {
+        Some(id) => upscaled(app, job, id, rgb, size).await?,
+        None => (rgb, size),
+    };
+    let wanted = (enlargement.width, enlargement.height);
+    // Not as where a picture is scaled to fit: a side may be rounded, and nothing beside it is to be filled up.
+    let resize = move || if size == wanted { rgb } else { shape::resized_rgb(&rgb, size, wanted) };
+    let rgb = tokio::task::spawn_blocking(resize).await.map_err(anyhow::Error::from)?;
+    if enlargement.upscaler.is_none() {
+        app.jobs.stepped(job);
+    }
+    let text = infotext::write_enlarged(enlargement);
+    keep(app, job, 0, Finished { rgb, size: wanted, wanted, text }).await
+}
+
+/// The picture as the upscaler `id` makes it, and its size.
+async fn upscaled(
+    app: &App,
+    job: &Job,
+    id: &str,
+    rgb: Vec<u8>,
+    (width, height): (u32, u32),
+) -> Result<(Vec<u8>, (u32, u32))> {
+    let entry = app.models.exactly_upscaler(id).ok_or_else(|| Error::ModelGone { id: id.to_owned() })?;
+    let wanted = entry.load_request();
+    let engine = app.engines.pick(&wanted, &[]);
+    let seat = engine.seat(job.caller.key(), order(job, 0));
+    let limit_s = app.config.generation.request_timeout;
+    let mut loaded = limited(&seat, limit_s, seat.load_all(vec![wanted])).await?;
+    let upscaler = loaded.remove(0);
+    let rgb = limited(&seat, limit_s, seat.upscale(&upscaler, width, height, rgb)).await?;
+    app.jobs.stepped(job);
+    let scale = upscaler.info.latent_scale;
+    Ok((rgb, (width.saturating_mul(scale), height.saturating_mul(scale))))
+}
