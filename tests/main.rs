@@ -15,6 +15,7 @@ mod contract;
 mod devices;
 mod edits;
 mod engine;
+mod enlarge;
 mod faults;
 mod forty;
 mod harness;

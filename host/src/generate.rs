@@ -12,6 +12,7 @@
 //!   generate/canvas.rs   the same as the model sees it, and what a run begins with
 //!   generate/work.rs     a picture's runs: the first, and the second on the enlarged one
 //!   generate/keep.rs     from the pixels of a picture to its file and its row
+//!   generate/enlarge.rs  a picture made larger, tile by tile
 //!   generate/overlay.rs  pure  the masked region, and putting back what is not masked
 //! ```
 
@@ -37,6 +38,7 @@ use crate::task::Task;
 
 pub mod canvas;
 mod company;
+pub mod enlarge;
 mod gather;
 mod keep;
 mod overlay;

@@ -12,8 +12,9 @@
 use std::ops::Range;
 
 use alice_plugin::Result;
+use alice_plugin::tiles::{cut, fade};
 
-/// A tile shares one part in so many of its side with its neighbour.
+/// A tile shares at least one part in so many of the longest side allowed with its neighbour.
 const OVERLAP: usize = 4;
 
 /// Where the pieces of an image lie, in cells.
@@ -28,7 +29,9 @@ pub(crate) struct Tiles {
 impl Tiles {
     /// Pieces with sides of at most `side` cells (at least one) that cover an image of this size.
     pub(crate) fn new(height: usize, width: usize, side: usize) -> Self {
-        Self { height, width, rows: cut(height, side), columns: cut(width, side) }
+        let side = side.max(1);
+        let cut = |length| cut(length, side, side / OVERLAP);
+        Self { height, width, rows: cut(height), columns: cut(width) }
     }
 
     /// How many pieces there are.
@@ -47,20 +50,20 @@ impl Tiles {
     ) -> Result<()> {
         let (height, width) = (self.height * to, self.width * to);
         let channels = target.len() / (height * width);
+        let (down, across) = (fades(&self.rows, to), fades(&self.columns, to));
         target.fill(0.0);
-        for rows in &self.rows {
-            for columns in &self.columns {
+        for (rows, down) in self.rows.iter().zip(&down) {
+            for (columns, across) in self.columns.iter().zip(&across) {
                 let sides = [rows.len(), columns.len()];
                 let mut piece = vec![0.0; channels * sides[0] * to * sides[1] * to];
                 make(sides, &self.piece(source, from, rows, columns), &mut piece)?;
-                let fades = [fade(rows, &self.rows, to), fade(columns, &self.columns, to)];
                 let lines = piece.chunks_exact(sides[1] * to).enumerate();
                 for (line, pixels) in lines {
-                    let (channel, y) = (line / fades[0].len(), line % fades[0].len());
+                    let (channel, y) = (line / down.len(), line % down.len());
                     let start = (channel * height + rows.start * to + y) * width + columns.start * to;
                     let there = target[start..][..pixels.len()].iter_mut();
-                    for ((there, pixel), across) in there.zip(pixels).zip(&fades[1]) {
-                        *there += pixel * across * fades[0][y];
+                    for ((there, pixel), across) in there.zip(pixels).zip(across) {
+                        *there += pixel * across * down[y];
                     }
                 }
             }
@@ -78,30 +81,10 @@ impl Tiles {
     }
 }
 
-/// Ranges of at most `side` that cover `0..length`, all of one length where there are several.
-fn cut(length: usize, side: usize) -> Vec<Range<usize>> {
-    let side = side.clamp(1, length);
-    let stride = (side - side / OVERLAP).max(1);
-    let last = length - side;
-    let starts = (0..last).step_by(stride).chain([last]);
-    starts.map(|start| start..start + side).collect()
-}
-
-/// How much each pixel of `range` counts beside those of the other `ranges` of `scale` pixels a cell; at every
-/// pixel of the picture the parts of all ranges add up to 1.
-fn fade(range: &Range<usize>, ranges: &[Range<usize>], scale: usize) -> Vec<f32> {
-    let pixels = range.start * scale..range.end * scale;
-    // Rises from either edge to the middle, so that a range counts least where it sees least.
-    let weight = |range: &Range<usize>, pixel: usize| {
-        let edges = range.start * scale..range.end * scale;
-        let inside = edges.contains(&pixel);
-        if inside { (pixel - edges.start + 1).min(edges.end - pixel) as f32 } else { 0.0 }
-    };
-    let part = |pixel| {
-        let all: f32 = ranges.iter().map(|range| weight(range, pixel)).sum();
-        weight(range, pixel) / all
-    };
-    pixels.map(part).collect()
+/// How much each pixel of each range counts, with `scale` pixels a cell.
+fn fades(ranges: &[Range<usize>], scale: usize) -> Vec<Vec<f32>> {
+    let ranges: Vec<_> = ranges.iter().map(|range| range.start * scale..range.end * scale).collect();
+    ranges.iter().map(|range| fade(range, &ranges)).collect()
 }
 
 #[cfg(test)]
@@ -149,12 +132,9 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_overlap_by_a_quarter_at_least() {
-        let starts = |length, side| cut(length, side).iter().map(|range| range.start).collect::<Vec<_>>();
-        assert_eq!(starts(64, 64), [0]);
-        assert_eq!(starts(10, 64), [0]);
-        assert_eq!(starts(128, 64), [0, 48, 64]);
-        assert_eq!(starts(3, 1), [0, 1, 2]);
-        assert!(cut(128, 64).iter().all(|range| range.len() == 64));
+    fn neighbours_share_a_quarter_of_the_longest_side_at_least() {
+        assert_eq!(Tiles::new(64, 10, 64).count(), 1);
+        assert_eq!(Tiles::new(128, 64, 64).rows, [0..54, 37..91, 74..128]);
+        assert_eq!(Tiles::new(3, 1, 0).count(), 3, "a tile of one cell shares none");
     }
 }

@@ -330,7 +330,8 @@ pub struct EncodeOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpscaleOptions {
     /// Side of the tiles in pixels of the given picture, at least 1; `None` works on the whole picture. Tiles overlap
-    /// and fade into each other.
+    /// and fade into each other. The host asks for some only when a picture, itself a piece of a larger one as a rule,
+    /// did not fit into memory.
     #[serde(default)]
     pub tile: Option<u32>,
 }
@@ -472,7 +473,7 @@ pub trait Backend: Send {
     ///
     /// # Errors
     /// As [`denoise`](Backend::denoise); `Invalid` for a model of another kind and for a tile of 0; `Unsupported` when
-    /// the backend has no upscalers.
+    /// the backend has no upscalers, and for a tile where it knows whole pictures only.
     #[allow(clippy::too_many_arguments)]
     fn upscale(
         &mut self,

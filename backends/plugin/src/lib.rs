@@ -15,5 +15,6 @@ pub mod export;
 #[cfg(feature = "load")]
 pub mod load;
 pub mod slots;
+pub mod tiles;
 
 pub use contract::*;

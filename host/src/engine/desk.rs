@@ -45,7 +45,7 @@ pub(super) struct Desk {
     backend: Description,
     max_rows: MaxRows,
     /// On a CPU a row costs as much in company as alone: to wait for company would only lose time.
-    pub(super) on_cpu: bool,
+    on_cpu: bool,
     began: Instant,
     /// Since when the device has had nothing to do.
     free: Moment,

@@ -3,8 +3,8 @@
 //! What is tried when the device has run out of memory, and what is said when nothing is left to try.
 //!
 //! Evaluations: half the batch, and so on down to one; then the rows of one evaluation apart
-//! (`Curve::halve`). Pictures, decoded, encoded or made larger: whole, then in tiles. Before either, models that nobody
-//! uses go.
+//! (`Curve::halve`). Pictures, decoded, encoded or made larger: whole, then in tiles. Whoever makes a large one larger asks for it
+//! piece by piece already. Before either, models that nobody uses go.
 
 use alice_plugin::{Error, ErrorKind, LatentShape, LoadRequest};
 
@@ -14,9 +14,7 @@ use super::{LoadedModel, Versioned};
 /// seams.
 const CELLS: [u32; 2] = [64, 32];
 /// The same for pictures that are made larger, in their own pixels.
-const PIXELS: [u32; 3] = [512, 256, 128];
-/// Where they begin on a CPU: made four times larger, such a tile takes less than a gigabyte.
-const PIXELS_ON_CPU: u32 = 256;
+const PIXELS: [u32; 4] = [512, 256, 128, 64];
 
 /// What can be done in tiles when it does not fit whole. What is remembered of one counts for its like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,17 +38,6 @@ impl Large {
         };
         let side = tile.unwrap_or(longest);
         tiles.iter().copied().find(|&smaller| smaller < side)
-    }
-
-    /// With which tile to begin. On a CPU nobody says in time that memory has run out, and an upscaler takes about 770
-    /// bytes for each pixel of its answer: there it works in pieces from the start.
-    pub(super) fn first_tile(self, on_cpu: bool) -> Option<u32> {
-        match self {
-            Self::Upscale { width, height } if on_cpu => {
-                (width.max(height) > PIXELS_ON_CPU).then_some(PIXELS_ON_CPU)
-            }
-            _ => None,
-        }
     }
 
     /// It does not fit, in tiles of this side at last.
@@ -143,20 +130,11 @@ mod tests {
         assert_eq!(latent(64, 64).smaller_tile(None), Some(32), "64 cells are the whole latent");
         assert_eq!(latent(32, 16).smaller_tile(None), None);
         let picture = |width, height| Large::Upscale { width, height };
-        assert_eq!(picture(700, 600).smaller_tile(None), Some(512));
-        assert_eq!(picture(512, 600).smaller_tile(Some(512)), Some(256));
-        assert_eq!(picture(200, 100).smaller_tile(None), Some(128));
-        assert_eq!(picture(200, 100).smaller_tile(Some(128)), None);
-    }
-
-    #[test]
-    fn only_upscalers_begin_with_tiles_and_only_on_a_cpu() {
-        let latent = Large::Decode(LatentShape { channels: 4, height: 128, width: 96 });
-        let picture = |side| Large::Upscale { width: side, height: 300 };
-        assert_eq!([true, false].map(|cpu| latent.first_tile(cpu)), [None; 2]);
-        assert_eq!([true, false].map(|cpu| picture(1024).first_tile(cpu)), [Some(256), None]);
-        assert_eq!(picture(128).first_tile(true), Some(256), "its longer side");
-        assert_eq!(Large::Upscale { width: 256, height: 200 }.first_tile(true), None);
+        assert_eq!(picture(1024, 600).smaller_tile(None), Some(512));
+        assert_eq!(picture(256, 200).smaller_tile(None), Some(128));
+        assert_eq!(picture(256, 200).smaller_tile(Some(128)), Some(64));
+        assert_eq!(picture(100, 120).smaller_tile(None), Some(64));
+        assert_eq!(picture(256, 200).smaller_tile(Some(64)), None);
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Desk {
         let kind = (model.id, large);
         let mut reason: Option<Error> = None;
         loop {
-            let tile = self.tiles.get(&kind).copied().or_else(|| large.first_tile(self.on_cpu));
+            let tile = self.tiles.get(&kind).copied();
             let error = match (attempt(&mut self.device, tile), &reason) {
                 (Err(error), _) if error.kind == ErrorKind::OutOfMemory => error,
                 // A backend that knows no tiles here: what it has said of the whole remains.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use alice_diffusion::{Interpolation, Latent, LatentShape, Noise, Posterior, Schedule};
 
 use super::canvas::{self, Beginning, Canvas};
+use super::enlarge;
 use super::overlay::Overlay;
 use crate::app::App;
 use crate::denoiser::{Denoiser, Prompts, Steering, contract_shape, limited};
@@ -173,11 +174,9 @@ impl Work<'_> {
         seat: &Seat,
         upscaler: &Arc<LoadedModel>,
         rgb: Vec<u8>,
-        (width, height): (u32, u32),
+        size: (u32, u32),
     ) -> Result<(Vec<u8>, (u32, u32))> {
-        let scale = upscaler.info.latent_scale;
-        let larger = limited(seat, self.limit_s(), seat.upscale(upscaler, width, height, rgb)).await?;
-        Ok((larger, (width.saturating_mul(scale), height.saturating_mul(scale))))
+        enlarge::enlarged(seat, upscaler, self.limit_s(), rgb, size, &|| ()).await
     }
 
     /// Goes along one of the picture's runs from its beginning.

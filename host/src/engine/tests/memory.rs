@@ -154,24 +154,23 @@ async fn a_backend_that_knows_no_tiles_says_what_it_said_of_the_whole() {
 
 #[tokio::test]
 async fn a_picture_is_made_larger_whole_or_in_tiles_of_its_own_pixels() {
-    let (width, height) = (600, 400);
-    let rgb = || vec![9; 600 * 400 * 3];
-    let tiles = [None, Some(512), Some(256), Some(128)];
+    let (width, height) = (256, 200);
+    let rgb = || vec![9; 256 * 200 * 3];
+    let tiles = [None, Some(128), Some(64)];
     for (kind, fits, tried) in [
-        ("cuda", 600, &tiles[..1]),
-        ("cuda", 512, &tiles[..2]),
-        ("cuda", 128, &tiles[..]),
-        ("cpu", 600, &tiles[2..3]),
-        ("cpu", 128, &tiles[2..4]),
+        ("cuda", 256, &tiles[..1]),
+        ("cpu", 256, &tiles[..1]),
+        ("cuda", 128, &tiles[..2]),
+        ("cpu", 64, &tiles[..]),
     ] {
         let rule = move |asked: &Asked| match asked {
-            Asked::Upscale(tile) if tile.unwrap_or(600) > fits => Err(no_memory()),
+            Asked::Upscale(tile) if tile.unwrap_or(256) > fits => Err(no_memory()),
             _ => Ok(()),
         };
         let bench = Plan { kind, rule: Box::new(rule), ..Plan::default() }.open();
         let (seat, model) = bench.seat(0, 0, "m").await;
         bench.notes();
-        assert_eq!(seat.upscale(&model, width, height, rgb()).await.unwrap(), vec![10; 600 * 400 * 3]);
+        assert_eq!(seat.upscale(&model, width, height, rgb()).await.unwrap(), vec![10; 256 * 200 * 3]);
         seat.upscale(&model, width, height, rgb()).await.unwrap();
         let tried = tried.iter().chain(tried.last()).copied();
         assert_eq!(bench.notes(), tried.map(Asked::Upscale).collect::<Vec<_>>(), "{kind} {fits}");
@@ -181,7 +180,7 @@ async fn a_picture_is_made_larger_whole_or_in_tiles_of_its_own_pixels() {
     let (seat, model) = bench.seat(0, 0, "m").await;
     let error = seat.upscale(&model, width, height, rgb()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::OutOfMemory);
-    let expected = "a picture of 600x400 pixels 1 times larger, not even in tiles of 128 pixels";
+    let expected = "a picture of 256x200 pixels 1 times larger, not even in tiles of 64 pixels";
     assert!(error.message.contains(expected), "{error}");
 }
 
