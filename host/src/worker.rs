@@ -39,7 +39,7 @@ pub use serve::serve;
 
 use channel::Channel;
 use frames::{Answer, Call, Chunk, Hint, Row, Tensor};
-use memory::Layout;
+use memory::{Layout, Span};
 
 /// How long a library may take at most to be opened and to describe itself. Drivers of cold devices take seconds.
 const OPENING: Duration = Duration::from_secs(30);
@@ -135,6 +135,21 @@ impl Worker {
         self.call(call, &Layout::new(), &Uncontrolled)
     }
 
+    /// A call that fills these pieces of the shared memory, which are then read.
+    fn fill(
+        &mut self,
+        call: Call,
+        layout: &Layout<'_>,
+        control: &dyn Control,
+        outs: &mut [(Span, &mut [u8])],
+    ) -> Result<()> {
+        let answer = self.call(call, layout, control).and_then(|answer| self.nothing(answer));
+        let filled =
+            answer.and_then(|()| outs.iter_mut().try_for_each(|(at, out)| self.channel.read(at.at, out)));
+        self.channel.tidy();
+        filled
+    }
+
     /// Checks that a call has the answer that calls without a result have.
     fn nothing(&mut self, answer: Answer) -> Result<()> {
         match answer {
@@ -218,9 +233,8 @@ impl Backend for Worker {
         });
         let (model, shape, rows, room) =
             (model.0, sides(shape), rows.collect(), layout.behind(size_of_val(out)));
-        let answer = self.call(Call::Denoise { model, shape, rows, out: room }, &layout, control)?;
-        self.nothing(answer)?;
-        self.channel.read(room.at, cast_slice_mut(out))
+        let call = Call::Denoise { model, shape, rows, out: room };
+        self.fill(call, &layout, control, &mut [(room, cast_slice_mut(out))])
     }
 
     fn decode(
@@ -236,9 +250,7 @@ impl Backend for Worker {
         let latents = layout.place(cast_slice(latents));
         let (model, shape, room) = (model.0, sides(shape), layout.behind(out.len()));
         let call = Call::Decode { model, shape, latents, options: *options, out: room };
-        let answer = self.call(call, &layout, control)?;
-        self.nothing(answer)?;
-        self.channel.read(room.at, out)
+        self.fill(call, &layout, control, &mut [(room, out)])
     }
 
     fn encode_image(
@@ -258,10 +270,8 @@ impl Backend for Worker {
         let (model, shape) = (model.0, sides(shape));
         let options = *options;
         let call = Call::EncodeImage { model, shape, pixels, options, mean: means, deviation: deviations };
-        let answer = self.call(call, &layout, control)?;
-        self.nothing(answer)?;
-        self.channel.read(means.at, cast_slice_mut(mean))?;
-        self.channel.read(deviations.at, cast_slice_mut(deviation))
+        let outs = &mut [(means, cast_slice_mut(mean)), (deviations, cast_slice_mut(deviation))];
+        self.fill(call, &layout, control, outs)
     }
 
     fn encode_hint(
@@ -294,9 +304,7 @@ impl Backend for Worker {
         let pixels = layout.place(pixels);
         let (model, options, room) = (model.0, *options, layout.behind(out.len()));
         let call = Call::Upscale { model, height, width, pixels, options, out: room };
-        let answer = self.call(call, &layout, control)?;
-        self.nothing(answer)?;
-        self.channel.read(room.at, out)
+        self.fill(call, &layout, control, &mut [(room, out)])
     }
 
     fn release(&mut self, conditioning: ConditioningHandle) -> Result<()> {

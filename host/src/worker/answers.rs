@@ -15,7 +15,7 @@ use alice_plugin::{
 use bytemuck::{AnyBitPattern, cast_slice, cast_slice_mut, try_cast_slice};
 
 use super::frames::{Answer, Call, Chunk, Message, Request, Row, Sender, Tensor};
-use super::memory::{Memory, Span};
+use super::memory::{KEPT, Memory, Span};
 
 /// The shortest time between two signs of life: the daemon needs no more, and each wakes it.
 const BREATH: Duration = Duration::from_millis(20);
@@ -25,7 +25,7 @@ pub(super) struct Worker {
     backend: PluginBackend,
     memory: Memory,
     sender: Arc<Sender>,
-    /// The tensors of a call, in and out; the room is kept for the next one.
+    /// The tensors of a call, in and out; room that is not large is kept for the next one.
     input: Vec<u32>,
     output: Vec<u32>,
 }
@@ -33,6 +33,15 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(backend: PluginBackend, memory: Memory, sender: Arc<Sender>) -> Self {
         Self { backend, memory, sender, input: Vec::new(), output: Vec::new() }
+    }
+
+    /// Gives back what a large call took. It has been answered.
+    pub(super) fn tidy(&mut self) {
+        for buffer in [&mut self.input, &mut self.output] {
+            if size_of_val(buffer.as_slice()) as u64 > KEPT {
+                *buffer = Vec::new();
+            }
+        }
     }
 
     /// Runs one call.

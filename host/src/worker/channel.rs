@@ -94,6 +94,14 @@ impl Channel {
         line.memory.read(at, into).map_err(|_| self.garbled())
     }
 
+    /// Gives back the shared memory that a large call took. Its answer has been read.
+    pub(super) fn tidy(&self) {
+        let Ok(line) = &self.line else { return };
+        if let Err(error) = line.memory.tidy() {
+            warn!(%error, "The memory that is shared with a compute worker stays as large as it is");
+        }
+    }
+
     /// Ends a worker whose answer is none to the question.
     pub(super) fn garbled(&mut self) -> Error {
         let message = format!("the compute worker of `{}` gave an answer to another question", self.name);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
 //! Memory that the daemon and a worker share, as a file that lies in no directory: it is written and read,
-//! not mapped, so that neither can be harmed by what the other does with it. It grows with the largest call.
+//! not mapped, so that neither can be harmed by what the other does with it. It grows with a large call, and what that
+//! took more than others need is given back when it is over.
 
 use std::fs::File;
 use std::io;
@@ -14,6 +15,9 @@ use serde::{Deserialize, Serialize};
 const START: u64 = 64;
 /// Everything begins at a multiple of this, so that it can be read as numbers of four bytes.
 const ALIGNMENT: u64 = 4;
+/// Bytes that either process keeps for the next call. Calls for pictures of the sizes that are painted take no more, so
+/// that they need not ask the system for memory each time.
+pub(super) const KEPT: u64 = 16 << 20;
 
 /// A piece of the shared memory, in bytes.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -76,6 +80,14 @@ impl Memory {
 
     pub(super) fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all_at(bytes, at)
+    }
+
+    /// Gives back what is more than [`KEPT`]. Nobody has anything there any more.
+    pub(super) fn tidy(&self) -> io::Result<()> {
+        if self.0.metadata()?.len() > KEPT {
+            self.0.set_len(KEPT)?;
+        }
+        Ok(())
     }
 
     pub(super) fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
@@ -159,6 +171,22 @@ mod tests {
         }
         assert!(layout.behind(8).at > spans[3].0.at);
         assert!(layout.behind(8).within(layout.all()).is_none());
+    }
+
+    #[test]
+    fn what_a_large_call_took_is_given_back_and_can_be_had_again() {
+        let memory = Memory::create().unwrap();
+        let length = || memory.0.metadata().unwrap().len();
+        memory.stop(7).unwrap();
+        memory.write(KEPT - 1, b"a").unwrap();
+        memory.tidy().unwrap();
+        assert_eq!(length(), KEPT);
+        for _ in 0..2 {
+            memory.write(3 * KEPT, b"b").unwrap();
+            memory.tidy().unwrap();
+            assert_eq!(length(), KEPT);
+        }
+        assert!(memory.is_stopped(7).unwrap());
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub fn serve() -> io::Result<()> {
             Err(error) => failed(number, error),
         };
         sender.send(&message)?;
+        worker.tidy();
     }
     Ok(())
 }
