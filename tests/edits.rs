@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::{Server, source};
 
 mod refusals;
+mod upscale;
 
 const EDITS: &str = "/v1/images/edits";
 const VARIATIONS: &str = "/v1/images/variations";

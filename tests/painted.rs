@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::edits::{mask_in_white, picture};
 use crate::harness::{Server, source};
+use crate::tensors;
 
 const GENERATIONS: &str = "/v1/images/generations";
 
@@ -137,4 +138,35 @@ async fn an_upscaler_makes_the_finished_picture_larger() {
     let server = server().await;
     let result = painted(&server, json!({"upscaler": "real-x2"})).await;
     assert_eq!(result.dimensions(), (128, 128));
+}
+
+#[tokio::test]
+async fn a_picture_that_is_made_larger_is_what_the_reference_makes_of_it() {
+    let server = server().await;
+    let numbers = tensors::read(&source("tests/fixtures/upscalers.safetensors"));
+    for name in ["real-x4", "real-x2", "real-x1", "bsrgan-x4", "old-x4", "old-x2", "old-x8"] {
+        for place in 0..2 {
+            let (pixels, right) =
+                (&numbers[&format!("{name}.{place}.pixels")], &numbers[&format!("{name}.{place}.answer")]);
+            let sides = |shape: &[u64]| (shape[1] as u32, shape[0] as u32);
+            let (width, height) = sides(&pixels.shape);
+            let sent = RgbImage::from_raw(width, height, pixels.bytes.clone()).unwrap();
+            let mut file = std::io::Cursor::new(Vec::new());
+            sent.write_to(&mut file, image::ImageFormat::Png).unwrap();
+            let body = json!({"image": text(&file.into_inner()), "upscaler": name});
+            let answer = server.post_json("/v1/images/upscale", &body).await;
+            let file = BASE64_STANDARD.decode(answer["data"][0]["b64_json"].as_str().unwrap()).unwrap();
+            let larger = opened(&file);
+            assert_eq!(larger.dimensions(), sides(&right.shape), "{name}");
+            let right =
+                right.bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+            let squares = right.zip(larger.as_raw()).map(|(right, got)| {
+                let off = f64::from(right.round()) - f64::from(*got);
+                off * off
+            });
+            let mean = squares.sum::<f64>() / larger.as_raw().len() as f64;
+            // 60 dB.
+            assert!(mean <= 255.0 * 255.0 / 1e6, "{name}: {mean}");
+        }
+    }
 }

@@ -119,6 +119,8 @@ pub fn routes() -> Vec<Route> {
         route(POST,    "/images/edits",                    User,    Pictures, Request,      OpenAi, images::edit),
         route(POST,    "/v1/images/variations",            User,    Pictures, Request,      OpenAi, images::vary),
         route(POST,    "/images/variations",               User,    Pictures, Request,      OpenAi, images::vary),
+        route(POST,    "/v1/images/upscale",               User,    Pictures, Request,      OpenAi, images::upscale),
+        route(POST,    "/images/upscale",                  User,    Pictures, Request,      OpenAi, images::upscale),
         // Some clients ask with OPTIONS whether the route exists before they use it.
         route(OPTIONS, "/v1/images/generations",           Public,  None,     Free,         OpenAi, exists),
         route(OPTIONS, "/images/generations",              Public,  None,     Free,         OpenAi, exists),

@@ -125,3 +125,21 @@ async fn a_repetition_after_a_kill_joins_the_job_that_it_repeats_also_one_that_i
     assert_eq!(jobs(&server).await.len(), 2, "of which there are no more");
     assert_ne!(ask(&server, 2, "0").await.0, done, "what is no repetition is a job of its own");
 }
+
+#[tokio::test]
+async fn a_picture_that_is_being_made_larger_is_made_so_after_a_kill() {
+    let server = slow(EARLY, ONE, 20, &fixtures());
+    let blocking = id(&request(&server, IMAGES, &detached(40)).send().await.unwrap());
+    let image = BASE64_STANDARD.encode(crate::edits::picture(30, 20));
+    let asked = json!({"image": image, "upscaler": "old-x4", "scale": 3, "detach": true});
+    let larger = id(&request(&server, "/v1/images/upscale", &asked).send().await.unwrap());
+    assert_eq!(job(&server, &larger).await["status"], "queued");
+    begun(&server, &blocking).await;
+    let server = Server::start(server.kill(), &[]);
+    let job = ended(&server, &larger).await;
+    assert_eq!((job["status"].as_str(), job["task"].as_str()), (Some("done"), Some("upscale")), "{job}");
+    let answer = server.client.get(job["images"][0]["url"].as_str().unwrap()).send().await.unwrap();
+    let file = answer.bytes().await.unwrap();
+    let picture = image::load_from_memory(&file).unwrap();
+    assert_eq!((picture.width(), picture.height()), (90, 60));
+}

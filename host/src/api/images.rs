@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
 //! OpenAI's image API: `POST /v1/images/generations` (from text), `/v1/images/edits` (from a picture, as a text says)
-//! and `/v1/images/variations` (from a picture alone), with ALICE's parameters beside OpenAI's.
+//! and `/v1/images/variations` (from a picture alone), with ALICE's parameters beside OpenAI's. Beside them ALICE's own
+//! `/v1/images/upscale`.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
@@ -23,6 +24,9 @@ use crate::task::Task;
 mod form;
 pub(super) mod request;
 mod stream;
+mod upscale;
+
+pub use upscale::upscale;
 
 use request::{ImageRequest, Kind, ResponseFormat};
 
@@ -132,9 +136,7 @@ impl Call {
         let partials = wire.partials()?;
         let mut wish = wish::of(&actor, &uri, &headers, mark, wire.detach == Some(true));
         if let Some(partials) = partials {
-            // No client tries again by itself once a stream has begun.
-            let leave = if wish.leave == Leave::CancelLater { Leave::Cancel } else { wish.leave };
-            wish = Wish { leave, partials, ..wish };
+            wish = streamed(wish, partials);
         }
         let names = wire.names();
         let asked = async { jobs::ask(&app, &actor, wire.into_draft(kind)?, MAX_COUNT, wish).await };
@@ -142,10 +144,28 @@ impl Call {
         if partials.is_some() {
             return Ok(stream::answer(app, job, kind));
         }
-        let shared = app.clone();
-        let finish = |job: Attendance| async move { pictures(&shared, &actor, &headers, &job, format).await };
-        Ok(early::answer::<OpenAi, _, _>(&app, job, finish).await)
+        Ok(finished(app, actor, headers, job, format).await)
     }
+}
+
+/// The wish of a request that is answered by a stream with so many unfinished pictures of each.
+fn streamed(wish: Wish, partials: u32) -> Wish {
+    // No client tries again by itself once a stream has begun.
+    let leave = if wish.leave == Leave::CancelLater { Leave::Cancel } else { wish.leave };
+    Wish { leave, partials, ..wish }
+}
+
+/// The answer when all pictures of `job` are there.
+async fn finished(
+    app: App,
+    actor: Actor,
+    headers: HeaderMap,
+    job: Attendance,
+    format: ResponseFormat,
+) -> Response {
+    let shared = app.clone();
+    let finish = |job: Attendance| async move { pictures(&shared, &actor, &headers, &job, format).await };
+    early::answer::<OpenAi, _, _>(&app, job, finish).await
 }
 
 /// What comes of `job`, in the form in which its client wants the pictures.

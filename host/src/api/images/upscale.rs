@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! ALICE's own route beside OpenAI's: `POST /v1/images/upscale`, a picture in, the same picture larger out.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::request::{Kind, ResponseFormat, one_picture};
+use super::{Call, finished, stream, streamed};
+use crate::api::multipart::{self, As, Form};
+use crate::api::{json, wish};
+use crate::app::App;
+use crate::auth::Actor;
+use crate::draft::{EnlargementWish, Source};
+use crate::error::{Error, OpenAi, Result};
+use crate::jobs;
+
+/// What clients send. Fields that are not named here are ignored.
+#[derive(Debug, Deserialize)]
+struct UpscaleRequest {
+    image: Option<Source>,
+    // The names that pictures have elsewhere.
+    images: Option<Vec<Source>>,
+    input_images: Option<Vec<Source>>,
+    input_image_urls: Option<Vec<Source>>,
+    /// Id or name, or `lanczos`.
+    upscaler: Option<String>,
+    scale: Option<f64>,
+    response_format: Option<ResponseFormat>,
+    output_format: Option<String>,
+    stream: Option<bool>,
+    /// The job goes on when its client hangs up.
+    detach: Option<bool>,
+    /// The files of a form.
+    #[serde(skip)]
+    files: Vec<Bytes>,
+}
+
+/// A picture in, the same picture larger out: when it is there, or as the events of an edit, of which the last one
+/// brings it.
+///
+/// Waits for its turn as [`create`](super::create) does. 400 names the bad field.
+pub async fn upscale(
+    State(app): State<App>,
+    actor: Actor,
+    uri: Uri,
+    headers: HeaderMap,
+    body: json::Body,
+) -> std::result::Result<Response, OpenAi> {
+    Ok(Call { app, actor, uri, headers }.read_and_enlarge(body).await?)
+}
+
+impl Call {
+    async fn read_and_enlarge(self, body: json::Body) -> Result<Response> {
+        match multipart::boundary(&self.headers)? {
+            Some(boundary) => {
+                let form = Form::read(body, &boundary, &self.app.config.limits).await?;
+                let mark = form.mark();
+                self.enlarge(of_form(form)?, &mark).await
+            }
+            None => {
+                let wire: UpscaleRequest = json::parse(&body)?;
+                self.enlarge(wire, &body).await
+            }
+        }
+    }
+
+    /// Has done what `wire` asks for. `mark` is what a repetition of the request has in common with it.
+    async fn enlarge(self, wire: UpscaleRequest, mark: &[u8]) -> Result<Response> {
+        let Self { app, actor, uri, headers } = self;
+        let format = wire.response_format.unwrap_or_default();
+        let in_stream = wire.stream == Some(true);
+        let wish = wish::of(&actor, &uri, &headers, mark, wire.detach == Some(true));
+        let wish = if in_stream { streamed(wish, 0) } else { wish };
+        let name = wire.name_of_image();
+        let asked = async { jobs::ask_to_enlarge(&app, &actor, wire.into_wish()?, wish).await };
+        let job = asked.await.map_err(|error| error.renamed(&[("image", name)]))?;
+        if in_stream {
+            return Ok(stream::answer(app, job, Kind::Edit));
+        }
+        Ok(finished(app, actor, headers, job, format).await)
+    }
+}
+
+/// What a form asks for.
+///
+/// # Errors
+/// Names the field that cannot be read.
+fn of_form(mut form: Form) -> Result<UpscaleRequest> {
+    let files = form.take_files("image");
+    if let Some((name, _)) = form.files.first() {
+        return Err(Error::invalid(name, "is a file; the only file may be `image`"));
+    }
+    let kind = |name: &str| match name {
+        "scale" => Some(As::Number),
+        "stream" | "detach" => Some(As::Truth),
+        _ => None,
+    };
+    let wire: UpscaleRequest =
+        json::parse(&form.into_json(&["images", "input_images", "input_image_urls"], kind)?)?;
+    Ok(UpscaleRequest { files, ..wire })
+}
+
+impl UpscaleRequest {
+    /// What the picture is called, or would be.
+    fn name_of_image(&self) -> &'static str {
+        match self {
+            Self { image: None, images: Some(_), .. } => "images",
+            Self { image: None, input_images: Some(_), .. } => "input_images",
+            Self { image: None, input_image_urls: Some(_), .. } => "input_image_urls",
+            _ => "image",
+        }
+    }
+
+    /// The same in ALICE's words.
+    fn into_wish(self) -> Result<EnlargementWish> {
+        if self.output_format.as_deref().is_some_and(|format| format != "png") {
+            return Err(Error::invalid("output_format", "must be `png`: this version writes no other"));
+        }
+        if self.stream == Some(true) && self.response_format == Some(ResponseFormat::Url) {
+            return Err(Error::invalid("response_format", "must be `b64_json` in a stream"));
+        }
+        let lists = [self.images, self.input_images, self.input_image_urls];
+        let written = self.image.into_iter().chain(lists.into_iter().flatten().flatten());
+        let image = one_picture(written.chain(self.files.into_iter().map(Source::File)), "image")?;
+        Ok(EnlargementWish { image, upscaler: self.upscaler, scale: self.scale, origin: None })
+    }
+}
