@@ -25,6 +25,7 @@ mod enlargement;
 mod pictures;
 
 pub use enlargement::{Enlargement, EnlargementWish, Origin, Painted};
+pub(crate) use enlargement::{LANCZOS, LANCZOS_SCALE};
 pub use pictures::{ControlWish, HiresWish, Pictures, Source, Wishes};
 
 use pictures::{Frame, size_like};
@@ -36,7 +37,7 @@ pub(crate) const GUIDANCE: RangeInclusive<f32> = 0.0..=20.0;
 /// Pixels that a side may have.
 pub(crate) const SIDES: RangeInclusive<u32> = 64..=2048;
 /// Pixels that a side may have after an upscaler.
-const MOST_UPSCALED: u32 = 8192;
+pub(crate) const MOST_UPSCALED: u32 = 8192;
 /// Steps when neither request, configuration nor model says anything: the Python ALICE's default.
 pub(crate) const DEFAULT_STEPS: u32 = 25;
 /// Guidance scale when nobody says anything.

@@ -178,6 +178,7 @@ pub fn routes() -> Vec<Route> {
         route(POST,    "/",                                User,    Pictures, Request,      Page,   pages::generate::submit),
         route(GET,     "/jobs/{id}",                       User,    None,     Request,      Page,   pages::jobs::show),
         route(POST,    "/jobs/{id}/cancel",                User,    None,     Request,      Page,   pages::jobs::cancel),
+        route(POST,    "/jobs/{id}/upscale",               User,    Text,     Request,      Page,   pages::jobs::upscale),
         route(GET,     "/jobs/{id}/preview",               User,    None,     Free,         Page,   pages::jobs::preview),
         route(GET,     "/setup",                           Always,  None,     Free,         Page,   pages::setup::show),
         route(POST,    "/setup",                           Always,  Text,     Login,        Page,   pages::setup::submit),

@@ -66,3 +66,64 @@ async fn what_is_wrong_with_a_picture_is_said_and_nothing_typed_is_lost() {
     let page = jobs::end(&server, send(&server, "/", sent).await).await;
     assert!(!page.contains("Begun with a picture"));
 }
+
+/// What the button beside the picture at `place` sends.
+async fn upscaled(server: &Server, page: &str, fields: &[(&str, &str)]) -> reqwest::Response {
+    let action = between(page, "action=\"/jobs/", "\"");
+    let (id, act) = page.split("action=\"/jobs/").find_map(|rest| rest.split_once("/upscale\"")).unwrap();
+    assert!(!action.is_empty() && !act.is_empty());
+    server.client.post(format!("{}/jobs/{id}/upscale", server.base)).form(fields).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_finished_picture_is_made_larger_by_a_button_and_keeps_what_it_was_painted_with() {
+    let directory = crate::harness::source("tests/fixtures");
+    let models = format!("models: {{ directory: {}, default_model: sd2-v }}", directory.display());
+    let server = Server::with(&format!("generation: {{ backend: paint }}\n{models}")).await;
+    let sent =
+        [("prompt", "a red <apple>"), ("size", "64x64"), ("steps", "2"), ("seed", "7"), ("count", "2")];
+    let page = jobs::end(&server, server.submit(&sent).await).await;
+    assert_eq!(page.matches("<details class=\"upscale\">").count(), 2, "of several one is chosen");
+    assert!(page.contains("<option value=\"upscaler/real-x2\">real-x2 (2 ×)</option>"), "{page}");
+
+    let answer = upscaled(&server, &page, &[("place", "1"), ("upscaler", "upscaler/real-x2")]).await;
+    let page = jobs::end(&server, answer).await;
+    assert!(page.contains("<dt>Made larger</dt><dd>2 × with real-x2</dd>"), "{page}");
+    assert!(page.contains("<dt>Size</dt><dd>128 × 128, from 64 × 64</dd>"), "{page}");
+    assert!(page.contains("<title>a red &#60;apple&#62;") && page.contains(">8</a>"), "{page}");
+    assert!(page.contains(">a red &#60;apple&#62;</textarea>"), "the form is still that of the picture");
+    let picture = server.get(&format!("/images/{}", between(&page, "<img src=\"/images/", "\""))).await;
+    let file = picture.bytes().await.unwrap();
+    let text = png::Decoder::new(std::io::Cursor::new(&file)).read_info().unwrap();
+    let text = text.info().uncompressed_latin1_text[0].text.clone();
+    assert!(text.starts_with("a red <apple>\nSteps: 2, "), "{text}");
+    assert!(text.contains(", Seed: 8, "), "{text}");
+    assert!(text.ends_with(", Postprocess upscale by: 2, Postprocess upscaler: upscaler/real-x2"), "{text}");
+
+    let answer = upscaled(&server, &page, &[("place", "0"), ("upscaler", "upscaler/old-x4")]).await;
+    let page = jobs::end(&server, answer).await;
+    assert!(page.contains("<dd>512 × 512, from 128 × 128</dd>") && page.contains(">8</a>"), "{page}");
+
+    for (fields, status) in [
+        (&[("place", "9"), ("upscaler", "real-x2")][..], StatusCode::NOT_FOUND),
+        (&[("place", "0"), ("upscaler", "nothing")], StatusCode::BAD_REQUEST),
+        (&[("upscaler", "real-x2")], StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(upscaled(&server, &page, fields).await.status(), status, "{fields:?}");
+    }
+    let missing = format!("{}/jobs/{}/upscale", server.base, "0".repeat(32));
+    let answer = server.client.post(missing).form(&[("place", "0")]).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn where_no_upscaler_is_installed_the_page_offers_the_filter_and_says_so() {
+    let server = Server::paint().await;
+    let page =
+        jobs::end(&server, server.submit(&[("prompt", "a fox"), ("steps", "1"), ("size", "128x128")]).await)
+            .await;
+    assert!(page.contains("value=\"lanczos\"") && page.contains(">Upscale 2 ×</button>"), "{page}");
+    let page =
+        jobs::end(&server, upscaled(&server, &page, &[("place", "0"), ("upscaler", "lanczos")]).await).await;
+    assert!(page.contains("<dd>256 × 256, from 128 × 128</dd>") && page.contains("adds no detail"), "{page}");
+}

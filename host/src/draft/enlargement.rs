@@ -15,7 +15,7 @@ use crate::models::{Registry, UpscalerEntry};
 /// How many times as large a picture may become.
 const SCALES: RangeInclusive<f64> = 1.0..=8.0;
 /// The same when nobody says it and no network does.
-const LANCZOS_SCALE: u32 = 2;
+pub(crate) const LANCZOS_SCALE: u32 = 2;
 /// The filter, where an upscaler may be named.
 pub(crate) const LANCZOS: &str = "lanczos";
 

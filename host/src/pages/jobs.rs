@@ -20,8 +20,11 @@ use crate::gallery::Kept;
 use crate::jobs::store::{self, Record};
 use crate::jobs::{self, Job};
 
+mod upscale;
 mod view;
 mod words;
+
+pub use upscale::upscale;
 
 /// Seconds after which a browser without JavaScript loads the page of a job anew that is not over.
 const REFRESH_S: u64 = 2;

@@ -6,7 +6,8 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::words::{Now, advice};
+use super::upscale::{Means, means};
+use super::words::{Now, advice, advice_about_larger};
 use super::{Chosen, REFRESH_S, Seen, address};
 use crate::draft::{Enlargement, Parameters};
 use crate::error::Result;
@@ -38,6 +39,8 @@ struct Page {
     /// Why there are not all the pictures, and what to do about it.
     end: Option<End>,
     tiles: Vec<Tile>,
+    /// What makes these pictures larger.
+    upscalers: Vec<Means>,
     parameters: Vec<(&'static str, String)>,
     /// What there is to know of the request.
     notes: Vec<String>,
@@ -59,6 +62,7 @@ struct End {
 
 /// The place of a picture.
 struct Tile {
+    place: u32,
     width: u32,
     height: u32,
     /// The seed that it was painted with, and the page with it in its form.
@@ -123,7 +127,7 @@ fn past(visit: &Visit, record: &Record, pictures: &[(u32, Kept)], chosen: &Chose
             }
         }
         State::Failed | State::Cancelled => {
-            let end = End::of(record, pictures.len(), stored.count());
+            let end = End::of(record, pictures.len(), &stored);
             (page.title, page.news) = (end.title.to_owned(), end.title);
             page.end = Some(end);
         }
@@ -145,8 +149,9 @@ impl Page {
             now: None,
             end: None,
             tiles: Vec::new(),
+            upscalers: means(&visit.app, stored.size()),
             parameters: named(stored),
-            notes: stored.painting().map(|painting| painting.warnings.clone()).unwrap_or_default(),
+            notes: notes(visit, stored),
             cancel: chosen.behind(&format!("/jobs/{id}/cancel")),
             refresh_s: REFRESH_S,
         }
@@ -159,6 +164,7 @@ impl Tile {
         let (width, height) = stored.size();
         let painted = stored.painted().map(|(_, parameters)| parameters.seed.wrapping_add(place.into()));
         Self {
+            place,
             width,
             height,
             seed: painted.map(|seed| (seed, address(id, &Chosen { seed: Some(seed), source: None }))),
@@ -170,20 +176,41 @@ impl Tile {
 }
 
 impl End {
-    fn of(record: &Record, finished: usize, count: u32) -> Self {
+    fn of(record: &Record, finished: usize, stored: &Stored) -> Self {
+        let paints = stored.painting().is_some();
         let (title, problem, advice) = match &record.error {
-            Some((code, message)) => ("It failed", Some(pages::capitalized(message)), advice(code)),
-            None => (
+            Some((code, message)) => {
+                let advice = if paints { advice(code) } else { advice_about_larger(code) };
+                ("It failed", Some(pages::capitalized(message)), advice)
+            }
+            None if paints => (
                 "Cancelled",
                 None,
                 "The form still holds what you asked for: paint it again whenever you like.",
             ),
+            None => ("Cancelled", None, "The picture itself is as it was: upscale it whenever you like."),
         };
+        let count = stored.count();
         let kept = match finished {
             0 => String::new(),
             finished => format!(" {finished} of {count} pictures were finished before that."),
         };
         Self { title, problem, advice: format!("{advice}{kept}") }
+    }
+}
+
+/// What there is to know of the request.
+fn notes(visit: &Visit, stored: &Stored) -> Vec<String> {
+    match stored {
+        Stored::Paint(painting) => painting.warnings.clone(),
+        Stored::Enlarge { enlarge }
+            if enlarge.upscaler.is_none() && visit.app.models.upscalers().is_empty() =>
+        {
+            let note = "Lanczos' filter makes a picture larger and adds no detail. Upscalers add some: their files go \
+                        into the directory upscalers of the models.";
+            vec![note.to_owned()]
+        }
+        Stored::Enlarge { .. } => Vec::new(),
     }
 }
 
@@ -226,7 +253,9 @@ fn named_of_enlarged(enlargement: &Enlargement) -> Vec<(&'static str, String)> {
     let mut named = painted.map(|painted| named_of_painted(&painted.parameters)).unwrap_or_default();
     named.retain(|(name, _)| *name != SIZE);
     let size = format!("{width} × {height}, from {} × {}", input.width, input.height);
-    named.extend([("Made larger", format!("{scale} × with {}", enlargement.means())), (SIZE, size)]);
+    let means = enlargement.means();
+    let means = means.strip_prefix("upscaler/").unwrap_or(means);
+    named.extend([("Made larger", format!("{scale} × with {means}")), (SIZE, size)]);
     named
 }
 

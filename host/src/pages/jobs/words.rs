@@ -69,6 +69,15 @@ pub(super) fn advice(code: &str) -> &'static str {
     }
 }
 
+/// The same about a job that was to make a picture larger.
+pub(super) fn advice_about_larger(code: &str) -> &'static str {
+    match code {
+        "model_unusable" | "model_not_found" => "Choose another upscaler for the picture.",
+        "internal_error" => "Upscale the picture again; if it fails again, the server's log says why.",
+        _ => "Upscale the picture again; if it fails again, choose another upscaler or a smaller picture.",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
