@@ -14,6 +14,7 @@
 //!   inputs/reader.rs     the daemon's end of a child: its start, its limits, what is believed of its answer
 //!   inputs/child.rs      the child: walls, then one job
 //!   inputs/outline.rs    pure  format, size and end of a file by its own markers, before anything is decoded
+//!   inputs/scans.rs      pure  whether a JPEG's coded data goes on to its end
 //!   inputs/decode.rs     pure  bytes -> upright pixels -> a plain PNG
 //!   inputs/shape.rs      pure  sizes, masks, blur
 //!   inputs/canny.rs      pure  edges
@@ -28,6 +29,7 @@ mod fetch;
 mod lease;
 mod outline;
 mod reader;
+mod scans;
 pub mod shape;
 mod store;
 mod text;

@@ -144,6 +144,49 @@ fn cut(file: &[u8], part: f64) -> Vec<u8> {
     file[..(file.len() as f64 * part) as usize].to_vec()
 }
 
+/// A JPEG whose coded data ends after a part of it, and which is whole otherwise.
+fn jpeg_that_ends_early(file: &[u8], part: f64) -> Vec<u8> {
+    let head = file.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
+    let begin = head + 2 + usize::from(u16::from_be_bytes([file[head + 2], file[head + 3]]));
+    let mut end = begin + ((file.len() - 2 - begin) as f64 * part) as usize;
+    // Not within the two bytes that stand for one.
+    while file[end - 1] == 0xff || (file[end - 1] == 0 && file[end - 2] == 0xff) {
+        end -= 1;
+    }
+    [&file[..end], &[0xff, 0xd9]].concat()
+}
+
+/// The same of a PNG.
+fn png_that_ends_early(file: &[u8], part: f64) -> Vec<u8> {
+    let (mut rest, mut kept, mut data) = (&file[8..], Vec::new(), Vec::new());
+    while !rest.is_empty() {
+        let length = u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize;
+        let (whole, kind) = (&rest[..length + 12], &rest[4..8]);
+        match kind {
+            b"IDAT" => data.extend_from_slice(&whole[8..length + 8]),
+            b"IHDR" | b"PLTE" | b"tRNS" => kept.push(whole.to_vec()),
+            _ => {}
+        }
+        rest = &rest[length + 12..];
+    }
+    kept.push(chunk(b"IDAT", &cut(&data, part)));
+    png(&kept)
+}
+
+/// The same of a WebP.
+fn webp_that_ends_early(file: &[u8], part: f64) -> Vec<u8> {
+    let mut rest = &file[12..];
+    loop {
+        let length = u32::from_le_bytes(rest[4..8].try_into().unwrap()) as usize;
+        let data = cut(&rest[8..8 + length], part);
+        match &rest[..4] {
+            b"VP8 " => return riff(&[(b"VP8 ", data)]),
+            b"VP8L" => return riff(&[(b"VP8L", data)]),
+            _ => rest = &rest[8 + length.next_multiple_of(2)..],
+        }
+    }
+}
+
 fn flipped(mut file: Vec<u8>, from_end: usize) -> Vec<u8> {
     let at = file.len() - from_end;
     file[at] ^= 0xff;
@@ -211,6 +254,18 @@ pub(crate) fn refused() -> Vec<Refused> {
     }
     for part in [0.5, 0.9] {
         all.push(("a WebP that is cut short", cut(&fixture("lossy.webp"), part), short));
+    }
+    for part in [0.1, 0.5, 0.9, 0.99] {
+        for name in ["turned-1.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg"] {
+            let file = jpeg_that_ends_early(&fixture(name), part);
+            all.push(("a JPEG whose data ends early", file, short));
+        }
+        for name in ["noise.png", "alpha.png", "palette.png"] {
+            all.push(("a PNG whose data ends early", png_that_ends_early(&fixture(name), part), broken));
+        }
+        for name in ["lossy.webp", "alpha.webp"] {
+            all.push(("a WebP whose data ends early", webp_that_ends_early(&fixture(name), part), short));
+        }
     }
     let mut arithmetic = fixture("turned-1.jpg");
     let frame = arithmetic.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();

@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! From a picture file to upright pixels of eight bits, and back to a file that holds nothing else.
 
-use std::io::{Cursor, Write};
+use std::io::{Cursor, ErrorKind, Write};
 
 use image::codecs::{jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
@@ -10,6 +10,7 @@ use image::{DynamicImage, ImageDecoder, ImageError, Limits as CrateLimits};
 
 use super::outline::{Format, Outline, Refusal, outline};
 use super::reader::Limits;
+use super::scans;
 
 /// Bytes that a decoder may take for its picture, of the 1 GiB that the process has: a picture of the largest size with
 /// four channels of 16 bits, and as much again.
@@ -28,7 +29,10 @@ pub(super) fn decode(file: &[u8], limits: &Limits) -> Result<DynamicImage, Refus
     let bytes = Cursor::new(bytes);
     let mut picture = match format {
         Format::Png => pixels(PngDecoder::new(bytes), (width, height)),
-        Format::Jpeg => pixels(JpegDecoder::new(bytes), (width, height)),
+        Format::Jpeg => {
+            scans::check(bytes.get_ref())?;
+            pixels(JpegDecoder::new(bytes), (width, height))
+        }
         Format::WebP => pixels(WebPDecoder::new(bytes), (width, height)),
     }?;
     let turned = exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
@@ -51,6 +55,7 @@ fn refusal(error: ImageError) -> Refusal {
     match error {
         ImageError::Unsupported(_) => Refusal::Unsupported,
         ImageError::Limits(_) => Refusal::Demanding,
+        ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => Refusal::Truncated,
         _ => Refusal::Broken,
     }
 }
