@@ -22,7 +22,7 @@ pub mod json;
 pub mod loras;
 pub mod metrics;
 pub mod models;
-pub(crate) mod multipart;
+pub mod multipart;
 mod sse;
 mod told;
 mod wish;

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Real configurations, changed a little in a few thousand ways; the fuzz target `network_config` tries more.
+//! Real configurations and files of networks beside a model, changed a little in a few thousand ways; the fuzz targets
+//! `network_config`, `control` and `upscaler` try more.
 #![cfg(feature = "testing")]
 #![expect(clippy::unwrap_used, reason = "the helpers of a test are part of it")]
 
 #[path = "../../../fuzz/bodies/network_config.rs"]
 mod body;
+#[path = "../../../fuzz/bodies/control.rs"]
+mod control;
 #[path = "../../../fuzz/bodies/mutations.rs"]
 mod mutations;
+#[path = "../../../fuzz/bodies/upscaler.rs"]
+mod upscaler;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,5 +108,32 @@ fn changed_configurations_of_controlnets_and_adapters_are_refused_or_run() {
                 assert!(!error.message.is_empty() && error.message.len() < 1000, "{error}");
             }
         }
+    }
+}
+
+/// The file at `path` with its header changed a little.
+fn with_changed_header(chance: &mut Chance, path: &Path) -> Vec<u8> {
+    let file = fs::read(path).unwrap();
+    let (length, rest) = file.split_at(8);
+    let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+    let changed = match chance.below(5) {
+        0 => mutations::bytes(chance, header),
+        _ => mutations::json(chance, std::str::from_utf8(header).unwrap()).into_bytes(),
+    };
+    [&(changed.len() as u64).to_le_bytes()[..], &changed, data].concat()
+}
+
+#[test]
+fn changed_files_of_networks_beside_a_model_are_refused_or_run() {
+    let mut chance = Chance::new(8);
+    for network in ["controlnet-sd1-eps", "t2i-full-sdxl", "t2i-light-sd1-eps"] {
+        let path = fixture("controls").join(network).join("diffusion_pytorch_model.safetensors");
+        control::check(&fs::read(&path).unwrap());
+        (0..150).for_each(|_| control::check(&with_changed_header(&mut chance, &path)));
+    }
+    for network in ["bsrgan-x4", "old-x8", "real-x1", "real-x2"] {
+        let path = fixture("upscalers").join(network).with_extension("safetensors");
+        upscaler::check(&fs::read(&path).unwrap());
+        (0..150).for_each(|_| upscaler::check(&with_changed_header(&mut chance, &path)));
     }
 }

@@ -22,17 +22,17 @@ const PIECE: usize = 64 << 10;
 
 /// The parts of a form.
 #[derive(Debug, Default)]
-pub(crate) struct Form {
+pub struct Form {
     /// Those that are text, by their names without brackets.
-    pub(crate) texts: Vec<(String, String)>,
+    pub texts: Vec<(String, String)>,
     /// Those that are files, with their names without brackets. Fields of a form in which no file was chosen are not
     /// among them.
-    pub(crate) files: Vec<(String, Bytes)>,
+    pub files: Vec<(String, Bytes)>,
 }
 
 /// How a text of a form stands in the JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum As {
+pub enum As {
     /// As a number.
     Number,
     /// As `true` or `false`.
@@ -45,7 +45,7 @@ pub(crate) enum As {
 ///
 /// # Errors
 /// When they say so and name no boundary.
-pub(crate) fn boundary(headers: &HeaderMap) -> Result<Option<String>> {
+pub fn boundary(headers: &HeaderMap) -> Result<Option<String>> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_form = kind.trim_start().to_ascii_lowercase().starts_with("multipart/");
     let unreadable = |error: multer::Error| Error::Malformed(format!("the form cannot be read: {error}"));
@@ -58,7 +58,7 @@ impl Form {
     /// # Errors
     /// A body that is no such form, too many parts, a text that is too long or no UTF-8, and a text that is there
     /// twice.
-    pub(crate) async fn read(body: Bytes, boundary: &str, limits: &Limits) -> Result<Self> {
+    pub async fn read(body: Bytes, boundary: &str, limits: &Limits) -> Result<Self> {
         let size = SizeLimit::new().per_field(limits.picture_body_bytes as u64);
         let pieces = (0..body.len()).step_by(PIECE);
         let pieces: Vec<_> =
@@ -111,7 +111,7 @@ impl Form {
     }
 
     /// Marks the form, however its parts are separated: SDKs choose another boundary for each try.
-    pub(crate) fn mark(&self) -> [u8; 32] {
+    pub fn mark(&self) -> [u8; 32] {
         let texts = self.texts.iter().map(|(name, text)| (name, text.as_bytes()));
         let files = self.files.iter().map(|(name, file)| (name, file.as_ref()));
         let mut hash = Sha256::new();
@@ -124,7 +124,7 @@ impl Form {
     }
 
     /// Takes out the files of this name.
-    pub(crate) fn take_files(&mut self, name: &str) -> Vec<Bytes> {
+    pub fn take_files(&mut self, name: &str) -> Vec<Bytes> {
         let (taken, left) = std::mem::take(&mut self.files).into_iter().partition(|(other, _)| other == name);
         self.files = left;
         let taken: Vec<(String, Bytes)> = taken;
@@ -137,7 +137,7 @@ impl Form {
     ///
     /// # Errors
     /// A text that is there twice, and one that is to be JSON and is not.
-    pub(crate) fn into_json(self, lists: &[&str], kind: impl Fn(&str) -> Option<As>) -> Result<Bytes> {
+    pub fn into_json(self, lists: &[&str], kind: impl Fn(&str) -> Option<As>) -> Result<Bytes> {
         let mut object = Map::new();
         for (name, text) in self.texts {
             let value = value(&name, text, kind(&name))?;
