@@ -19,6 +19,7 @@ use crate::harness::source;
 mod hostile;
 mod http;
 mod restart;
+mod room;
 
 const LIMITS: Limits = Limits { bytes: 50 << 20, side: 8192, pixels: 1 << 24 };
 

@@ -339,6 +339,10 @@ pub struct Limits {
     pub input_picture_side: u32,
     /// Its pixels.
     pub input_picture_pixels: u64,
+    /// Bytes of request bodies and fetched pictures that may be in memory at the same time, of all requests.
+    pub input_bytes_in_hand: u64,
+    /// Bytes that the pictures of all jobs may have on the disk until those are over.
+    pub input_bytes_on_disk: u64,
     /// Processes that read such pictures at the same time. Unset: one for each core.
     pub picture_readers: Option<u32>,
     /// Connections at the same time.
@@ -382,6 +386,8 @@ impl Default for Limits {
             input_picture_bytes: 50 << 20,
             input_picture_side: 8192,
             input_picture_pixels: 1 << 24,
+            input_bytes_in_hand: 512 << 20,
+            input_bytes_on_disk: 8 << 30,
             picture_readers: None,
             connections: 4096,
             connections_per_address: 128,
@@ -518,6 +524,18 @@ impl Config {
             "limits.input_picture_pixels",
             (1..=MOST_INPUT_PIXELS).contains(&limits.input_picture_pixels),
             "must be 1 to 33554432",
+        );
+        let kept = limits.input_picture_pixels.saturating_mul(5).saturating_add(1 << 16);
+        let largest = limits.input_picture_bytes.max(limits.picture_body_bytes as u64);
+        check(
+            "limits.input_bytes_in_hand",
+            limits.input_bytes_in_hand >= largest,
+            "must be at least `limits.picture_body_bytes` and `limits.input_picture_bytes`",
+        );
+        check(
+            "limits.input_bytes_on_disk",
+            limits.input_bytes_on_disk >= kept,
+            "must be at least 5 bytes for each of `limits.input_picture_pixels`, and 65536",
         );
         let readers = limits.picture_readers.is_none_or(|readers| (1..=1024).contains(&readers));
         check("limits.picture_readers", readers, "must be 1 to 1024");

@@ -81,6 +81,15 @@ pub enum Error {
     /// A picture that came with a job's request has been removed.
     #[error("a picture that came with this request is no longer there")]
     InputGone,
+    /// All pictures of all requests have as many bytes as they may (`limits.input_bytes_in_hand` in memory,
+    /// `limits.input_bytes_on_disk` on the disk).
+    #[error(
+        "the pictures of other requests take all the room there is; try again in {retry_after_s} seconds"
+    )]
+    NoRoom {
+        /// When there should be some.
+        retry_after_s: u64,
+    },
     /// No LoRA of that name, or several.
     #[error("the LoRA `{asked}` {problem}")]
     Lora {
@@ -278,7 +287,7 @@ impl Error {
             Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyJobs { .. } | Self::TooManyStreams { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy { .. } | Self::NoRoom { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Cancelled => client_closed_request(),
             Self::Job(cause) => cause.status(),
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -319,7 +328,7 @@ impl Error {
             Self::Conflict(_) => "conflict",
             Self::TooOften { .. } => "rate_limit_exceeded",
             Self::BodyTimeout => "body_timeout",
-            Self::Busy { .. } => "server_busy",
+            Self::Busy { .. } | Self::NoRoom { .. } => "server_busy",
             Self::TooManyJobs { .. } => "too_many_jobs",
             Self::TooManyStreams { .. } => "too_many_streams",
             Self::Cancelled => "cancelled",
@@ -379,6 +388,7 @@ impl Error {
     fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::Busy { retry_after_s }
+            | Self::NoRoom { retry_after_s }
             | Self::TooOften { retry_after_s }
             | Self::TooManyJobs { retry_after_s } => Some(*retry_after_s),
             _ => None,

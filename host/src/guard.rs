@@ -3,9 +3,11 @@
 //! What is checked before any handler runs: that the request names this server and that no other web site made
 //! it, who asks, whether they may, how often they did, and that the body comes in time.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use axum::middleware::Next;
@@ -14,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use crate::app::App;
 use crate::auth::{Actor, Caller, Role, Who, keys};
 use crate::error::{Alice, Error, OpenAi, Result};
+use crate::inputs::Share;
 use crate::pages;
 use crate::router::{Access, Dialect, Rate, Rule};
 
@@ -21,6 +24,19 @@ mod address;
 mod body;
 mod identity;
 mod origin;
+
+/// A request's share of the bytes that all may have in memory until their pictures are read. A handler that makes other
+/// bytes of the body keeps this until it has dropped them too.
+#[derive(Clone, Debug, Default)]
+pub struct InHand(#[expect(dead_code, reason = "it is there to be dropped")] Option<Arc<Share>>);
+
+impl<S: Sync> FromRequestParts<S> for InHand {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> std::result::Result<Self, Infallible> {
+        Ok(parts.extensions.remove().unwrap_or_default())
+    }
+}
 
 /// Refuses requests to foreign names and from foreign pages, whatever they ask for.
 pub async fn check_origin(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -62,8 +78,9 @@ async fn checked(app: &App, rule: Rule, request: Request) -> Result<Request> {
     permit(app, &who, rule.access)?;
     let actor = Actor { who, address };
     count(app, &actor, rule.rate)?;
-    let body = body::read(app, rule.body, &parts.headers, body).await?;
+    let (body, share) = body::read(app, rule.body, &parts.headers, body).await?;
     parts.extensions.insert(actor);
+    parts.extensions.insert(InHand(Some(Arc::new(share))));
     Ok(Request::from_parts(parts, body.into()))
 }
 

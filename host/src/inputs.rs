@@ -9,6 +9,8 @@
 //! ```text
 //! inputs/store.rs        the directory of inputs: names, files, and how long they stay
 //!   inputs/lease.rs      the life of one file
+//!   inputs/disk.rs       how many bytes all files may have
+//!   inputs/budget.rs     how many bytes may be in memory until they are read
 //!   inputs/fetch.rs      pictures by their address, where the operator allows it; inputs/fetch/address.rs: whose is public
 //!   inputs/text.rs       pure  data URLs and base64
 //!   inputs/reader.rs     the daemon's end of a child: its start, its limits, what is believed of its answer
@@ -22,9 +24,11 @@
 
 use serde::{Deserialize, Serialize};
 
+mod budget;
 mod canny;
 mod child;
 mod decode;
+mod disk;
 mod fetch;
 mod lease;
 mod outline;
@@ -34,6 +38,7 @@ pub mod shape;
 mod store;
 mod text;
 
+pub(crate) use budget::Share;
 pub use child::serve;
 pub use lease::Lease;
 pub use reader::{Limits, Want};

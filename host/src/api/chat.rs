@@ -20,6 +20,7 @@ use crate::auth::Actor;
 use crate::draft::{ControlWish, Draft, HiresWish, Source, Wishes};
 use crate::error::{Alice, Error, Result};
 use crate::gallery::Kept;
+use crate::guard::InHand;
 use crate::inputs::ResizeMode;
 use crate::jobs::{self, Attendance};
 use crate::task::Task;
@@ -166,13 +167,17 @@ pub async fn create(
     actor: Actor,
     uri: Uri,
     headers: HeaderMap,
+    in_hand: InHand,
     body: json::Body,
 ) -> std::result::Result<Response, Alice> {
     let wire: ChatRequest = json::parse(&body)?;
     let wish = wish::of(&actor, &uri, &headers, &body, wire.detach == Some(true));
+    // The job may wait long.
+    drop(body);
     let model = wire.model.clone();
     let asked = async { jobs::ask(&app, &actor, wire.into_draft()?, MAX_COUNT, wish).await };
     let job = asked.await.map_err(|error| error.renamed(NAMES))?;
+    drop(in_hand);
     let shared = app.clone();
     let finish = |job: Attendance| async move {
         let outcome = job.outcome().await?;

@@ -10,6 +10,8 @@ use axum::response::Response;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 use super::multipart::{self, Form};
 use super::told::Told;
@@ -18,6 +20,7 @@ use crate::adapters::Unmatched;
 use crate::app::App;
 use crate::auth::Actor;
 use crate::error::{OpenAi, Result};
+use crate::guard::InHand;
 use crate::jobs::{self, Attendance, Leave, Wish};
 use crate::task::Task;
 
@@ -75,6 +78,7 @@ struct Call {
     actor: Actor,
     uri: Uri,
     headers: HeaderMap,
+    in_hand: InHand,
 }
 
 /// Text in, pictures out: when all of them are there, or as a stream of events.
@@ -86,9 +90,10 @@ pub async fn create(
     actor: Actor,
     uri: Uri,
     headers: HeaderMap,
+    in_hand: InHand,
     body: json::Body,
 ) -> std::result::Result<Response, OpenAi> {
-    Ok(Call { app, actor, uri, headers }.read_and_answer(body, Kind::Generation).await?)
+    Ok(Call { app, actor, uri, headers, in_hand }.read_and_answer(body, Kind::Generation).await?)
 }
 
 /// A picture and a text in, pictures out, as [`create`] does.
@@ -97,9 +102,10 @@ pub async fn edit(
     actor: Actor,
     uri: Uri,
     headers: HeaderMap,
+    in_hand: InHand,
     body: json::Body,
 ) -> std::result::Result<Response, OpenAi> {
-    Ok(Call { app, actor, uri, headers }.read_and_answer(body, Kind::Edit).await?)
+    Ok(Call { app, actor, uri, headers, in_hand }.read_and_answer(body, Kind::Edit).await?)
 }
 
 /// A picture in, pictures like it out, as [`create`] does.
@@ -108,9 +114,10 @@ pub async fn vary(
     actor: Actor,
     uri: Uri,
     headers: HeaderMap,
+    in_hand: InHand,
     body: json::Body,
 ) -> std::result::Result<Response, OpenAi> {
-    Ok(Call { app, actor, uri, headers }.read_and_answer(body, Kind::Variation).await?)
+    Ok(Call { app, actor, uri, headers, in_hand }.read_and_answer(body, Kind::Variation).await?)
 }
 
 impl Call {
@@ -123,15 +130,15 @@ impl Call {
                 self.answer(form::request(form)?, &mark, kind).await
             }
             None => {
-                let wire: ImageRequest = json::parse(&body)?;
-                self.answer(wire, &body, kind).await
+                let (wire, mark) = read(body)?;
+                self.answer(wire, &mark, kind).await
             }
         }
     }
 
     /// Has done what `wire` asks for. `mark` is what a repetition of the request has in common with it.
     async fn answer(self, wire: ImageRequest, mark: &[u8], kind: Kind) -> Result<Response> {
-        let Self { app, actor, uri, headers } = self;
+        let Self { app, actor, uri, headers, in_hand } = self;
         let format = wire.response_format.unwrap_or_default();
         let partials = wire.partials()?;
         let mut wish = wish::of(&actor, &uri, &headers, mark, wire.detach == Some(true));
@@ -141,11 +148,18 @@ impl Call {
         let names = wire.names();
         let asked = async { jobs::ask(&app, &actor, wire.into_draft(kind)?, MAX_COUNT, wish).await };
         let job = asked.await.map_err(|error| error.renamed(&names))?;
+        drop(in_hand);
         if partials.is_some() {
             return Ok(stream::answer(app, job, kind));
         }
         Ok(finished(app, actor, headers, job, format).await)
     }
+}
+
+/// What a body of JSON asks for, and what a repetition of it has in common with it. The body itself is dropped: its job may
+/// wait long, and the pictures in it are there twice until then.
+fn read<T: DeserializeOwned>(body: json::Body) -> Result<(T, [u8; 32])> {
+    Ok((json::parse(&body)?, Sha256::digest(&body).into()))
 }
 
 /// The wish of a request that is answered by a stream with so many unfinished pictures of each.

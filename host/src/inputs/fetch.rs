@@ -27,6 +27,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
+use super::budget::Budget;
 use super::store::PARAM;
 use crate::error::{Error, Result};
 
@@ -74,6 +75,7 @@ pub(super) struct Fetcher {
     rules: Rules,
     resolve: Resolve,
     most_bytes: u64,
+    in_hand: Budget,
     places: Arc<Semaphore>,
 }
 
@@ -90,20 +92,20 @@ enum Came {
 }
 
 impl Fetcher {
-    /// One that speaks to whom `rules` allow, asks the system for names and takes so many bytes.
-    pub(super) fn new(rules: Rules, most_bytes: u64) -> Self {
-        Self::with_names(rules, most_bytes, Arc::new(|name| Box::pin(of_the_system(name))))
+    /// One that speaks to whom `rules` allow, asks the system for names and takes so many bytes, which count as `in_hand`.
+    pub(super) fn new(rules: Rules, most_bytes: u64, in_hand: Budget) -> Self {
+        Self::with_names(rules, most_bytes, in_hand, Arc::new(|name| Box::pin(of_the_system(name))))
     }
 
     /// The same with other names.
-    pub(super) fn with_names(rules: Rules, most_bytes: u64, resolve: Resolve) -> Self {
-        Self { rules, resolve, most_bytes, places: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub(super) fn with_names(rules: Rules, most_bytes: u64, in_hand: Budget, resolve: Resolve) -> Self {
+        Self { rules, resolve, most_bytes, in_hand, places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// What lies at `url`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] about `image`.
+    /// [`Error::Invalid`] about `image`, and [`Error::NoRoom`].
     pub(super) async fn fetch(&self, url: &str) -> Result<Bytes> {
         if url.len() > MOST_LETTERS {
             return Err(invalid("has too long an address"));
@@ -199,15 +201,16 @@ impl Fetcher {
 
     async fn body(&self, mut body: Incoming) -> Result<Bytes> {
         let too_large = || invalid(&format!("has more than {} bytes", self.most_bytes));
-        let mut bytes = Vec::new();
+        let (mut bytes, mut share) = (Vec::new(), self.in_hand.share());
         loop {
             let frame = timeout(STEP, body.frame()).await.map_err(|_| invalid(UNREACHABLE))?;
-            let Some(frame) = frame else { return Ok(bytes.into()) };
+            let Some(frame) = frame else { return share.with(bytes) };
             let frame = frame.map_err(|_| invalid(UNREACHABLE))?;
             let Ok(data) = frame.into_data() else { continue };
             if (bytes.len() + data.len()) as u64 > self.most_bytes {
                 return Err(too_large());
             }
+            share.grow_to((bytes.len() + data.len()) as u64)?;
             bytes.extend_from_slice(&data);
         }
     }

@@ -4,6 +4,7 @@
 //! job.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -15,6 +16,8 @@ use axum::body::Bytes;
 use rustix::fs::OFlags;
 use tracing::error;
 
+use super::budget::Budget;
+use super::disk;
 use super::fetch::{Fetcher, Rules};
 use super::reader::{Answer, Job, Reader};
 use super::{Input, Lease, Limits, Want};
@@ -37,6 +40,10 @@ struct Shared {
     directory: PathBuf,
     limits: Limits,
     reader: Reader,
+    /// Bytes in memory until they are read, of all requests.
+    in_hand: Budget,
+    /// Bytes that the directory may have.
+    on_disk: u64,
     /// `None`: the operator does not allow it.
     fetcher: Option<Fetcher>,
 }
@@ -55,32 +62,47 @@ impl Store {
             pixels: limits.input_picture_pixels,
         };
         let images = &config.images;
-        let fetcher = Fetcher::new(Rules::public(images.allow_http_inputs), limits.bytes);
-        let fetcher = images.allow_url_inputs.then_some(fetcher);
-        Self::made(&config.storage.inputs_directory, limits, Reader::new(program, at_once), fetcher)
+        let in_hand = Budget::new(config.limits.input_bytes_in_hand);
+        let fetcher = Fetcher::new(Rules::public(images.allow_http_inputs), limits.bytes, in_hand.clone());
+        Self::made(Shared {
+            directory: config.storage.inputs_directory.clone(),
+            limits,
+            reader: Reader::new(program, at_once),
+            in_hand,
+            on_disk: config.limits.input_bytes_on_disk,
+            fetcher: images.allow_url_inputs.then_some(fetcher),
+        })
     }
 
     /// The inputs in `directory`, which is made if it is not there, read by at most `at_once` processes of `program` at
-    /// the same time. None is fetched by its address.
+    /// the same time. None is fetched by its address, and only the disk says how many there may be.
     ///
     /// # Errors
     /// When the directory cannot be made.
     pub fn new(directory: &Path, limits: Limits, program: PathBuf, at_once: usize) -> anyhow::Result<Self> {
-        Self::made(directory, limits, Reader::new(program, at_once), None)
+        Self::made(Shared {
+            directory: directory.to_owned(),
+            limits,
+            reader: Reader::new(program, at_once),
+            in_hand: Budget::new(u64::MAX),
+            on_disk: u64::MAX,
+            fetcher: None,
+        })
     }
 
-    fn made(
-        directory: &Path,
-        limits: Limits,
-        reader: Reader,
-        fetcher: Option<Fetcher>,
-    ) -> anyhow::Result<Self> {
+    fn made(shared: Shared) -> anyhow::Result<Self> {
+        let directory = &shared.directory;
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(directory)
             .with_context(|| format!("cannot make the directory of inputs {}", directory.display()))?;
-        Ok(Self(Arc::new(Shared { directory: directory.to_owned(), limits, reader, fetcher })))
+        Ok(Self(Arc::new(shared)))
+    }
+
+    /// The bytes that all requests may have in memory until their pictures are read.
+    pub(crate) fn in_hand(&self) -> &Budget {
+        &self.0.in_hand
     }
 
     /// What a picture may be.
@@ -92,7 +114,8 @@ impl Store {
     /// before a job has taken it over, it is gone again.
     ///
     /// # Errors
-    /// [`Error::Invalid`] about `image` says why the picture is not read. Everything else is the daemon's fault.
+    /// [`Error::Invalid`] about `image` says why the picture is not read; [`Error::NoRoom`] that too many are kept.
+    /// Everything else is the daemon's fault.
     pub async fn take(&self, bytes: Bytes) -> Result<Input> {
         let place = self.0.reader.place().await?;
         let store = self.clone();
@@ -162,12 +185,8 @@ impl Store {
         for entry in fs::read_dir(&self.0.directory)? {
             let entry = entry?;
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
-            let partial = name.strip_prefix('.').and_then(|name| name.strip_suffix(".part"));
-            let remains = match partial {
-                Some(partial) => Kept::named(partial).is_some(),
-                None => Kept::named(&name).is_some() && !needed.contains(&name),
-            };
-            if remains {
+            let is_left = Kept::named(&name).is_some() && !needed.contains(&name);
+            if is_left || is_partial(OsStr::new(&name)) {
                 gone(&entry.path())?;
             }
         }
@@ -191,6 +210,7 @@ impl Shared {
             .open(&partial)
             .with_context(|| format!("cannot keep an input in {}", self.directory.display()))?;
         let job = Job::Take(self.limits);
+        disk::check(&self.directory, self.on_disk, job.most_bytes())?;
         let answer =
             self.reader.run(&job, in_memory(bytes)?, file.try_clone().map_err(anyhow::Error::from)?)?;
         let (width, height, has_alpha) = match answer {
@@ -251,7 +271,9 @@ impl Shared {
         let result = output.try_clone().map_err(anyhow::Error::from)?;
         match self.reader.run(&job, input, output)? {
             Answer::Made => {}
-            other => return Err(anyhow!("an input that was kept cannot be read: {other:?}").into()),
+            other => {
+                return Err(anyhow!("an input that was kept cannot be read: {other:?}").into());
+            }
         }
         let length = result.metadata().map_err(anyhow::Error::from)?.len();
         if length != want.bytes() {
@@ -281,6 +303,12 @@ impl Shared {
     fn refused(&self, refusal: super::outline::Refusal) -> Error {
         Error::invalid(PARAM, refusal.told(&self.limits))
     }
+}
+
+/// Whether a file of this name is an input that is being written.
+pub(super) fn is_partial(name: &OsStr) -> bool {
+    let inner = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".part"));
+    inner.is_some_and(|name| Kept::named(name).is_some())
 }
 
 /// Makes sure that no file is at `path`.

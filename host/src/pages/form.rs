@@ -195,7 +195,7 @@ impl Fields {
             files::read(app, &kept).await
         };
         match read.await {
-            Ok(file) => Ok(Some(file.into())),
+            Ok(file) => app.inputs.in_hand().share().with(file).map(Some),
             Err(Error::NotFound) => Err(gone()),
             Err(other) => Err(other),
         }

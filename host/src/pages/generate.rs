@@ -15,6 +15,7 @@ use super::{Frame, jobs, sentence};
 use crate::app::App;
 use crate::auth::Actor;
 use crate::error::{Error, Result};
+use crate::guard::InHand;
 use crate::jobs::{Leave, Wish, ask};
 
 /// Most pictures of one form.
@@ -43,7 +44,13 @@ pub async fn show(
 
 /// Accepts what the form asks for, and leads to the page where one can look on. A problem is said at once, and
 /// nothing typed is lost.
-pub async fn submit(State(app): State<App>, actor: Actor, headers: HeaderMap, body: Bytes) -> Response {
+pub async fn submit(
+    State(app): State<App>,
+    actor: Actor,
+    headers: HeaderMap,
+    _in_hand: InHand,
+    body: Bytes,
+) -> Response {
     let sheet = match Sheet::read(&headers, body, &app.config.limits).await {
         Ok(sheet) => sheet,
         Err(error) => return render(&app, &actor, Fields::default(), Some(&error)),

@@ -9,13 +9,14 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::request::{Kind, ResponseFormat, one_picture};
-use super::{Call, finished, stream, streamed};
+use super::{Call, finished, read, stream, streamed};
 use crate::api::multipart::{self, As, Form};
 use crate::api::{json, wish};
 use crate::app::App;
 use crate::auth::Actor;
 use crate::draft::{EnlargementWish, Source};
 use crate::error::{Error, OpenAi, Result};
+use crate::guard::InHand;
 use crate::jobs;
 
 /// What clients send. Fields that are not named here are ignored.
@@ -48,9 +49,10 @@ pub async fn upscale(
     actor: Actor,
     uri: Uri,
     headers: HeaderMap,
+    in_hand: InHand,
     body: json::Body,
 ) -> std::result::Result<Response, OpenAi> {
-    Ok(Call { app, actor, uri, headers }.read_and_enlarge(body).await?)
+    Ok(Call { app, actor, uri, headers, in_hand }.read_and_enlarge(body).await?)
 }
 
 impl Call {
@@ -62,15 +64,15 @@ impl Call {
                 self.enlarge(of_form(form)?, &mark).await
             }
             None => {
-                let wire: UpscaleRequest = json::parse(&body)?;
-                self.enlarge(wire, &body).await
+                let (wire, mark) = read(body)?;
+                self.enlarge(wire, &mark).await
             }
         }
     }
 
     /// Has done what `wire` asks for. `mark` is what a repetition of the request has in common with it.
     async fn enlarge(self, wire: UpscaleRequest, mark: &[u8]) -> Result<Response> {
-        let Self { app, actor, uri, headers } = self;
+        let Self { app, actor, uri, headers, in_hand } = self;
         let format = wire.response_format.unwrap_or_default();
         let in_stream = wire.stream == Some(true);
         let wish = wish::of(&actor, &uri, &headers, mark, wire.detach == Some(true));
@@ -78,6 +80,7 @@ impl Call {
         let name = wire.name_of_image();
         let asked = async { jobs::ask_to_enlarge(&app, &actor, wire.into_wish()?, wish).await };
         let job = asked.await.map_err(|error| error.renamed(&[("image", name)]))?;
+        drop(in_hand);
         if in_stream {
             return Ok(stream::answer(app, job, Kind::Edit));
         }

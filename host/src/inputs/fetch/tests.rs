@@ -304,7 +304,7 @@ async fn nothing_local_is_connected_to_however_it_is_written() {
     let canary = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = canary.local_addr().unwrap().port();
     let rules = Rules { http: true, any_port: true, may_connect: is_public };
-    let fetcher = Fetcher::with_names(rules, 1000, names(&["127.0.0.1"]));
+    let fetcher = Fetcher::with_names(rules, 1000, Budget::new(2000), names(&["127.0.0.1"]));
     for host in LOCAL.iter().chain(LOCAL_NAMES).chain(&["rebound.example.com"]) {
         for scheme in ["http", "https"] {
             let problem = refusal(fetcher.fetch(&format!("{scheme}://{host}:{port}/")).await);
@@ -322,7 +322,7 @@ async fn nothing_local_is_connected_to_however_it_is_written() {
 async fn one_local_address_among_public_ones_is_enough() {
     let rules = Rules { http: true, any_port: true, may_connect: is_public };
     for addresses in [&["8.8.8.8", "127.0.0.1"][..], &["2001:4860:4860::8888", "::ffff:10.0.0.1"], &[]] {
-        let fetcher = Fetcher::with_names(rules, 1000, names(addresses));
+        let fetcher = Fetcher::with_names(rules, 1000, Budget::new(2000), names(addresses));
         assert_eq!(refusal(fetcher.fetch("http://example.com:9/").await), UNREACHABLE);
     }
 }
@@ -335,7 +335,7 @@ async fn addresses_that_are_wrong_as_they_are_written_are_never_looked_up() {
         count.fetch_add(1, Ordering::Relaxed);
         Box::pin(async { Ok(vec!["8.8.8.8".parse().unwrap()]) })
     });
-    let fetcher = Fetcher::with_names(Rules::public(false), 1000, resolve);
+    let fetcher = Fetcher::with_names(Rules::public(false), 1000, Budget::new(2000), resolve);
     let long = format!("https://example.com/{}", "a".repeat(MOST_LETTERS));
     for (url, said) in [
         ("http://example.com/a.png", "https://"),
@@ -391,7 +391,7 @@ impl Hostile {
 
     async fn fetch(&self) -> Result<Bytes> {
         let rules = Rules { http: true, any_port: true, may_connect: is_ours };
-        let fetcher = Fetcher::with_names(rules, 1000, names(&["127.0.0.2"]));
+        let fetcher = Fetcher::with_names(rules, 1000, Budget::new(2000), names(&["127.0.0.2"]));
         fetcher.fetch(&format!("{}/a.png?b=c#d", self.base)).await
     }
 
@@ -419,6 +419,19 @@ async fn a_picture_comes_and_nothing_of_the_daemons_goes_along() {
         head.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.to_lowercase()).collect();
     names.sort();
     assert_eq!(names, ["accept", "accept-encoding", "connection", "host", "user-agent"]);
+}
+
+#[tokio::test]
+async fn fetched_pictures_count_as_in_hand_until_they_are_dropped() {
+    let rules = Rules { http: true, any_port: true, may_connect: is_ours };
+    let in_hand = Budget::new(10);
+    let fetcher = Fetcher::with_names(rules, 1000, in_hand.clone(), names(&["127.0.0.2"]));
+    let server = Hostile::new(|_| vec![png(b"picture"), png(b"picture"), png(b"picture")]);
+    let first = fetcher.fetch(&server.base).await.unwrap();
+    assert!(matches!(fetcher.fetch(&server.base).await, Err(Error::NoRoom { .. })));
+    drop(first);
+    assert_eq!(fetcher.fetch(&server.base).await.unwrap(), "picture");
+    in_hand.check(10).unwrap();
 }
 
 #[tokio::test]
@@ -496,7 +509,7 @@ async fn a_certificate_that_nobody_trusts_is_no_certificate() {
     // What answers here does not even speak TLS; the handshake must end all the same.
     let server = Hostile::new(|_| vec![png(b"x")]);
     let rules = Rules { http: true, any_port: true, may_connect: is_ours };
-    let fetcher = Fetcher::with_names(rules, 1000, names(&["127.0.0.2"]));
+    let fetcher = Fetcher::with_names(rules, 1000, Budget::new(2000), names(&["127.0.0.2"]));
     let result = fetcher.fetch(&server.base.replace("http://", "https://")).await;
     match result {
         Err(Error::Invalid { problem, .. }) => assert_eq!(problem, UNREACHABLE),
