@@ -41,6 +41,8 @@ const AT_ONCE: usize = 8;
 const WHOLE: Duration = Duration::from_secs(30);
 /// Until there is a connection, and between two pieces of an answer.
 const STEP: Duration = Duration::from_secs(10);
+/// Addresses of one name that are tried.
+const ADDRESSES: usize = 8;
 /// The longest address.
 const MOST_LETTERS: usize = 4096;
 /// What servers are told they speak to.
@@ -126,9 +128,8 @@ impl Fetcher {
 
     /// One connection, one request.
     async fn step(&self, url: &Url) -> Result<Came> {
-        let (host, address) = self.whereto(url).await?;
-        let stream = timeout(STEP, TcpStream::connect(address)).await;
-        let stream = stream.map_err(|_| invalid(UNREACHABLE))?.map_err(|_| invalid(UNREACHABLE))?;
+        let (host, addresses) = self.whereto(url).await?;
+        let stream = connected(&addresses).await?;
         if url.scheme() == "http" {
             return self.ask(stream, url).await;
         }
@@ -138,8 +139,8 @@ impl Fetcher {
         self.ask(tls, url).await
     }
 
-    /// The name of the host, and an address of it that may be connected to. All of them must be.
-    async fn whereto(&self, url: &Url) -> Result<(String, SocketAddr)> {
+    /// The name of the host, and its addresses, all of which may be connected to.
+    async fn whereto(&self, url: &Url) -> Result<(String, Vec<SocketAddr>)> {
         match url.scheme() {
             "https" => {}
             "http" if self.rules.http => {}
@@ -168,8 +169,8 @@ impl Fetcher {
         if !addresses.iter().all(|address| (self.rules.may_connect)(*address)) {
             return Err(invalid(UNREACHABLE));
         }
-        let address = addresses.first().ok_or_else(|| invalid(UNREACHABLE))?;
-        Ok((host, SocketAddr::new(*address, port)))
+        let addresses = addresses.into_iter().take(ADDRESSES);
+        Ok((host, addresses.map(|address| SocketAddr::new(address, port)).collect()))
     }
 
     /// Asks for `url` on a connection that is there.
@@ -223,6 +224,19 @@ impl Drop for Ended {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// A connection to the first of `addresses` that takes one, in their order. Those that do not answer share the time that
+/// one may take.
+async fn connected(addresses: &[SocketAddr]) -> Result<TcpStream> {
+    for (place, address) in addresses.iter().enumerate() {
+        let is_last = place + 1 == addresses.len();
+        let patience = if is_last { STEP } else { STEP / addresses.len() as u32 };
+        if let Ok(Ok(stream)) = timeout(patience, TcpStream::connect(address)).await {
+            return Ok(stream);
+        }
+    }
+    Err(invalid(UNREACHABLE))
 }
 
 /// Nothing of the client's own goes along.

@@ -422,6 +422,23 @@ async fn a_picture_comes_and_nothing_of_the_daemons_goes_along() {
 }
 
 #[tokio::test]
+async fn the_next_address_is_tried_where_one_does_not_answer() {
+    // Nobody listens at the first two.
+    let may_connect = |address: IpAddr| address == IpAddr::from([127, 0, 0, 3]) || is_ours(address);
+    let rules = Rules { http: true, any_port: true, may_connect };
+    let fetcher = |addresses| Fetcher::with_names(rules, 1000, Budget::new(2000), names(addresses));
+    let server = Hostile::new(|_| vec![png(b"picture")]);
+    let url = format!("{}/a.png", server.base);
+    assert_eq!(refusal(fetcher(&["127.0.0.3", "127.0.0.3"]).fetch(&url).await), UNREACHABLE);
+    let fetched = fetcher(&["127.0.0.3", "127.0.0.3", "127.0.0.2"]).fetch(&url).await;
+    assert_eq!(fetched.unwrap(), "picture");
+    // None at all is, when one of them must not be.
+    let fetched = fetcher(&["127.0.0.2", "127.0.0.1"]).fetch(&url).await;
+    assert_eq!(refusal(fetched), UNREACHABLE);
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn fetched_pictures_count_as_in_hand_until_they_are_dropped() {
     let rules = Rules { http: true, any_port: true, may_connect: is_ours };
     let in_hand = Budget::new(10);
