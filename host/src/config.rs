@@ -343,7 +343,8 @@ pub struct Limits {
     pub input_bytes_in_hand: u64,
     /// Bytes that the pictures of all jobs may have on the disk until those are over.
     pub input_bytes_on_disk: u64,
-    /// Processes that read such pictures at the same time. Unset: one for each core.
+    /// Processes that read pictures for requests at the same time, and as many for running jobs. Unset: one for each
+    /// core.
     pub picture_readers: Option<u32>,
     /// Connections at the same time.
     pub connections: usize,

@@ -81,6 +81,12 @@ pub enum Error {
     /// A picture that came with a job's request has been removed.
     #[error("a picture that came with this request is no longer there")]
     InputGone,
+    /// A picture that came with a job's request and was read cannot be brought into what the job needs.
+    #[error("a picture that came with this request {problem}")]
+    InputUnusable {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// All pictures of all requests have as many bytes as they may (`limits.input_bytes_in_hand` in memory,
     /// `limits.input_bytes_on_disk` on the disk).
     #[error(
@@ -270,6 +276,7 @@ impl Error {
             | Self::Lora { .. }
             | Self::LoraUnusable { .. }
             | Self::Embedding { .. }
+            | Self::InputUnusable { .. }
             | Self::Refused { param: "lora" | "controlnet" | "upscaler", .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoModel { .. }
@@ -307,6 +314,7 @@ impl Error {
             Self::TooLarge { .. } => "request_too_large",
             Self::NoModel { .. } | Self::ModelGone { .. } => "model_not_found",
             Self::InputGone => "input_gone",
+            Self::InputUnusable { .. } => "input_unusable",
             Self::Refused { is_unsafe: true, .. } => "unsafe_format",
             Self::Refused { param: "lora", .. } => "lora_unusable",
             Self::Refused { param: "controlnet", .. } => "controlnet_unusable",

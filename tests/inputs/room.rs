@@ -1,23 +1,29 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Many pictures at once: what they may take of memory and of the disk.
+//! Many pictures at once: what they may take of memory, of the disk and of the processes that read them.
 
+use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use alice::error::Error;
+use alice::inputs::{ResizeMode, Store, Want};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
 
-use super::{hostile, names, plain};
+use super::{LIMITS, hostile, names, plain};
 use crate::edits::{Form, send};
 use crate::harness::{Server, read_until};
 
 const EDITS: &str = "/v1/images/edits";
 const GENERATIONS: &str = "/v1/images/generations";
 const CHAT: &str = "/v1/chat/completions";
+const WANT: Want = Want::Rgb { width: 8, height: 8, mode: ResizeMode::Crop };
 
 /// A picture that no compression makes smaller.
 fn noise(width: u32, height: u32) -> Vec<u8> {
@@ -139,6 +145,120 @@ async fn kept_pictures_of_all_jobs_have_a_limit_together() {
         short_while().await;
     }
     cancel(&server, &running).await;
+}
+
+#[tokio::test]
+async fn a_job_whose_picture_cannot_be_read_any_more_says_so() {
+    let server = slow("waiting: 8").await;
+    let running = submit(&server, 150).await.unwrap();
+    let waiting = submit_with(&server, &noise(64, 64)).await.unwrap();
+    let inputs = server.directory.path().join("inputs");
+    let [name] = &names(&inputs)[..] else { panic!() };
+    let file = fs::read(inputs.join(name)).unwrap();
+    fs::write(inputs.join(name), &file[..file.len() / 2]).unwrap();
+    cancel(&server, &running).await;
+    let job = loop {
+        let job = server.get_json(&format!("/v1/jobs/{waiting}")).await;
+        if !matches!(job["status"].as_str(), Some("queued" | "running")) {
+            break job;
+        }
+        short_while().await;
+    };
+    assert_eq!(
+        (&job["status"], &job["error"]["code"]),
+        (&json!("failed"), &json!("input_unusable")),
+        "{job}"
+    );
+    let told = job["error"]["message"].as_str().unwrap();
+    assert!(told.contains("is cut short"), "{told}");
+}
+
+/// A store whose processes wait at a gate before they read what a request brought, and are ended by the system when they
+/// are to make something of it as long as there is a ban.
+struct Gated {
+    store: Store,
+    directory: tempfile::TempDir,
+}
+
+impl Gated {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let here = |name: &str| directory.path().join(name);
+        let script = format!(
+            "#!/bin/sh\ncase \"$2\" in\n*'\"Take\"'*) while [ -e {gate} ]; do sleep 0.01; done;;\n\
+             *) if [ -e {ban} ]; then kill -KILL $$; fi;;\nesac\nexec {program} \"$@\"\n",
+            gate = here("gate").display(),
+            ban = here("ban").display(),
+            program = env!("CARGO_BIN_EXE_alice"),
+        );
+        let program = here("reader");
+        write_program(&program, &script);
+        let store = Store::new(&here("inputs"), LIMITS, program, 2).unwrap();
+        Self { store, directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+/// Puts a program at `path` that no process of ours has open for writing, as
+/// [`install`](crate::harness::install) does.
+fn write_program(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let draft = path.with_extension("draft");
+    fs::write(&draft, text).unwrap();
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(Command::new("cp").arg("-p").arg(&draft).arg(path).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_running_job_does_not_stand_behind_pictures_that_arrive() {
+    let gated = Gated::new();
+    let input = gated.store.take(plain(16, 16).into()).await.unwrap();
+    fs::write(gated.path("gate"), "").unwrap();
+    let arriving = [(); 3].map(|()| {
+        let store = gated.store.clone();
+        tokio::spawn(async move { store.take(plain(16, 16).into()).await })
+    });
+    let is_partial = |name: &String| name.ends_with(".part");
+    while names(&gated.path("inputs")).iter().filter(|name| is_partial(name)).count() < 2 {
+        short_while().await;
+    }
+    let pixels = gated.store.pixels(&input, &WANT).await.unwrap();
+    assert_eq!(pixels.len(), 8 * 8 * 3);
+    assert!(arriving.iter().all(|picture| !picture.is_finished()));
+    fs::remove_file(gated.path("gate")).unwrap();
+    for picture in arriving {
+        picture.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_picture_that_takes_too_much_when_it_is_needed_is_a_clear_failure() {
+    let gated = Gated::new();
+    let input = gated.store.take(plain(16, 16).into()).await.unwrap();
+    fs::write(gated.path("ban"), "").unwrap();
+    let error = gated.store.pixels(&input, &WANT).await.unwrap_err();
+    assert!(matches!(error, Error::InputUnusable { .. }), "{error:?}");
+    assert!(error.to_string().contains("takes more memory or time"), "{error}");
+}
+
+/// The largest mask there may be, at its full size and with the widest blur: what `only_masked` asks for.
+#[tokio::test]
+async fn the_largest_mask_has_the_widest_blur_within_the_limits() {
+    let inputs = super::Inputs::new();
+    for (width, height) in [(4096, 4096), (8192, 2048)] {
+        let mask = RgbImage::from_fn(width, height, |x, _| Rgb([if x < width / 2 { 255 } else { 0 }; 3]));
+        let input = inputs.take(hostile::encoded(&mask.into())).await.unwrap();
+        for blur in [9.9, 64.0] {
+            let (mode, polarity) = (ResizeMode::Stretch, alice::inputs::MaskPolarity::White);
+            let mask = inputs.pixels(&input, Want::Mask { width, height, mode, polarity, blur }).await;
+            let row = &mask[mask.len() / 2..][..width as usize];
+            assert_eq!((row[0], row[width as usize - 1]), (255, 0));
+            assert!(row[width as usize / 2].abs_diff(127) < 12, "{}", row[width as usize / 2]);
+        }
+    }
 }
 
 /// A picture as JSON has it, which is a third longer than its file.

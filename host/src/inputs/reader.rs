@@ -129,22 +129,38 @@ pub(super) enum Answer {
     Refused(Refusal),
 }
 
+/// Who waits for a picture to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// A request, whose client waits.
+    Request,
+    /// A job that runs, and for which models wait on the device.
+    Job,
+}
+
 /// Starts processes that read pictures.
 #[derive(Clone, Debug)]
 pub(super) struct Reader {
     program: PathBuf,
-    places: Arc<Semaphore>,
+    of_requests: Arc<Semaphore>,
+    of_jobs: Arc<Semaphore>,
 }
 
 impl Reader {
-    /// `program` is this one; at most `at_once` of its processes read pictures at the same time.
+    /// `program` is this one; at most `at_once` of its processes read pictures for requests at the same time, and as many
+    /// for jobs: however many pictures arrive, no job stands behind them.
     pub(super) fn new(program: PathBuf, at_once: usize) -> Self {
-        Self { program, places: Arc::new(Semaphore::new(at_once)) }
+        let places = || Arc::new(Semaphore::new(at_once));
+        Self { program, of_requests: places(), of_jobs: places() }
     }
 
     /// Waits for a place, which is free again when the value is dropped.
-    pub(super) async fn place(&self) -> anyhow::Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).acquire_owned().await.context("nobody closes it")
+    pub(super) async fn place(&self, whose: Whose) -> anyhow::Result<OwnedSemaphorePermit> {
+        let places = match whose {
+            Whose::Request => &self.of_requests,
+            Whose::Job => &self.of_jobs,
+        };
+        Arc::clone(places).acquire_owned().await.context("nobody closes it")
     }
 
     /// Lets a process read `input` from its beginning and write what comes of it into `output`. Waits for it; both files

@@ -19,7 +19,7 @@ use tracing::error;
 use super::budget::Budget;
 use super::disk;
 use super::fetch::{Fetcher, Rules};
-use super::reader::{Answer, Job, Reader};
+use super::reader::{Answer, Job, Reader, Whose};
 use super::{Input, Lease, Limits, Want};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -117,7 +117,7 @@ impl Store {
     /// [`Error::Invalid`] about `image` says why the picture is not read; [`Error::NoRoom`] that too many are kept.
     /// Everything else is the daemon's fault.
     pub async fn take(&self, bytes: Bytes) -> Result<Input> {
-        let place = self.0.reader.place().await?;
+        let place = self.0.reader.place(Whose::Request).await?;
         let store = self.clone();
         let take = move || {
             let _place = place;
@@ -141,9 +141,10 @@ impl Store {
     /// What a job needs of an input, as raw bytes: [`Want`] says how many.
     ///
     /// # Errors
-    /// [`Error::InputGone`] when the file is not there any more; otherwise the daemon's fault.
+    /// [`Error::InputGone`] when the file is not there any more, [`Error::InputUnusable`] when no process makes that of it;
+    /// otherwise the daemon's fault.
     pub async fn pixels(&self, input: &Input, want: &Want) -> Result<Vec<u8>> {
-        let place = self.0.reader.place().await?;
+        let place = self.0.reader.place(Whose::Job).await?;
         let (store, name, want) = (self.clone(), input.name.clone(), *want);
         let make = move || {
             let _place = place;
@@ -271,7 +272,11 @@ impl Shared {
         let result = output.try_clone().map_err(anyhow::Error::from)?;
         match self.reader.run(&job, input, output)? {
             Answer::Made => {}
-            other => {
+            // It was read once; a larger size, or what is done to it, may take more than that did.
+            Answer::Refused(refusal) => {
+                return Err(Error::InputUnusable { problem: refusal.told(&self.limits) });
+            }
+            other @ Answer::Taken { .. } => {
                 return Err(anyhow!("an input that was kept cannot be read: {other:?}").into());
             }
         }
