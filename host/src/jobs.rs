@@ -21,6 +21,7 @@ mod caller;
 mod job;
 mod line;
 mod pace;
+mod promise;
 mod run;
 pub mod store;
 pub mod stored;
@@ -28,10 +29,11 @@ pub mod stored;
 pub use attend::{Attendance, Leave, Wish};
 pub use caller::Caller;
 pub use job::{Job, Look, Partial, Preview, Progress};
-pub use run::{ask, ask_to_enlarge, cancel, recover, submit};
+pub use run::{ask, ask_to_enlarge, cancel, recover};
 
 use line::{Bounds, Full, Line};
 use pace::{Pace, step_work};
+use promise::Promise;
 
 /// The longest time after which a client is told to come back, in seconds.
 const LONGEST_RETRY_S: u64 = 300;
@@ -44,7 +46,7 @@ pub type Fingerprint = [u8; 32];
 /// The jobs in memory.
 #[derive(Debug)]
 pub struct Jobs {
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
     /// Changes whenever somebody's place in line may have, or what can be told of it.
     moved: watch::Sender<()>,
     keep: Duration,
@@ -93,7 +95,7 @@ impl Jobs {
         };
         let keep = Duration::from_secs(config.limits.retry_keep_seconds.into());
         Self {
-            inner: Mutex::new(inner),
+            inner: Arc::new(Mutex::new(inner)),
             moved: watch::Sender::new(()),
             keep,
             ending: watch::Sender::new(false),
@@ -204,7 +206,7 @@ impl Jobs {
     }
 
     /// A promise of a place for one more job of `caller`.
-    fn admit(&self, caller: &Caller) -> Result<()> {
+    fn admit(&self, caller: &Caller) -> Result<Promise> {
         let mut inner = self.lock();
         inner.line.promise(caller).map_err(|full| {
             let retry_after_s = inner.retry_after_s(match full {
@@ -215,17 +217,18 @@ impl Jobs {
                 Full::Line => Error::Busy { retry_after_s },
                 Full::Caller => Error::TooManyJobs { retry_after_s },
             }
-        })
+        })?;
+        Ok(Promise::of(Arc::clone(&self.inner), caller.clone()))
     }
 
-    fn release(&self, caller: &Caller) {
-        self.lock().line.release(caller);
-    }
-
-    /// Puts a job into the line, which from here on may be found.
-    fn enter(&self, job: Job, fingerprint: Option<Fingerprint>) -> Arc<Job> {
+    /// Puts a job into the line, which from here on may be found. One that was in line before the daemon went down needs
+    /// no promise.
+    fn enter(&self, job: Job, fingerprint: Option<Fingerprint>, promise: Option<Promise>) -> Arc<Job> {
         let job = Arc::new(job);
         let mut inner = self.lock();
+        if let Some(promise) = promise {
+            promise.redeem(&mut inner);
+        }
         inner.line.enter(&job.caller, job.number);
         if job.apart {
             inner.line.set_apart(job.number);

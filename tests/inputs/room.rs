@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Many pictures at once: what they may take of memory, of the disk and of the processes that read them.
+//! Many pictures at once: what they may take of the line, of memory, of the disk and of the processes that read them.
 
 use std::fs;
 use std::io::Write;
@@ -76,6 +76,30 @@ async fn cancel(server: &Server, id: &str) {
 
 fn is_busy(answer: Result<String, (u16, Value)>) -> bool {
     answer.is_err_and(|(status, body)| status == 503 && body["error"]["code"] == "server_busy")
+}
+
+#[tokio::test]
+async fn a_place_in_line_is_kept_while_pictures_are_read() {
+    let server = slow("waiting: 1").await;
+    let running = submit(&server, 150).await.unwrap();
+    let large = noise(4096, 4000);
+    let inputs = server.directory.path().join("inputs");
+    let (first, second) = tokio::join!(submit_with(&server, &large), async {
+        while names(&inputs).is_empty() {
+            short_while().await;
+        }
+        // The picture is being read now, or its job is in line already: there is no place left.
+        submit(&server, 1).await
+    });
+    let waiting = first.unwrap();
+    assert!(is_busy(second));
+    assert!(is_busy(submit_with(&server, &large).await));
+    cancel(&server, &waiting).await;
+    // Whoever is refused gives the place back.
+    let (status, body) = submit_with(&server, b"no picture").await.unwrap_err();
+    assert_eq!((status, &body["error"]["param"]), (400, &json!("image")), "{body}");
+    submit(&server, 1).await.unwrap();
+    cancel(&server, &running).await;
 }
 
 /// The head of a request whose body is `length` bytes, or comes in pieces.

@@ -11,6 +11,7 @@ use futures::FutureExt;
 use tracing::{debug, error, info, warn};
 
 use super::job::New;
+use super::promise::Promise;
 use super::store::{self, Record, State};
 use super::stored::Stored;
 use super::{Attendance, Caller, Job, Progress, Wish};
@@ -29,26 +30,27 @@ use crate::task::Task;
 /// one by chance.
 const STRIKES: u32 = 3;
 
-/// Accepts what a draft asks for, as [`submit`] does. A repetition joins the job that it repeats before its pictures
-/// are looked at, and a line that is full costs no look at them either.
+/// Accepts what a draft asks for: when this returns, the job is on the disk and in line. A repetition joins the job that
+/// it repeats before its pictures are looked at, and a line that is full costs no look at them either.
 ///
 /// # Errors
-/// Those of [`Draft::settle`] and [`submit`].
+/// Those of [`Draft::settle`]; [`Error::Busy`] and [`Error::TooManyJobs`] at once when the line is full; LoRAs that do
+/// not suit the model; whatever the disk says.
 pub async fn ask(app: &App, actor: &Actor, draft: Draft, max_count: u32, wish: Wish) -> Result<Attendance> {
     if let Some(job) = repeated(app, &wish) {
         return Ok(job);
     }
-    if draft.has_pictures() {
-        would_admit(app, actor)?;
-    }
+    // Kept while they are read: a line that is full costs no look at a picture, and whoever has waited for that is not
+    // refused afterwards.
+    let promise = if draft.has_pictures() { Some(promise(app, actor)?) } else { None };
     let request = draft.settle(app, max_count).await?;
-    submit(app, actor, request.into(), wish).await
+    submit(app, actor, request.into(), wish, promise).await
 }
 
 /// As [`ask`], for a picture that is to be made larger.
 ///
 /// # Errors
-/// Those of [`EnlargementWish::settle`] and [`submit`].
+/// Those of [`EnlargementWish::settle`], and as [`ask`].
 pub async fn ask_to_enlarge(
     app: &App,
     actor: &Actor,
@@ -58,17 +60,14 @@ pub async fn ask_to_enlarge(
     if let Some(job) = repeated(app, &wish) {
         return Ok(job);
     }
-    would_admit(app, actor)?;
+    let promise = promise(app, actor)?;
     let enlargement = asked.settle(app).await?;
-    submit(app, actor, enlargement.into(), wish).await
+    submit(app, actor, enlargement.into(), wish, Some(promise)).await
 }
 
-/// Whether one more job of `actor` would find a place now.
-fn would_admit(app: &App, actor: &Actor) -> Result<()> {
-    let caller = Caller::of(actor);
-    app.jobs.admit(&caller).inspect_err(|_| app.metrics.refused())?;
-    app.jobs.release(&caller);
-    Ok(())
+/// A place in line for a job of `actor`.
+fn promise(app: &App, actor: &Actor) -> Result<Promise> {
+    app.jobs.admit(&Caller::of(actor)).inspect_err(|_| app.metrics.refused())
 }
 
 /// The job that the request of this wish repeats.
@@ -77,40 +76,40 @@ fn repeated(app: &App, wish: &Wish) -> Option<Attendance> {
     app.jobs.repeated(&fingerprint).map(|job| Attendance::new(app, job, wish.leave))
 }
 
-/// Accepts a task: when this returns, the job is on the disk and in line. A repetition joins the job that it
-/// repeats.
-///
-/// # Errors
-/// [`Error::Busy`] and [`Error::TooManyJobs`] at once when the line is full; LoRAs that do not suit the model;
-/// whatever the disk says.
-pub async fn submit(app: &App, actor: &Actor, task: Task, wish: Wish) -> Result<Attendance> {
+/// Accepts a task in the place that was promised for it, or in one that is asked for now.
+async fn submit(
+    app: &App,
+    actor: &Actor,
+    task: Task,
+    wish: Wish,
+    promised: Option<Promise>,
+) -> Result<Attendance> {
     if let Some(job) = repeated(app, &wish) {
         return Ok(job);
     }
-    let caller = Caller::of(actor);
-    let id = HEXLOWER.encode(&token::random::<16>()?);
-    app.jobs.admit(&caller).inspect_err(|_| app.metrics.refused())?;
-    let accepted = accept(app.clone(), id, caller, actor.account(), task, wish);
+    let promise = promised.map_or_else(|| promise(app, actor), Ok)?;
+    let (caller, account) = (Caller::of(actor), actor.account());
+    let accepted = accept(app.clone(), promise, caller, account, task, wish);
     // In a task of its own: also when its client goes away meanwhile, the job is either nowhere or in line.
     tokio::spawn(accepted).await.map_err(|error| Error::Internal(error.into()))?
 }
 
 async fn accept(
     app: App,
-    id: String,
+    promise: Promise,
     caller: Caller,
     account: Option<i64>,
     task: Task,
     wish: Wish,
 ) -> Result<Attendance> {
     // After the promise of a place: a line that is full costs no look into files.
-    let task = task.checked().await.inspect_err(|_| app.jobs.release(&caller))?;
+    let task = task.checked().await?;
+    let id = HEXLOWER.encode(&token::random::<16>()?);
     let now = app.clock.now();
     app.jobs.announce(&id);
     // Before the row is there: whatever happens meanwhile, no row is without its file.
     task.keep_pictures(true);
     let written = write_down(&app, &caller, account, &task, &wish, &id, now).await;
-    app.jobs.release(&caller);
     let (number, planned) = written.inspect_err(|_| {
         task.keep_pictures(false);
         app.jobs.renounce(&id);
@@ -128,7 +127,7 @@ async fn accept(
         partials_wanted: wish.partials,
         kept_going: false,
     });
-    let job = app.jobs.enter(job, wish.fingerprint);
+    let job = app.jobs.enter(job, wish.fingerprint, Some(promise));
     // Who deletes a model takes it off the list and then looks for jobs that need it: one of the two sees the other.
     if let Err(gone) = job.task.still_stands(&app.models) {
         cancel(&app, &job);
@@ -339,7 +338,7 @@ async fn take_up(app: &App, record: Record) -> Result<()> {
     let again = again(app, record).await;
     match again.and_then(|job| app.inputs.still_there(&job.task.pictures()).map(|()| job)) {
         Ok(job) => {
-            app.jobs.enter(job, fingerprint);
+            app.jobs.enter(job, fingerprint, None);
             Ok(())
         }
         // What is wrong with the daemon or its disk may be well after the next start.
