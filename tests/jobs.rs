@@ -178,7 +178,7 @@ async fn a_job_says_all_that_there_is_to_say_about_it() {
     let urls: Vec<_> =
         found["images"].as_array().unwrap().iter().map(|image| image["url"].as_str().unwrap()).collect();
     let expected = json!({
-        "id": id(&answer), "object": "job", "status": "done", "created_at": found["created_at"],
+        "id": id(&answer), "object": "job", "status": "done", "created_at": found["created_at"], "task": "paint",
         "model": "sd/alice-emoji", "prompt": "a red apple", "num_images": 2, "position": null, "eta_s": null,
         "step": 6, "steps": 6, "images": [{"url": urls[0], "seed": 7}, {"url": urls[1], "seed": 8}],
         "error": null, "warnings": [], "unmatched": {}, "took_s": found["took_s"],

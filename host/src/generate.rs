@@ -103,7 +103,7 @@ async fn prepare<'a>(app: &'a App, job: &'a Job, request: &'a Request) -> Result
     let seat = engine.seat(job.caller.key(), order(job, 0));
     let all = [wanted].into_iter().chain(beside).collect();
     let loaded = limited(&seat, app.config.generation.request_timeout, seat.load_all(all)).await;
-    let mut loaded = loaded.map_err(|error| unusable(&request.model, error))?;
+    let mut loaded = loaded.map_err(|error| unusable(&request.model.id, error))?;
     let (model, beside) = (loaded.remove(0), loaded);
     let (networks, enlargers) = company.seated(&beside);
     let prompts = encode(app, &seat, &model, request).await?;
@@ -184,11 +184,11 @@ fn order(job: &Job, place: u32) -> u64 {
     (job.number.unsigned_abs() << 16) + u64::from(place)
 }
 
-/// An error of loading a model in the words of the daemon.
-pub(crate) fn unusable(model: &Model, error: Error) -> Error {
+/// An error of loading the model or the network `id` in the words of the daemon.
+pub(crate) fn unusable(id: &str, error: Error) -> Error {
     match error {
         Error::Backend(error) if matches!(error.kind, ErrorKind::BadModel | ErrorKind::Unsupported) => {
-            Error::Model { id: model.id.clone(), problem: error.message }
+            Error::Model { id: id.to_owned(), problem: error.message }
         }
         other => other,
     }

@@ -239,6 +239,7 @@ mod tests {
         let plain = Enlargement {
             input: input(),
             upscaler: Some("upscaler/x4".into()),
+            factor: 4,
             scale: 1.5,
             width: 96,
             height: 96,

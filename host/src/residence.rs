@@ -161,5 +161,5 @@ pub async fn keep(app: &App) {
 async fn bring(app: &App, model: &Model, pinned: bool) -> Result<()> {
     let wanted = load_request(model);
     let loaded = app.engines.home(&wanted).load(wanted.clone(), pinned).await;
-    loaded.map(drop).map_err(|error| unusable(model, Error::Backend(error)))
+    loaded.map(drop).map_err(|error| unusable(&model.id, Error::Backend(error)))
 }

@@ -168,3 +168,31 @@ async fn it_is_a_job_among_jobs() {
     let metrics = server.get_json("/metrics").await;
     assert_eq!(metrics["stageSeconds"]["upscale"]["count"], 1, "{metrics}");
 }
+
+/// The job `id` as soon as it is as wanted.
+async fn until(server: &Server, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    loop {
+        let job = server.get_json(&format!("/v1/jobs/{id}")).await;
+        if wanted(&job) {
+            return job;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn its_steps_are_tiles_and_it_ends_between_two_of_them() {
+    let models =
+        format!("models: {{ directory: {}, default_model: sd2-v }}", source("tests/fixtures").display());
+    let slow = "backend_options: { paint: { step_ms: 100 } }";
+    let server = Server::with(&format!("generation: {{ backend: paint, {slow} }}\n{models}")).await;
+    let body = json!({"image": base64(&picture(1800, 1800)), "upscaler": "real-x2", "stream": true});
+    let answer = server.post(UPSCALE, &body).await;
+    let id = answer.headers()["x-alice-job"].to_str().unwrap().to_owned();
+    let job = until(&server, &id, |job| job["step"].as_u64().unwrap() >= 2).await;
+    assert_eq!((&job["status"], &job["steps"]), (&json!("running"), &json!(16)), "{job}");
+    server.client.delete(format!("{}/v1/jobs/{id}", server.base)).send().await.unwrap();
+    let job = until(&server, &id, |job| job["status"] == "cancelled").await;
+    assert!(job["step"].as_u64().unwrap() < 16, "{job}");
+    assert!(answer.text().await.unwrap().contains("event: error"));
+}

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use alice::error::Error;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -114,4 +116,22 @@ async fn they_are_listed_found_refreshed_and_deleted() {
     assert_eq!(stage.call(Method::DELETE, "/v1/upscalers/photo", &key, None).await.0, 404);
     assert_eq!(stage.call(Method::DELETE, "/v1/controlnets/doub", &key, None).await.0, 404);
     assert!(list(&stage, "/v1/controlnets", &key).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_upscaler_stays_as_long_as_a_job_makes_a_picture_larger_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    copy_model(&directory.path().join("one"));
+    upscaler("old-x2.safetensors", &directory.path().join("upscalers/double.safetensors"));
+    let stage = Stage::of_models(directory.path(), "", "step_ms: 60000").await;
+    let key = stage.set_up().await;
+    let image = BASE64_STANDARD.encode(crate::edits::picture(30, 20));
+    let asked = stage.request(Method::POST, "/v1/images/upscale").header("x-api-key", &key);
+    let answer = asked.json(&json!({"image": image, "stream": true})).send().await.unwrap();
+    let job = answer.headers()["x-alice-job"].to_str().unwrap().to_owned();
+    let (status, said) = stage.call(Method::DELETE, "/v1/upscalers/double", &key, None).await;
+    assert_eq!((status, said.to_string().contains("jobs need")), (409, true), "{said}");
+    let (status, ended) = stage.call(Method::DELETE, &format!("/v1/jobs/{job}"), &key, None).await;
+    assert_eq!((status, &ended["status"]), (200, &json!("cancelled")), "{ended}");
+    assert_eq!(stage.call(Method::DELETE, "/v1/upscalers/double", &key, None).await.0, 200);
 }

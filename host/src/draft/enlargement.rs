@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Parameters, Pictures, Source, few_enough, upscaled_size, within, within_reach};
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::generate::enlarge;
 use crate::inputs::Input;
 use crate::models::{Registry, UpscalerEntry};
 
@@ -39,7 +40,9 @@ pub struct Enlargement {
     pub input: Input,
     /// The id of the upscaler; without one Lanczos' filter does it alone.
     pub upscaler: Option<String>,
-    /// How many times as wide and high it becomes: what the upscaler does not do is left to Lanczos' filter.
+    /// How many times as wide and high the upscaler makes it; 1 without one.
+    pub factor: u32,
+    /// The same as it is wanted: what the upscaler does not do is left to Lanczos' filter.
     pub scale: f64,
     /// Pixels from left to right at the end.
     pub width: u32,
@@ -107,27 +110,26 @@ impl Means {
 
     /// What becomes of `input`.
     fn applied(self, input: Input, asked: Option<f64>, origin: Option<Origin>) -> Result<Enlargement> {
-        let (upscaler, own) = match self {
-            Self::Network { id, scale } => (Some(id), scale),
-            Self::Lanczos => (None, LANCZOS_SCALE),
+        let (upscaler, factor, usual) = match self {
+            Self::Network { id, scale } => (Some(id), scale, scale),
+            Self::Lanczos => (None, 1, LANCZOS_SCALE),
         };
         let size = (input.width, input.height);
-        if upscaler.is_some() {
-            // It comes to be as large as the network makes it, also where less is wanted.
-            upscaled_size("image", size, own)?;
-        }
-        let scale = asked.unwrap_or(f64::from(own));
+        // It comes to be as large as the network makes it, also where less is wanted.
+        upscaled_size("image", size, factor)?;
+        let scale = asked.unwrap_or(f64::from(usual));
         let param = if asked.is_some() { "scale" } else { "image" };
         let side = |pixels: u32| (f64::from(pixels) * scale).round() as u32;
         let (width, height) = within_reach(param, (side(size.0), side(size.1)))?;
-        Ok(Enlargement { input, upscaler, scale, width, height, origin })
+        Ok(Enlargement { input, upscaler, factor, scale, width, height, origin })
     }
 }
 
 impl Enlargement {
-    /// Calls of the upscaler, of which each is a step of the job.
+    /// Tiles that the upscaler makes larger, each of which is a step of the job. The filter takes one.
     pub fn steps(&self) -> u32 {
-        1
+        let size = (self.input.width, self.input.height);
+        if self.upscaler.is_some() { enlarge::tiles(size, self.factor) } else { 1 }
     }
 
     /// The word for what makes it larger: the upscaler's id, or the filter's name.

@@ -2,8 +2,9 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! A job that makes a picture larger: the upscaler as far as it goes, Lanczos' filter for the rest.
 
+use super::enlarge::enlarged;
 use super::keep::{Finished, keep};
-use super::order;
+use super::{order, unusable};
 use crate::app::App;
 use crate::denoiser::limited;
 use crate::draft::Enlargement;
@@ -44,17 +45,14 @@ async fn upscaled(
     job: &Job,
     id: &str,
     rgb: Vec<u8>,
-    (width, height): (u32, u32),
+    size: (u32, u32),
 ) -> Result<(Vec<u8>, (u32, u32))> {
     let entry = app.models.exactly_upscaler(id).ok_or_else(|| Error::ModelGone { id: id.to_owned() })?;
     let wanted = entry.load_request();
     let engine = app.engines.pick(&wanted, &[]);
     let seat = engine.seat(job.caller.key(), order(job, 0));
     let limit_s = app.config.generation.request_timeout;
-    let mut loaded = limited(&seat, limit_s, seat.load_all(vec![wanted])).await?;
-    let upscaler = loaded.remove(0);
-    let rgb = limited(&seat, limit_s, seat.upscale(&upscaler, width, height, rgb)).await?;
-    app.jobs.stepped(job);
-    let scale = upscaler.info.latent_scale;
-    Ok((rgb, (width.saturating_mul(scale), height.saturating_mul(scale))))
+    let loaded = limited(&seat, limit_s, seat.load_all(vec![wanted])).await;
+    let upscaler = loaded.map_err(|error| unusable(id, error))?.remove(0);
+    enlarged(&seat, &upscaler, limit_s, rgb, size, &|| app.jobs.stepped(job)).await
 }

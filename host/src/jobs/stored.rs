@@ -202,6 +202,7 @@ mod tests {
                 lease: Lease::default(),
             },
             upscaler: Some("upscaler/x4".into()),
+            factor: 4,
             scale: 1.1,
             width: 33,
             height: 22,
