@@ -41,13 +41,15 @@ fn check_form(mut form: Form, body: &[u8]) {
     assert!(form.texts.iter().all(|(_, text)| text.len() <= TEXT_BYTES));
     let (all, images) = (form.files.len(), form.take_files("image").len());
     assert_eq!(form.files.len() + images, all);
-    let kind = |name: &str| match name.len() % 4 {
+    let kind = |name: &str| match name.len() % 5 {
+        _ if name == LIST => Some(As::List),
         0 => Some(As::Number),
         1 => Some(As::Truth),
         2 => Some(As::Json),
+        3 => Some(As::Word),
         _ => None,
     };
-    match form.into_json(&[LIST], kind) {
+    match form.into_json(kind) {
         Ok(json) => assert!(json.starts_with(b"{") && json.ends_with(b"}")),
         Err(error) => is_a_sentence(&error.to_string()),
     }

@@ -14,6 +14,7 @@ pub mod chat;
 pub mod companions;
 mod early;
 pub mod embeddings;
+mod fields;
 pub mod files;
 pub mod health;
 pub mod images;

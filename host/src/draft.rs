@@ -84,6 +84,8 @@ pub struct Draft {
     pub mask: Option<Source>,
     /// What is done with the pictures.
     pub wishes: Wishes,
+    /// What its client should know of it already.
+    pub warnings: Vec<String>,
 }
 
 /// A request that can be done.
@@ -292,7 +294,7 @@ impl Draft {
         let loras = adapters::chosen(models, config, wishes)?;
         let texts =
             [("prompt", prompt.as_str()), ("negative_prompt", negative_prompt.as_deref().unwrap_or(""))];
-        let (embeddings, warnings) = adapters::named(models, &texts)?;
+        let (embeddings, of_words) = adapters::named(models, &texts)?;
         let (generation, defaults) = (&config.generation, &model.defaults);
         let sampler = match self.scheduler.as_deref().filter(|name| !name.is_empty()) {
             Some(name) => name.parse().map_err(unusable_scheduler)?,
@@ -347,6 +349,7 @@ impl Draft {
                 format!("would make {count} pictures of {width} x {height} pixels, too many for one request");
             return Err(Error::invalid("upscaler", problem));
         }
+        let warnings = [self.warnings, of_words].concat();
         Ok(Request { warnings, ..Request::again(models, model, parameters, count)? })
     }
 }

@@ -10,7 +10,6 @@ use axum::response::Response;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::multipart::{self, Form};
@@ -25,7 +24,7 @@ use crate::jobs::{self, Attendance, Leave, Wish};
 use crate::task::Task;
 
 mod form;
-pub(super) mod request;
+mod request;
 mod stream;
 mod upscale;
 
@@ -130,7 +129,7 @@ impl Call {
                 self.answer(form::request(form)?, &mark, kind).await
             }
             None => {
-                let (wire, mark) = read(body)?;
+                let (wire, mark) = read(body, ImageRequest::read)?;
                 self.answer(wire, &mark, kind).await
             }
         }
@@ -158,8 +157,8 @@ impl Call {
 
 /// What a body of JSON asks for, and what a repetition of it has in common with it. The body itself is dropped: its job may
 /// wait long, and the pictures in it are there twice until then.
-fn read<T: DeserializeOwned>(body: json::Body) -> Result<(T, [u8; 32])> {
-    Ok((json::parse(&body)?, Sha256::digest(&body).into()))
+fn read<T>(body: json::Body, parse: impl FnOnce(&json::Body) -> Result<T>) -> Result<(T, [u8; 32])> {
+    Ok((parse(&body)?, Sha256::digest(&body).into()))
 }
 
 /// The wish of a request that is answered by a stream with so many unfinished pictures of each.

@@ -39,6 +39,10 @@ pub enum As {
     Truth,
     /// As the JSON that it is.
     Json,
+    /// As the text that it is, unless that is empty.
+    Word,
+    /// In a list of texts; the list itself as JSON, too.
+    List,
 }
 
 /// The boundary between the parts, if the headers say that the body is such a form.
@@ -131,33 +135,42 @@ impl Form {
         taken.into_iter().map(|(_, file)| file).collect()
     }
 
-    /// The texts as a JSON object: those of `lists` are lists, and `kind` says how a text stands in it, else as text. An
-    /// empty one that is no text is as if it were not there. What is not of its kind stays text, so that whoever
-    /// reads the JSON can say what is wrong with it.
+    /// The texts as a JSON object, in which `kind` says how a text stands, else as text. What stands in a list may be
+    /// there more than once.
     ///
     /// # Errors
     /// A text that is there twice, and one that is to be JSON and is not.
-    pub fn into_json(self, lists: &[&str], kind: impl Fn(&str) -> Option<As>) -> Result<Bytes> {
+    pub fn into_json(self, kind: impl Fn(&str) -> Option<As>) -> Result<Bytes> {
         let mut object = Map::new();
         for (name, text) in self.texts {
-            let value = value(&name, text, kind(&name))?;
-            if lists.contains(&name.as_str()) {
-                let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
-                list.as_array_mut().into_iter().for_each(|list| list.push(value.clone()));
-            } else if object.contains_key(&name) {
-                return Err(Error::invalid(&name, "is in the form more than once"));
-            } else {
-                object.insert(name, value);
+            let kind = kind(&name);
+            let value = value(&name, text, kind)?;
+            match (object.get_mut(&name), value) {
+                (None, value) => drop(object.insert(name, value)),
+                (Some(Value::Array(list)), Value::Array(more)) if kind == Some(As::List) => list.extend(more),
+                _ => return Err(Error::invalid(&name, "is in the form more than once")),
             }
         }
         Ok(serde_json::to_vec(&object).map_err(anyhow::Error::from)?.into())
     }
 }
 
-fn value(name: &str, text: String, kind: Option<As>) -> Result<Value> {
+/// The text of the field `name` as `kind` says. An empty one that is no text is as if it were not there. What is not of
+/// its kind stays text, so that whoever reads the JSON can say what is wrong with it.
+///
+/// # Errors
+/// A text that is to be JSON and is not.
+pub(super) fn value(name: &str, text: String, kind: Option<As>) -> Result<Value> {
     let Some(kind) = kind else { return Ok(Value::String(text)) };
     let bare = text.trim();
+    let json = || {
+        serde_json::from_str(bare)
+            .map_err(|error| Error::invalid(name, format!("is not the JSON that it should be: {error}")))
+    };
     Ok(match kind {
+        As::List if bare.starts_with('[') => json()?,
+        As::List if bare.is_empty() => Value::Array(Vec::new()),
+        As::List => Value::Array(vec![Value::String(text)]),
         _ if bare.is_empty() => Value::Null,
         As::Number => bare.parse::<Number>().map_or_else(|_| Value::String(text.clone()), Value::Number),
         As::Truth if ["true", "1", "on"].iter().any(|word| bare.eq_ignore_ascii_case(word)) => {
@@ -166,9 +179,8 @@ fn value(name: &str, text: String, kind: Option<As>) -> Result<Value> {
         As::Truth if ["false", "0", "off"].iter().any(|word| bare.eq_ignore_ascii_case(word)) => {
             Value::Bool(false)
         }
-        As::Truth => Value::String(text),
-        As::Json => serde_json::from_str(bare)
-            .map_err(|error| Error::invalid(name, format!("is not the JSON that it should be: {error}")))?,
+        As::Truth | As::Word => Value::String(text),
+        As::Json => json()?,
     })
 }
 
@@ -239,23 +251,26 @@ mod tests {
             text("loras", "[{\"name\": \"x\"}]"),
             text("prompt", ""),
             text("input_images", "a"),
-            text("input_images", "b"),
+            text("input_images", " [\"b\", \"c\"]"),
+            text("images", ""),
         ];
         let form = Form { texts, files: Vec::new() };
         let kind = |name: &str| match name {
             "n" | "seed" | "steps" | "width" => Some(As::Number),
             "stream" => Some(As::Truth),
             "loras" => Some(As::Json),
+            "input_images" | "images" => Some(As::List),
             _ => None,
         };
-        let json: Value = serde_json::from_slice(&form.into_json(&["input_images"], kind).unwrap()).unwrap();
+        let json: Value = serde_json::from_slice(&form.into_json(kind).unwrap()).unwrap();
         let expected = serde_json::json!({
             "n": 2, "seed": 18_446_744_073_709_551_615_u64, "steps": "many", "width": null, "stream": true,
-            "loras": [{"name": "x"}], "prompt": "", "input_images": ["a", "b"],
+            "loras": [{"name": "x"}], "prompt": "", "input_images": ["a", "b", "c"],
+            "images": [],
         });
         assert_eq!(json, expected);
         let twice = Form { texts: vec![text("n", "1"), text("n", "2")], files: Vec::new() };
-        twice.into_json(&[], |_| None).unwrap_err();
+        twice.into_json(|_| None).unwrap_err();
     }
 
     #[test]

@@ -8,8 +8,9 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::request::{Kind, ResponseFormat, one_picture};
+use super::request::{Kind, ResponseFormat};
 use super::{Call, finished, read, stream, streamed};
+use crate::api::fields::{self, OneOrSeveral, one_picture};
 use crate::api::multipart::{self, As, Form};
 use crate::api::{json, wish};
 use crate::app::App;
@@ -22,7 +23,7 @@ use crate::jobs;
 /// What clients send. Fields that are not named here are ignored.
 #[derive(Debug, Deserialize)]
 struct UpscaleRequest {
-    image: Option<Source>,
+    image: Option<OneOrSeveral>,
     // The names that pictures have elsewhere.
     images: Option<Vec<Source>>,
     input_images: Option<Vec<Source>>,
@@ -64,7 +65,7 @@ impl Call {
                 self.enlarge(of_form(form)?, &mark).await
             }
             None => {
-                let (wire, mark) = read(body)?;
+                let (wire, mark) = read(body, json::parse)?;
                 self.enlarge(wire, &mark).await
             }
         }
@@ -100,10 +101,9 @@ fn of_form(mut form: Form) -> Result<UpscaleRequest> {
     let kind = |name: &str| match name {
         "scale" => Some(As::Number),
         "stream" | "detach" => Some(As::Truth),
-        _ => None,
+        shared => fields::kind(shared),
     };
-    let wire: UpscaleRequest =
-        json::parse(&form.into_json(&["images", "input_images", "input_image_urls"], kind)?)?;
+    let wire: UpscaleRequest = json::parse(&form.into_json(kind)?)?;
     Ok(UpscaleRequest { files, ..wire })
 }
 
@@ -126,9 +126,10 @@ impl UpscaleRequest {
         if self.stream == Some(true) && self.response_format == Some(ResponseFormat::Url) {
             return Err(Error::invalid("response_format", "must be `b64_json` in a stream"));
         }
-        let lists = [self.images, self.input_images, self.input_image_urls];
-        let written = self.image.into_iter().chain(lists.into_iter().flatten().flatten());
-        let image = one_picture(written.chain(self.files.into_iter().map(Source::File)), "image")?;
+        let one = self.image.map(|OneOrSeveral(pictures)| pictures);
+        let lists = [one, self.images, self.input_images, self.input_image_urls];
+        let files = self.files.into_iter().map(Source::File);
+        let image = one_picture(lists.into_iter().flatten().flatten().chain(files))?;
         Ok(EnlargementWish { image, upscaler: self.upscaler, scale: self.scale, origin: None })
     }
 }
