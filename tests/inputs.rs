@@ -147,7 +147,7 @@ async fn an_input_whose_file_is_gone_says_so() {
     let inputs = Inputs::new();
     let (input, _) = inputs.kept(fixture("pixel.png")).await;
     fs::remove_file(inputs.directory.path().join(&input.name)).unwrap();
-    let want = Want::Rgb { width: 8, height: 8, mode: ResizeMode::Crop };
+    let want = Want::Rgb { width: 8, height: 8, mode: ResizeMode::Crop, part: None };
     assert!(matches!(inputs.store.pixels(&input, &want).await, Err(Error::InputGone)));
     let foreign = Input { name: "../../etc/passwd".into(), ..input };
     assert!(matches!(inputs.store.pixels(&foreign, &want).await, Err(Error::Internal(_))));
@@ -159,13 +159,14 @@ async fn sizes_masks_and_edges_are_those_of_the_references() {
     let (noise, _) = inputs.kept(fixture("noise.png")).await;
     let mode = ResizeMode::Stretch;
     for (width, height) in [(40, 30), (131, 97)] {
-        let scaled = inputs.pixels(&noise, Want::Rgb { width, height, mode }).await;
+        let scaled = inputs.pixels(&noise, Want::Rgb { width, height, mode, part: None }).await;
         let (most, mean) =
             differences(&scaled, golden(&format!("noise-{width}x{height}.png")).to_rgb8().as_raw());
         assert!(most <= 2 && mean < 0.3, "{width}x{height}: at most {most}, {mean} in the mean");
     }
     for (low, high) in [(100, 200), (30, 80)] {
-        let edges = inputs.pixels(&noise, Want::Canny { width: 96, height: 72, mode, low, high }).await;
+        let edges =
+            inputs.pixels(&noise, Want::Canny { width: 96, height: 72, mode, part: None, low, high }).await;
         let expected = golden(&format!("edges-{low}-{high}.png")).to_rgb8();
         let white = expected.pixels().filter(|pixel| pixel.0[0] > 0).count();
         assert!(white > 100, "there are edges");
@@ -189,7 +190,7 @@ async fn sizes_masks_and_edges_are_those_of_the_references() {
     let want = |polarity| Want::Mask { width: 48, height: 32, mode, polarity, blur: 0.0 };
     let edited = inputs.pixels(&alpha, want(MaskPolarity::Transparent)).await;
     assert_eq!((edited[0], edited[31 * 48 + 47]), (0, 255), "what is transparent is painted anew");
-    let shown = inputs.pixels(&alpha, Want::Rgb { width: 48, height: 32, mode }).await;
+    let shown = inputs.pixels(&alpha, Want::Rgb { width: 48, height: 32, mode, part: None }).await;
     assert_eq!(shown[(31 * 48 + 47) * 3..], [255; 3], "and shows white behind it");
 }
 
@@ -199,7 +200,7 @@ async fn the_three_ways_to_another_shape() {
     // 48 x 32: red, green, blue, yellow.
     let (input, _) = inputs.kept(fixture("alpha.png")).await;
     let square = async |mode| {
-        let pixels = inputs.pixels(&input, Want::Rgb { width: 64, height: 64, mode }).await;
+        let pixels = inputs.pixels(&input, Want::Rgb { width: 64, height: 64, mode, part: None }).await;
         RgbImage::from_raw(64, 64, pixels).unwrap()
     };
     let near = |picture: &RgbImage, x, y, colour: [u8; 3]| {
@@ -221,7 +222,7 @@ async fn the_three_ways_to_another_shape() {
     let (line, _) = inputs.kept(line).await;
     for mode in [ResizeMode::Crop, ResizeMode::Stretch, ResizeMode::Fit] {
         assert_eq!(
-            inputs.pixels(&line, Want::Rgb { width: 512, height: 512, mode }).await.len(),
+            inputs.pixels(&line, Want::Rgb { width: 512, height: 512, mode, part: None }).await.len(),
             512 * 512 * 3
         );
     }
@@ -261,7 +262,7 @@ async fn hostile_files_are_refused_in_words_and_nothing_of_them_stays() {
 async fn in_a_process_of_its_own() {
     let inputs = Inputs::new();
     let (warm, _) = inputs.kept(fixture("alpha.png")).await;
-    inputs.pixels(&warm, Want::Rgb { width: 64, height: 64, mode: ResizeMode::Crop }).await;
+    inputs.pixels(&warm, Want::Rgb { width: 64, height: 64, mode: ResizeMode::Crop, part: None }).await;
     let directory = PathBuf::from(std::env::var_os("ALICE_HOSTILE").unwrap());
     let before = most_resident_kib();
     for entry in fs::read_dir(directory).unwrap() {

@@ -107,19 +107,22 @@ async fn prepare<'a>(app: &'a App, job: &'a Job, request: &'a Request) -> Result
     let (model, beside) = (loaded.remove(0), loaded);
     let (networks, enlargers) = company.seated(&beside);
     let prompts = encode(app, &seat, &model, request).await?;
+    let (canvas, overlay) = match &inputs.start {
+        Some(start) => look(app, &seat, &model, request, start).await?,
+        None => (None, None),
+    };
+    // What steers a region is cut like it.
+    let of_region = inputs.start.as_ref().is_some_and(|start| start.region().is_some());
+    let part = overlay.as_ref().filter(|_| of_region).map(|overlay| overlay.part());
     let rendered = (request.parameters.rendered_width, request.parameters.rendered_height);
     let shape = latent_shape(&model, rendered);
-    let steering = steer::steering(&app.inputs, &inputs.controls, &networks, shape).await?;
+    let steering = steer::steering(&app.inputs, &inputs.controls, &networks, shape, part).await?;
     let steering_again = match &inputs.hires {
         Some(hires) => {
             let shape = latent_shape(&model, (hires.width, hires.height));
-            steer::steering(&app.inputs, &inputs.controls, &networks, shape).await?
+            steer::steering(&app.inputs, &inputs.controls, &networks, shape, None).await?
         }
         None => Vec::new(),
-    };
-    let (canvas, overlay) = match &request.parameters.inputs.start {
-        Some(start) => look(app, &seat, &model, request, start).await?,
-        None => (None, None),
     };
     Ok(Work {
         app,

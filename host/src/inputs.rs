@@ -41,7 +41,7 @@ mod text;
 pub(crate) use budget::Share;
 pub use child::serve;
 pub use lease::Lease;
-pub use reader::{Limits, Want};
+pub use reader::{Limits, Part, Want};
 pub use store::Store;
 pub use text::from_text;
 

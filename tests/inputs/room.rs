@@ -23,7 +23,7 @@ use crate::harness::{Server, read_until};
 const EDITS: &str = "/v1/images/edits";
 const GENERATIONS: &str = "/v1/images/generations";
 const CHAT: &str = "/v1/chat/completions";
-const WANT: Want = Want::Rgb { width: 8, height: 8, mode: ResizeMode::Crop };
+const WANT: Want = Want::Rgb { width: 8, height: 8, mode: ResizeMode::Crop, part: None };
 
 /// A picture that no compression makes smaller.
 fn noise(width: u32, height: u32) -> Vec<u8> {

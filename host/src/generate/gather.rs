@@ -74,7 +74,7 @@ async fn rgb(
     (width, height): (u32, u32),
     mode: ResizeMode,
 ) -> Result<Vec<u8>> {
-    inputs.pixels(input, &Want::Rgb { width, height, mode }).await
+    inputs.pixels(input, &Want::Rgb { width, height, mode, part: None }).await
 }
 
 async fn covered(

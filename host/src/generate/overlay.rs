@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! What a mask does to pixels: the region around it that is rendered, and putting back what it does not cover. Pure.
 
-use crate::inputs::shape;
+use crate::inputs::{Part, shape};
 
 /// A part of a picture in pixels: left, top, width and height.
 pub(crate) type Region = [u32; 4];
@@ -21,6 +21,11 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
+    /// The part of the picture that is painted.
+    pub(super) fn part(&self) -> Part {
+        Part { of: self.size, region: self.region }
+    }
+
     /// The whole picture with `painted` (RGB, of the size `painted_size`) in it.
     pub(crate) fn put(&self, painted: Vec<u8>, painted_size: (u32, u32)) -> Vec<u8> {
         let [left, top, width, height] = self.region;

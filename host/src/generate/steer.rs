@@ -10,12 +10,16 @@ use super::work::pixels;
 use crate::denoiser::Steering;
 use crate::engine::{HintPicture, LoadedModel, RowHint};
 use crate::error::Result;
-use crate::inputs::{Control, Preprocessor, Store, Want};
+use crate::inputs::{Control, Part, Preprocessor, Store, Want};
 
 /// The slopes between which Canny's edges go on and begin.
 const CANNY: (u32, u32) = (100, 200);
 
 /// The pictures of `controls` for runs on latents of this shape; each has its network in the same place of `networks`.
+/// Where only a `part` of the picture to begin with is painted, they are those of the whole one, cut like it, as in
+/// A1111's extension.
+///
+/// Source: `try_crop_image_with_a1111_mask` in sd-webui-controlnet's `scripts/controlnet.py`.
 ///
 /// # Errors
 /// [`Error::InputGone`](crate::error::Error::InputGone).
@@ -24,6 +28,7 @@ pub(super) async fn steering(
     controls: &[Control],
     networks: &[Arc<LoadedModel>],
     shape: LatentShape,
+    part: Option<Part>,
 ) -> Result<Vec<Steering>> {
     let mut steering = Vec::new();
     for (control, network) in controls.iter().zip(networks) {
@@ -31,8 +36,10 @@ pub(super) async fn steering(
         let (width, height) = pixels(network, shape);
         let mode = control.resize_mode;
         let want = match control.preprocessor {
-            None => Want::Rgb { width, height, mode },
-            Some(Preprocessor::Canny) => Want::Canny { width, height, mode, low: CANNY.0, high: CANNY.1 },
+            None => Want::Rgb { width, height, mode, part },
+            Some(Preprocessor::Canny) => {
+                Want::Canny { width, height, mode, part, low: CANNY.0, high: CANNY.1 }
+            }
         };
         let rgb = inputs.pixels(&control.input, &want).await?;
         let picture = Arc::new(HintPicture::new(width, height, rgb));

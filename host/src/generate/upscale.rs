@@ -22,7 +22,7 @@ pub(super) async fn run(app: &App, job: &Job, enlargement: &Enlargement) -> Resu
         return Ok(());
     }
     let size = (enlargement.input.width, enlargement.input.height);
-    let want = Want::Rgb { width: size.0, height: size.1, mode: ResizeMode::Stretch };
+    let want = Want::Rgb { width: size.0, height: size.1, mode: ResizeMode::Stretch, part: None };
     let rgb = app.inputs.pixels(&enlargement.input, &want).await?;
     let (rgb, size) = match &enlargement.upscaler {
         Some(id) => upscaled(app, job, id, rgb, size).await?,

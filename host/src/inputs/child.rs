@@ -14,8 +14,8 @@ use image::{DynamicImage, RgbImage};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::outline::Refusal;
-use super::reader::{Answer, Job, Limits, Want};
-use super::{canny, decode, shape};
+use super::reader::{Answer, Job, Limits, Part, Want};
+use super::{ResizeMode, canny, decode, shape};
 use crate::worker::confine;
 
 /// Memory that the process may have, the program itself with it.
@@ -99,20 +99,28 @@ fn read(input: File, limits: &Limits) -> io::Result<Result<DynamicImage, Refusal
 
 fn made(picture: DynamicImage, want: &Want) -> Vec<u8> {
     match *want {
-        Want::Rgb { width, height, mode } => rgb(picture, width, height, mode).into_raw(),
+        Want::Rgb { width, height, mode, part } => rgb(picture, (width, height), mode, part).into_raw(),
         Want::Mask { width, height, mode, polarity, blur } => {
             let mask = shape::shaped(shape::mask(&picture, polarity).into(), width, height, mode);
             shape::blurred(mask, blur).into_luma8().into_raw()
         }
-        Want::Canny { width, height, mode, low, high } => {
-            let edges = canny::edges(&rgb(picture, width, height, mode), low, high);
+        Want::Canny { width, height, mode, part, low, high } => {
+            let edges = canny::edges(&rgb(picture, (width, height), mode, part), low, high);
             DynamicImage::from(edges).into_rgb8().into_raw()
         }
     }
 }
 
-fn rgb(picture: DynamicImage, width: u32, height: u32, mode: super::ResizeMode) -> RgbImage {
-    shape::shaped(shape::on_white(picture).into(), width, height, mode).into_rgb8()
+fn rgb(picture: DynamicImage, (width, height): (u32, u32), mode: ResizeMode, part: Option<Part>) -> RgbImage {
+    let picture = DynamicImage::from(shape::on_white(picture));
+    let shaped = match part {
+        None => shape::shaped(picture, width, height, mode),
+        Some(Part { of, region: [left, top, across, down] }) => {
+            let part = shape::shaped(picture, of.0, of.1, mode).crop_imm(left, top, across, down);
+            shape::shaped(part, width, height, ResizeMode::Stretch)
+        }
+    };
+    shaped.into_rgb8()
 }
 
 #[cfg(target_os = "linux")]

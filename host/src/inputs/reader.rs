@@ -47,6 +47,15 @@ impl Limits {
     }
 }
 
+/// A part of a picture that has come to some size first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Width and height of that size in pixels.
+    pub of: (u32, u32),
+    /// Left, top, width and height in it.
+    pub region: [u32; 4],
+}
+
 /// What a job needs of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Want {
@@ -56,8 +65,10 @@ pub enum Want {
         width: u32,
         /// Pixels from top to bottom.
         height: u32,
-        /// How it comes to that size.
+        /// How it comes to that size, or to that of which a part is taken.
         mode: ResizeMode,
+        /// The part that is stretched to that size; all of it where there is none.
+        part: Option<Part>,
     },
     /// How strongly each pixel is to be painted anew: one byte, 0 (stays) to 255.
     Mask {
@@ -78,8 +89,10 @@ pub enum Want {
         width: u32,
         /// Pixels from top to bottom.
         height: u32,
-        /// How it comes to that size.
+        /// How it comes to that size, or to that of which a part is taken.
         mode: ResizeMode,
+        /// The part that is stretched to that size; all of it where there is none.
+        part: Option<Part>,
         /// The slope over which an edge goes on. 100 is usual.
         low: u32,
         /// The slope over which an edge begins. 200 is usual.
