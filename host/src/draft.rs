@@ -21,14 +21,22 @@ use crate::error::{Error, Result};
 use crate::inputs::{Input, Inputs};
 use crate::models::{Model, Registry};
 
+mod controls;
 mod enlargement;
-mod pictures;
+mod hires;
+mod sources;
+mod unheard;
+mod wishes;
 
+pub use controls::ControlWish;
 pub use enlargement::{Enlargement, EnlargementWish, Origin, Painted};
 pub(crate) use enlargement::{LANCZOS, LANCZOS_SCALE};
-pub use pictures::{ControlWish, HiresWish, Pictures, Source, Wishes};
+pub use hires::HiresWish;
+pub use sources::{Pictures, Source};
+pub use wishes::Wishes;
 
-use pictures::{Frame, size_like};
+use unheard::unheard;
+use wishes::{Frame, size_like};
 
 /// Steps that may be asked for.
 pub(crate) const STEPS: RangeInclusive<u32> = 1..=150;
@@ -254,7 +262,8 @@ impl Draft {
         if count == 0 {
             return Ok(request);
         }
-        few_enough(count, &app.config)?;
+        let param = if pictures.image.is_some() { "image" } else { "controls" };
+        few_enough(param, count, &app.config)?;
         let taken = pictures.take_in(app).await?;
         self.resolve(&app.models, &app.config, max_count, &taken)
     }
@@ -302,16 +311,18 @@ impl Draft {
         };
         let steps = whole("steps", self.steps, STEPS)?;
         let steps = steps.or(generation.default_steps).or(defaults.steps).unwrap_or(DEFAULT_STEPS);
+        let steps = self.wishes.enough(steps, &model, pictures);
         let guidance_scale =
             within("guidance_scale", self.guidance_scale.map(|scale| scale as f32), GUIDANCE)?;
         let guidance_rescale = within("guidance_rescale", self.guidance_rescale, 0.0..=1.0)?.unwrap_or(0.0);
         let clip_skip = whole("clip_skip", self.clip_skip, 0..=model.most_clip_skip)?;
         let clip_skip = clip_skip.or(defaults.clip_skip).unwrap_or(0);
         let asked = (whole("width", self.width, SIDES)?, whole("height", self.height, SIDES)?);
-        let size = size(&model, config, asked, pictures.image.as_ref());
+        let size = size(&model, config, asked, pictures.image.as_ref())?;
         let native = (model.native_size, model.native_size);
         let rendered = if model.sidecar.fixed_size { native } else { size };
-        let frame = Frame { models, config, model: &model, steps, size: rendered };
+        let unheard = unheard(&self.wishes, &model, pictures, self.steps);
+        let frame = Frame { models, config, model: &model, sampler, steps, size: rendered };
         let inputs = self.wishes.settle(&frame, pictures)?;
         // One that paints in one size only is asked for another one to be enlarged to it.
         let is_fixed = model.sidecar.fixed_size && asked != (None, None);
@@ -349,22 +360,25 @@ impl Draft {
                 format!("would make {count} pictures of {width} x {height} pixels, too many for one request");
             return Err(Error::invalid("upscaler", problem));
         }
-        let warnings = [self.warnings, of_words].concat();
+        let warnings = [self.warnings, of_words, unheard].concat();
         Ok(Request { warnings, ..Request::again(models, model, parameters, count)? })
     }
 }
 
 /// Width and height of a picture for which `asked` may leave them open: those of the configuration or the model, or
 /// with a picture to begin with its shape.
+///
+/// # Errors
+/// Names a picture whose shape none can have.
 fn size(
     model: &Model,
     config: &Config,
     asked: (Option<u32>, Option<u32>),
     image: Option<&Input>,
-) -> (u32, u32) {
+) -> Result<(u32, u32)> {
     let generation = &config.generation;
     let (width, height) = match image {
-        Some(image) if !model.sidecar.fixed_size => size_like(image, model.native_size, asked),
+        Some(image) if !model.sidecar.fixed_size => size_like(image, model.native_size, asked)?,
         Some(_) => (asked.0.unwrap_or(model.native_size), asked.1.unwrap_or(model.native_size)),
         None => {
             let width = asked.0.or(generation.default_width).or(model.defaults.width);
@@ -372,17 +386,17 @@ fn size(
             (width.unwrap_or(model.native_size), height.unwrap_or(model.native_size))
         }
     };
-    (width.next_multiple_of(CELL), height.next_multiple_of(CELL))
+    Ok((width.next_multiple_of(CELL), height.next_multiple_of(CELL)))
 }
 
-/// Whether so many pictures may come with a request.
-fn few_enough(count: usize, config: &Config) -> Result<()> {
+/// Whether so many pictures may come with a request, of which the first stands in `param`.
+fn few_enough(param: &str, count: usize, config: &Config) -> Result<()> {
     let most = config.limits.input_pictures;
     if count <= most {
         return Ok(());
     }
     let problem = format!("is one of {count} pictures; {most} may come (`limits.input_pictures`)");
-    Err(Error::invalid("image", problem))
+    Err(Error::invalid(param, problem))
 }
 
 /// The size of a picture that the upscaler in `param` makes `scale` times as large.

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::adapters::Lora;
     use crate::draft::Origin;
-    use crate::inputs::{Hires, Input, Lease, Mask, MaskPolarity, Start};
+    use crate::inputs::{Hires, Input, Mask, MaskPolarity, Start};
 
     fn parameters() -> Parameters {
         Parameters {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn input() -> Input {
-        Input { name: "x".into(), width: 64, height: 64, has_alpha: false, lease: Lease::default() }
+        Input { name: "x".into(), width: 64, height: 64, ..Input::default() }
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub use text::from_text;
 pub(crate) const DEFAULT_IMAGE_GUIDANCE_SCALE: f64 = 1.5;
 
 /// A picture that came with a request, as it is kept until its job is over: upright, 8-bit RGB or RGBA, nothing else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
     /// The name of its file.
     pub name: String,
@@ -60,9 +60,23 @@ pub struct Input {
     pub height: u32,
     /// Whether some pixel is not wholly opaque.
     pub has_alpha: bool,
+    /// What it covers when it is read as a mask.
+    #[serde(default)]
+    pub tones: Tones,
     /// How long its file stays.
     #[serde(skip)]
     pub lease: Lease,
+}
+
+/// What there is in a picture of what a mask is read by: a pixel is the one or the other from the middle on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tones {
+    /// Some pixel is transparent.
+    pub transparent: bool,
+    /// Some pixel is white, on black where it is transparent.
+    pub white: bool,
+    /// Some pixel is black.
+    pub black: bool,
 }
 
 /// How a picture comes to have another shape.

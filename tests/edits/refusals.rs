@@ -62,10 +62,19 @@ async fn what_cannot_be_used_is_named_in_the_clients_words() {
         (of_sd1(json!({"strength": 3})), "controls[0].strength", "must be 0 to 2"),
         (of_sd1(json!({"end": 1.1})), "controls[0].end", "must be 0 to 1"),
         (of_sd1(json!({"start": 0.6, "end": 0.4})), "controls[0].start", "0.6 is after 0.4"),
+        (json!({"controls": [null]}), "controls[0]", "null, expected an object with `model` and `image`"),
+        (json!({"controls": 7}), "controls", "expected a list"),
+        (json!({"hires": true}), "hires", "expected an object with `scale`"),
+        (json!({"hires": {"steps": "x"}}), "hires.steps", "expected a whole number"),
+        (json!({"strength": "x"}), "strength", "expected a number"),
+        (json!({"image": 7}), "image", "expected base64, a data URL"),
+        (json!({"image": image}), "input_images", "holds 2 pictures"),
+        (json!({"image": {"file_id": "file-1"}}), "image", "`file_id`"),
+        (json!({"mask": base64(&mask_in_white(1, 1))}), "mask", "is 1 x 1 pixels"),
         (
-            with(of_sd1(json!({})), json!({"only_masked": true})),
-            "controls",
-            "cannot be used with `only_masked`",
+            json!({"input_images": [base64(&picture(4000, 20))], "mask": null}),
+            "input_images",
+            "is 4000 x 20 pixels",
         ),
         (json!({"model": "sd1-pix2pix"}), "mask", "changes the whole picture"),
     ];
@@ -153,7 +162,9 @@ async fn the_chat_form_refuses_in_its_own_words() {
     let cases = [
         (json!({"input_images": [image, image]}), 400, "input_images"),
         (json!({"input_images": ["nothing"]}), 400, "input_images"),
-        (json!({"input_image_urls": ["http://127.0.0.1/a.png"]}), 400, "input_images"),
+        (json!({"input_image_urls": ["http://127.0.0.1/a.png"]}), 400, "input_image_urls"),
+        (json!({"input_images": [image], "mask": 7}), 422, "mask"),
+        (json!({"steps": "many"}), 422, "steps"),
         (json!({"input_images": [image], "strength": 2}), 422, "strength"),
         (json!({"input_images": [image], "mask": base64(&mask_in_white(8, 8))}), 400, "mask"),
         (
@@ -167,6 +178,20 @@ async fn the_chat_form_refuses_in_its_own_words() {
         let (got, named, message) = refusal(server.post(CHAT, &chat(config.clone())).await).await;
         assert_eq!((got, named.as_str()), (status, param), "{message}");
     }
+    for (metadata, param) in [
+        (json!({"input_images": [image], "mask": 7}), "mask"),
+        (json!({"input_images": [image], "mask": "not a picture"}), "mask"),
+        (json!({"hires": "large"}), "hires"),
+        (json!({"controls": [7]}), "controls"),
+    ] {
+        let body = json!({"model": "alice-emoji", "messages": [{"role": "user", "content": "x"}], "metadata": metadata});
+        let (status, named, message) = refusal(server.post(CHAT, &body).await).await;
+        assert_eq!((status, named.as_str()), (400, param), "{message}");
+    }
+    let parts =
+        json!([{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "nothing"}}]);
+    let body = json!({"model": "alice-emoji", "messages": [{"role": "user", "content": parts}]});
+    assert_eq!(refusal(server.post(CHAT, &body).await).await.1, "messages");
     let parts = json!([{"type": "input_audio"}]);
     let body = json!({"model": "alice-emoji", "messages": [{"role": "user", "content": parts}]});
     assert_eq!(refusal(server.post(CHAT, &body).await).await.1, "messages");

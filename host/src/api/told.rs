@@ -25,7 +25,8 @@ pub(super) struct Painted {
     parameters: Parameters,
     /// `txt2img`, or with a picture to begin with `img2img`.
     mode: &'static str,
-    input_image_count: Option<usize>,
+    /// Pictures to begin with, as the Python ALICE counts them: neither masks nor pictures that steer.
+    input_image_count: Option<u32>,
     /// The picture was rendered smaller and enlarged to the size asked for.
     enlarged: bool,
     #[serde(flatten)]
@@ -121,13 +122,12 @@ impl From<&Enlargement> for Enlarged {
 impl From<&Parameters> for Painted {
     fn from(parameters: &Parameters) -> Self {
         let Inputs { start, controls, hires, upscaler } = parameters.inputs.clone();
-        let count = parameters.inputs.pictures().count();
         Self {
             enlarged: parameters.enlarged(),
             // Under which names the pictures lie here is nobody's business.
             parameters: Parameters { inputs: Inputs::default(), ..parameters.clone() },
             mode: if start.is_some() { "img2img" } else { "txt2img" },
-            input_image_count: (count > 0).then_some(count),
+            input_image_count: start.is_some().then_some(1),
             start: start.map(Begun::from),
             controls: controls.into_iter().map(Steered::from).collect(),
             hires: hires.map(Again::from),

@@ -86,7 +86,7 @@ impl EnlargementWish {
         let scale = within("scale", scale, SCALES)?;
         let means = Means::named(&app.models, upscaler.as_deref())?;
         let pictures = Pictures { image, ..Pictures::default() };
-        few_enough(pictures.count(), &app.config)?;
+        few_enough("image", pictures.count(), &app.config)?;
         let taken = pictures.take_in(app).await?.image;
         let input = taken.ok_or_else(|| Error::invalid("image", "must be given"))?;
         means.applied(input, scale, origin)

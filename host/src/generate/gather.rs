@@ -21,7 +21,7 @@ pub(super) struct Gathered {
 /// Reads the picture to begin with, for runs that render `rendered` (width and height) pixels.
 ///
 /// # Errors
-/// [`Error::InputGone`]; [`Error::Invalid`] about `mask` when only what is masked is to be painted and nothing is.
+/// [`Error::InputGone`]; [`Error::Invalid`] about `mask` when nothing of what it covers is left.
 pub(super) async fn gather(inputs: &Store, start: &Start, rendered: (u32, u32)) -> Result<Gathered> {
     match &start.mask {
         None => {
@@ -39,6 +39,9 @@ pub(super) async fn gather(inputs: &Store, start: &Start, rendered: (u32, u32)) 
 async fn whole(inputs: &Store, start: &Start, mask: &Mask, rendered: (u32, u32)) -> Result<Gathered> {
     let rgb = rgb(inputs, &start.input, rendered, start.resize_mode).await?;
     let mask = covered(inputs, mask, rendered, start.resize_mode).await?;
+    if mask.iter().all(|&pixel| pixel == 0) {
+        return Err(nothing());
+    }
     let region = [0, 0, rendered.0, rendered.1];
     let overlay = Overlay { size: rendered, rgb: rgb.clone(), region, mask: mask.clone() };
     Ok(Gathered { rgb, mask: Some(mask), overlay: Some(overlay) })
@@ -65,7 +68,12 @@ async fn masked_region(
         Some(Gathered { rgb, mask: Some(mask), overlay: Some(overlay) })
     };
     let gathered = tokio::task::spawn_blocking(cut).await.map_err(anyhow::Error::from)?;
-    gathered.ok_or_else(|| Error::invalid("mask", "covers nothing of the picture"))
+    gathered.ok_or_else(nothing)
+}
+
+/// What was cut off, or blurred until nothing was left of it.
+fn nothing() -> Error {
+    Error::invalid("mask", "covers nothing of the picture in the size in which it is painted")
 }
 
 async fn rgb(

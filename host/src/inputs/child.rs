@@ -79,7 +79,8 @@ fn take(input: File, output: File, limits: &Limits) -> io::Result<Answer> {
     decode::encode(&picture, &mut output).map_err(io::Error::other)?;
     output.flush()?;
     let (width, height) = (picture.width(), picture.height());
-    Ok(Answer::Taken { width, height, has_alpha: picture.color().has_alpha() })
+    let (has_alpha, tones) = (picture.color().has_alpha(), shape::tones(&picture));
+    Ok(Answer::Taken { width, height, has_alpha, tones })
 }
 
 fn make(input: File, mut output: File, want: &Want, limits: &Limits) -> io::Result<Answer> {

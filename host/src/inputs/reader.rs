@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::outline::Refusal;
-use super::{MaskPolarity, ResizeMode};
+use super::{MaskPolarity, ResizeMode, Tones};
 use crate::worker::Process;
 
 /// How long a picture may take by the clock, also on a machine that is busy with others.
@@ -135,7 +135,7 @@ impl Job {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     /// The picture is written down.
-    Taken { width: u32, height: u32, has_alpha: bool },
+    Taken { width: u32, height: u32, has_alpha: bool, tones: Tones },
     /// The pixels are written down.
     Made,
     /// The picture is not one that is read.

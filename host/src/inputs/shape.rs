@@ -5,7 +5,7 @@
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, RgbImage};
 
-use super::{MaskPolarity, ResizeMode};
+use super::{MaskPolarity, ResizeMode, Tones};
 
 /// The picture without alpha: what is transparent shows white behind it.
 pub(super) fn on_white(picture: DynamicImage) -> RgbImage {
@@ -29,16 +29,46 @@ pub(super) fn mask(picture: &DynamicImage, polarity: MaskPolarity) -> GrayImage 
     let (width, height) = rgba.dimensions();
     let value = |pixel: &[u8; 4]| {
         let [red, green, blue, alpha] = *pixel;
-        // What was not drawn on counts as black.
-        let white = || scaled(luma(red, green, blue), alpha);
         match polarity {
             MaskPolarity::Transparent => u8::MAX - alpha,
-            MaskPolarity::White => white(),
-            MaskPolarity::Black => u8::MAX - white(),
+            MaskPolarity::White => white(red, green, blue, alpha),
+            MaskPolarity::Black => u8::MAX - white(red, green, blue, alpha),
         }
     };
     let values = rgba.as_raw().as_chunks::<4>().0.iter().map(value).collect();
     GrayImage::from_raw(width, height, values).expect("one byte was made of each pixel")
+}
+
+/// From this value on a pixel of a mask is painted anew as far as the network is concerned, which knows no halves.
+pub const PAINTED: u8 = 128;
+
+/// Which tones are in a picture of eight bits a channel.
+pub(super) fn tones(picture: &DynamicImage) -> Tones {
+    let mut tones = Tones::default();
+    let mut add = |red, green, blue, alpha| {
+        let white = white(red, green, blue, alpha) >= PAINTED;
+        tones.transparent |= u8::MAX - alpha >= PAINTED;
+        tones.white |= white;
+        tones.black |= !white;
+    };
+    match picture {
+        DynamicImage::ImageRgba8(picture) => {
+            picture.pixels().for_each(|pixel| {
+                let [red, green, blue, alpha] = pixel.0;
+                add(red, green, blue, alpha);
+            });
+        }
+        other => other.to_rgb8().pixels().for_each(|pixel| {
+            let [red, green, blue] = pixel.0;
+            add(red, green, blue, u8::MAX);
+        }),
+    }
+    tones
+}
+
+/// How white a pixel of a mask is. What was not drawn on counts as black.
+fn white(red: u8, green: u8, blue: u8, alpha: u8) -> u8 {
+    scaled(luma(red, green, blue), alpha)
 }
 
 /// Brightness. Source: ITU-R BT.601, with the sixteen bits of Pillow's conversion to `L`.

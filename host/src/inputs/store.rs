@@ -214,8 +214,8 @@ impl Shared {
         disk::check(&self.directory, self.on_disk, job.most_bytes())?;
         let answer =
             self.reader.run(&job, in_memory(bytes)?, file.try_clone().map_err(anyhow::Error::from)?)?;
-        let (width, height, has_alpha) = match answer {
-            Answer::Taken { width, height, has_alpha } => (width, height, has_alpha),
+        let (width, height, has_alpha, tones) = match answer {
+            Answer::Taken { width, height, has_alpha, tones } => (width, height, has_alpha, tones),
             Answer::Refused(refusal) => return Err(self.refused(refusal)),
             Answer::Made => {
                 return Err(anyhow!("a process that reads a picture answers something else").into());
@@ -224,7 +224,7 @@ impl Shared {
         self.check(&mut file, width, height, has_alpha, job.most_bytes())?;
         self.settle(&file, &partial, &path).context("cannot keep an input")?;
         drop(lease);
-        Ok(Input { name, width, height, has_alpha, lease: Lease::of(path) })
+        Ok(Input { name, width, height, has_alpha, tones, lease: Lease::of(path) })
     }
 
     /// Whether the file that a process has written is what it says. That its pixels can be decoded is for the next

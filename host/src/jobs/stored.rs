@@ -185,7 +185,6 @@ mod tests {
     use super::testing::{painting, parameters};
     use super::*;
     use crate::draft::{Origin, Painted};
-    use crate::inputs::Lease;
 
     #[test]
     fn a_request_is_read_back_as_it_was_written() {
@@ -194,13 +193,7 @@ mod tests {
         assert_eq!(again.parameters, parameters());
         assert_eq!(again.parameters.seed, u64::MAX);
         let enlargement = Enlargement {
-            input: Input {
-                name: "x".into(),
-                width: 30,
-                height: 20,
-                has_alpha: false,
-                lease: Lease::default(),
-            },
+            input: Input { name: "x".into(), width: 30, height: 20, ..Input::default() },
             upscaler: Some("upscaler/x4".into()),
             factor: 4,
             scale: 1.1,

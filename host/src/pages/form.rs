@@ -129,7 +129,11 @@ impl Sheet {
             Some(image) => Some(image),
             None => fields.finished_picture(app, actor).await?,
         };
-        let draft = fields.to_draft()?;
+        let mut draft = fields.to_draft()?;
+        if image.is_none() {
+            // Slider and list stand somewhere also when there is no picture for them.
+            draft.wishes = Wishes { strength: None, resize_mode: None, only_masked: None, ..draft.wishes };
+        }
         Ok(Draft { image: image.map(Source::File), mask: mask.map(Source::File), ..draft })
     }
 }
