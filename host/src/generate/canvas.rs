@@ -14,10 +14,10 @@ use alice_diffusion::{Kept, Latent, LatentShape, Noise, Posterior, Schedule};
 use crate::denoiser::{Prompts, contract_shape, limited};
 use crate::engine::{Extra, LoadedModel, Seat};
 use crate::error::{Error, Result};
+use crate::inputs::shape::PAINTED;
+use crate::models::Takes;
 use crate::prompts::{NEEDS_PICTURE, PICTURE};
 
-/// From this value on a pixel of a mask is painted anew as far as the network is concerned, which knows no halves.
-const PAINTED: u8 = 128;
 /// The greys around that of diffusers, 127.5, for what the network is not to see, and the weights with which a cubic
 /// through what is seen of them has its value there.
 const GREYS: [(u8, f32); 4] = [(126, -1.0 / 16.0), (127, 9.0 / 16.0), (128, 9.0 / 16.0), (129, -1.0 / 16.0)];
@@ -70,30 +70,10 @@ pub struct Beginning {
     pub prompts: Prompts,
 }
 
-/// What a model takes beside the latent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sees {
-    Nothing,
-    Picture,
-    MaskedPicture,
-}
-
-impl Sees {
-    fn of(model: &LoadedModel) -> Result<Self> {
-        let channels =
-            model.info.inputs.iter().find(|input| input.name == PICTURE).map(|input| input.shape[0]);
-        let latent = model.info.latent_channels;
-        match channels {
-            None => Ok(Self::Nothing),
-            Some(channels) if channels == latent => Ok(Self::Picture),
-            Some(channels) if channels == latent + 1 => Ok(Self::MaskedPicture),
-            Some(channels) => {
-                let problem =
-                    format!("takes {channels} channels beside the latent, which this server cannot give");
-                Err(Error::invalid("model", problem))
-            }
-        }
-    }
+/// What the loaded model takes beside the latent.
+fn takes(model: &LoadedModel) -> Takes {
+    let channels = model.info.inputs.iter().find(|input| input.name == PICTURE).map(|input| input.shape[0]);
+    Takes::of(model.info.latent_channels, channels.unwrap_or(0))
 }
 
 /// The beginning of a run from noise alone.
@@ -107,7 +87,7 @@ pub fn from_noise(
     shape: LatentShape,
     prompts: &Prompts,
 ) -> Result<Beginning> {
-    if Sees::of(model)? != Sees::Nothing {
+    if takes(model) != Takes::Latent {
         return Err(Error::invalid("model", NEEDS_PICTURE));
     }
     let first = schedule.begin_with_noise(&noise.latent(shape));
@@ -137,12 +117,12 @@ impl Canvas {
         let Original { rgb, mask, strength, image_guidance_scale, latent_scaling } = original;
         let width = shape.width * model.info.latent_scale as usize;
         let cells = |mask: &[u8]| latent_mask(mask, width, shape);
-        let way = match (Sees::of(model)?, mask) {
-            (Sees::Nothing, None) => Way::Begin(look(rgb.to_vec()).await?),
-            (Sees::Nothing, Some(mask)) => {
+        let way = match (takes(model), mask) {
+            (Takes::Latent, None) => Way::Begin(look(rgb.to_vec()).await?),
+            (Takes::Latent, Some(mask)) => {
                 Way::Keep { picture: look(rgb.to_vec()).await?, mask: cells(mask) }
             }
-            (Sees::MaskedPicture, mask) => {
+            (Takes::MaskedPicture, mask) => {
                 let everything = vec![u8::MAX; rgb.len() / 3];
                 let mask = mask.unwrap_or(&everything);
                 let picture = if strength < 1.0 { Some(look(rgb.to_vec()).await?) } else { None };
@@ -153,7 +133,11 @@ impl Canvas {
                 let masked = weighed(shape, &looks);
                 Way::Inpaint { picture, mask: cells(mask), masked }
             }
-            (Sees::Picture, _) => {
+            (Takes::Unknown, _) => {
+                let problem = "takes channels beside the latent which this server cannot give";
+                return Err(Error::invalid("model", problem));
+            }
+            (Takes::Picture, _) => {
                 let mut picture = look(rgb.to_vec()).await?.mean;
                 picture.values.iter_mut().for_each(|value| *value /= latent_scaling);
                 Way::Edit { picture, image_guidance_scale }

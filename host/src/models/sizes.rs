@@ -93,12 +93,7 @@ impl Sizes {
     /// What the denoiser takes, by the channels that it has beyond those of a latent.
     pub(super) fn takes(&self) -> Takes {
         let latent = self.autoencoder.latent_channels;
-        match self.unet.in_channels.checked_sub(latent) {
-            None | Some(0) => Takes::Latent,
-            Some(more) if more == latent => Takes::Picture,
-            Some(more) if more == latent + 1 => Takes::MaskedPicture,
-            Some(_) => Takes::Unknown,
-        }
+        Takes::of(latent, self.unet.in_channels.saturating_sub(latent))
     }
 }
 
@@ -113,6 +108,18 @@ pub enum Takes {
     MaskedPicture,
     /// Something beside the latent that is known by nobody here.
     Unknown,
+}
+
+impl Takes {
+    /// What a denoiser takes that has so many channels `beside` those of a latent.
+    pub fn of(latent: u32, beside: u32) -> Self {
+        match beside {
+            0 => Self::Latent,
+            _ if beside == latent => Self::Picture,
+            _ if beside == latent + 1 => Self::MaskedPicture,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 impl Autoencoder {
