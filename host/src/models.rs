@@ -9,6 +9,7 @@
 mod adapters;
 mod companions;
 mod defaults;
+mod entry;
 mod files;
 mod kind;
 mod model;

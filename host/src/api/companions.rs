@@ -90,7 +90,7 @@ pub async fn delete_control(
     actor: Actor,
     Id(id): Id,
 ) -> Result<Json<Deleted>, Alice> {
-    let id = removal::delete_control(app, &actor, id).await?;
+    let id = removal::delete(app, &actor, removal::Kind::Control, id).await?;
     Ok(Json(Deleted { status: "deleted", id }))
 }
 
@@ -100,6 +100,6 @@ pub async fn delete_upscaler(
     actor: Actor,
     Id(id): Id,
 ) -> Result<Json<Deleted>, Alice> {
-    let id = removal::delete_upscaler(app, &actor, id).await?;
+    let id = removal::delete(app, &actor, removal::Kind::Upscaler, id).await?;
     Ok(Json(Deleted { status: "deleted", id }))
 }

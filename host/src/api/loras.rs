@@ -57,7 +57,7 @@ pub async fn list(State(app): State<App>) -> Json<LoraList> {
 
 /// `DELETE /v1/loras/{id}`: the file goes for good. 404 for an unknown one, 409 for one that jobs need.
 pub async fn delete(State(app): State<App>, actor: Actor, Id(id): Id) -> Result<Json<Deleted>, Alice> {
-    let lora_id = removal::delete_lora(app, &actor, id).await?;
+    let lora_id = removal::delete(app, &actor, removal::Kind::Lora, id).await?;
     Ok(Json(Deleted { status: "deleted", lora_id }))
 }
 

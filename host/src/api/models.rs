@@ -113,7 +113,7 @@ pub async fn show(State(app): State<App>, Id(path): Id) -> Result<Response, Alic
 /// `DELETE /v1/models/{id}`: the model's files go for good. Only an id or a whole name will do. 404 for an unknown
 /// one, 403 for the built-in one, 409 for one that jobs or the configuration need.
 pub async fn delete(State(app): State<App>, actor: Actor, Id(id): Id) -> Result<Json<Deleted>, Alice> {
-    let model_id = removal::delete_model(app, &actor, id).await?;
+    let model_id = removal::delete(app, &actor, removal::Kind::Model, id).await?;
     Ok(Json(Deleted { status: "deleted", model_id }))
 }
 

@@ -4,10 +4,10 @@
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use alice_checkpoint::Family;
 
+use super::entry::{Entry, entry};
 use super::names::Wish;
 use super::sidecar::{self, Subject};
 use super::{files, model};
@@ -57,52 +57,6 @@ pub struct EmbeddingEntry {
     pub(super) wish: Wish,
     pub(super) stamp: u64,
 }
-
-/// What everything beside the models has in common while it is given names, and found by them.
-pub(super) trait AdapterEntry: Sized {
-    /// What stands before the name in an id.
-    const PREFIX: &str;
-
-    /// How clients call it whatever else there is.
-    fn id(&self) -> &str;
-    /// What it is called.
-    fn name(&self) -> &str;
-    /// What it would be called, if nobody else would be.
-    fn wish(&self) -> &Wish;
-    /// The same by another name.
-    fn renamed(&self, name: String) -> Self;
-
-    /// The same by the name that it has among the others.
-    fn called(self: Arc<Self>, name: String) -> Arc<Self> {
-        if self.name() == name { self } else { Arc::new(self.renamed(name)) }
-    }
-}
-
-/// Makes an [`AdapterEntry`] of a type with the fields `id`, `name` and `wish`, whose ids begin with a word of their own.
-macro_rules! entry {
-    ($entry:ty, $prefix:literal) => {
-        impl AdapterEntry for $entry {
-            const PREFIX: &str = $prefix;
-
-            fn id(&self) -> &str {
-                &self.id
-            }
-
-            fn name(&self) -> &str {
-                &self.name
-            }
-
-            fn wish(&self) -> &Wish {
-                &self.wish
-            }
-
-            fn renamed(&self, name: String) -> Self {
-                Self { id: format!("{}/{name}", Self::PREFIX), name, ..self.clone() }
-            }
-        }
-    };
-}
-pub(super) use entry;
 
 impl LoraEntry {
     /// Of the file at `path`, which was made for models of the family `base` and had this [`stamp`] before anything

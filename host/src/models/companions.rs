@@ -8,7 +8,7 @@ use alice_checkpoint::Family;
 use alice_checkpoint::control::ControlKind;
 use alice_plugin::{LoadRequest, ModelFiles};
 
-use super::adapters::{AdapterEntry, entry};
+use super::entry::{Entry, entry};
 use super::names::Wish;
 use super::walk::CONFIG;
 use super::{files, model};

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::adapters::{self, AdapterEntry, EmbeddingEntry, LoraEntry};
+use super::adapters::{self, EmbeddingEntry, LoraEntry};
 use super::companions::{ControlEntry, UpscalerEntry};
+use super::entry::Entry;
 use super::files;
 use super::kind::{self, Kind};
 use super::model::{Begun, Model, Source};
@@ -333,7 +334,7 @@ impl Root<'_> {
 
 /// Gives the things of one kind in one directory their names, behind those that are `listed` already. The names of
 /// what is `unusable` come back.
-fn name_files<T: AdapterEntry>(
+fn name_files<T: Entry>(
     listed: &mut Vec<Arc<T>>,
     mut found: Vec<Arc<T>>,
     unusable: Vec<Wish>,

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::adapters::AdapterEntry;
+use super::entry::Entry;
 use super::{ControlEntry, EmbeddingEntry, LoraEntry, Model, UpscalerEntry, names};
 use crate::error::{Error, Result};
 
@@ -116,7 +116,7 @@ impl Shelf {
 
     /// Which of `entries` a client means: one with exactly this id or name, else the only one of whose name it is a
     /// part. What is `wrong` follows a name.
-    fn meant<T: AdapterEntry>(
+    fn meant<T: Entry>(
         &self,
         entries: &[Arc<T>],
         asked: &str,
@@ -205,7 +205,7 @@ impl Refused {
 }
 
 /// The one of `entries` with exactly this id, else this name.
-pub(super) fn exactly<'e, T: AdapterEntry>(entries: &'e [Arc<T>], name: &str) -> Option<&'e Arc<T>> {
+pub(super) fn exactly<'e, T: Entry>(entries: &'e [Arc<T>], name: &str) -> Option<&'e Arc<T>> {
     let by_id = entries.iter().find(|entry| entry.id() == name);
     by_id.or_else(|| entries.iter().find(|entry| entry.name() == name))
 }
