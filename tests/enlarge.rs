@@ -8,7 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use alice::engine::{Engine, Instance, LoadedModel, Seat, Settings};
-use alice::generate::enlarge::{enlarged, tiles};
+use alice::generate::enlarge::{Larger, enlarged, tiles};
+use alice::generate::room::Rooms;
 use alice::metrics::{Metrics, Stage};
 use alice_plugin::load::Plugin;
 use alice_plugin::{LoadRequest, ModelFiles};
@@ -60,6 +61,7 @@ fn steepest(rgb: &[u8], width: u32) -> u8 {
 
 #[tokio::test]
 async fn tiles_make_nearly_what_the_whole_makes_and_no_seam_shows() {
+    let rooms = Rooms::default();
     let (engine, _) = engine("candle_cpu", json!({"threads": 2}));
     let seat = engine.seat(0, 0);
     for (name, size) in
@@ -72,7 +74,8 @@ async fn tiles_make_nearly_what_the_whole_makes_and_no_seam_shows() {
         let count = || {
             done.fetch_add(1, Ordering::Relaxed);
         };
-        let (tiled, larger) = enlarged(&seat, &model, LIMIT_S, rgb, size, &count).await.unwrap();
+        let Larger { rgb: tiled, size: larger, .. } =
+            enlarged(&rooms, &seat, &model, LIMIT_S, rgb, size, &count).await.unwrap();
         let factor = model.info.latent_scale;
         assert_eq!((larger, tiled.len()), ((size.0 * factor, size.1 * factor), whole.len()), "{name}");
         assert_eq!(done.into_inner(), tiles(size, factor), "{name}");
@@ -87,13 +90,15 @@ async fn tiles_make_nearly_what_the_whole_makes_and_no_seam_shows() {
 
 #[tokio::test]
 async fn a_small_picture_is_one_call_and_what_that_says() {
+    let rooms = Rooms::default();
     let (engine, metrics) = engine("candle_cpu", json!({"threads": 2}));
     let seat = engine.seat(0, 0);
     let model = upscaler(&seat, "real-x4").await;
     for size in [(1, 1), (9, 14), (256, 40)] {
         let (rgb, before) = (smooth(size), calls(&metrics));
         let whole = seat.upscale(&model, size.0, size.1, rgb.clone()).await.unwrap();
-        let (tiled, _) = enlarged(&seat, &model, LIMIT_S, rgb, size, &|| ()).await.unwrap();
+        let Larger { rgb: tiled, .. } =
+            enlarged(&rooms, &seat, &model, LIMIT_S, rgb, size, &|| ()).await.unwrap();
         assert!(tiled == whole, "{size:?}");
         assert_eq!(calls(&metrics) - before, 2);
     }
@@ -101,6 +106,7 @@ async fn a_small_picture_is_one_call_and_what_that_says() {
 
 #[tokio::test]
 async fn others_have_their_turn_between_two_tiles() {
+    let rooms = Rooms::default();
     let (engine, _) = engine("paint", json!({"step_ms": 20}));
     let (large, small) = (engine.seat(1, 0), engine.seat(2, 0));
     let model = upscaler(&large, "real-x2").await;
@@ -118,7 +124,8 @@ async fn others_have_their_turn_between_two_tiles() {
         small.upscale(&model, 1, 1, vec![9; 3]).await.unwrap();
         done.load(Ordering::Relaxed)
     };
-    let (all, meanwhile) = tokio::join!(enlarged(&large, &model, LIMIT_S, smooth(size), size, &count), other);
+    let (all, meanwhile) =
+        tokio::join!(enlarged(&rooms, &large, &model, LIMIT_S, smooth(size), size, &count), other);
     all.unwrap();
     assert_eq!(tiles(size, 2), 14);
     assert!(meanwhile < 5, "{meanwhile} tiles came before the other picture");
@@ -126,6 +133,7 @@ async fn others_have_their_turn_between_two_tiles() {
 
 #[tokio::test]
 async fn nobody_wants_it_any_more_so_no_tile_is_begun_after_the_one_in_hand() {
+    let rooms = Rooms::default();
     let (engine, metrics) = engine("paint", json!({"step_ms": 20}));
     let seat = engine.seat(0, 0);
     let model = upscaler(&seat, "real-x2").await;
@@ -140,7 +148,7 @@ async fn nobody_wants_it_any_more_so_no_tile_is_begun_after_the_one_in_hand() {
     tokio::select! {
         biased;
         _ = has_begun => {}
-        _ = enlarged(&seat, &model, LIMIT_S, smooth(SIZE), SIZE, &count) => panic!("nobody stopped it"),
+        _ = enlarged(&rooms, &seat, &model, LIMIT_S, smooth(SIZE), SIZE, &count) => panic!("nobody stopped it"),
     }
     // What comes behind it shows that the device is at nothing else any more.
     let fence = engine.seat(0, 1);

@@ -25,6 +25,7 @@ use crate::database::Database;
 use crate::draft::default_sampler;
 use crate::engine::{Engine, Engines, Settings, Start};
 use crate::gallery::Gallery;
+use crate::generate::room::Rooms;
 use crate::housekeeping;
 use crate::inputs;
 use crate::jobs::{Caller, Jobs};
@@ -55,6 +56,8 @@ pub struct Parts {
     pub(crate) event_streams: Tally<Caller>,
     /// What the daemon counts of itself.
     pub metrics: Arc<Metrics>,
+    /// The room for large pictures.
+    pub rooms: Rooms,
     /// Finished pictures.
     pub gallery: Gallery,
     /// The pictures that came with requests.
@@ -118,6 +121,7 @@ impl App {
             jobs: Jobs::new(&config),
             event_streams: Tally::default(),
             metrics,
+            rooms: Rooms::default(),
             gallery: Gallery::open(&config.storage.images_directory)?,
             inputs: inputs::Store::open(&config, program)?,
             database,

@@ -44,7 +44,8 @@ pub(crate) const STEPS: RangeInclusive<u32> = 1..=150;
 pub(crate) const GUIDANCE: RangeInclusive<f32> = 0.0..=20.0;
 /// Pixels that a side may have.
 pub(crate) const SIDES: RangeInclusive<u32> = 64..=2048;
-/// Pixels that a side may have after an upscaler.
+/// Pixels that a side may have after an upscaler: as many as every browser shows, and such a picture still fits into
+/// memory as bytes while its tiles are laid (200 MB).
 pub(crate) const MOST_UPSCALED: u32 = 8192;
 /// Steps when neither request, configuration nor model says anything: the Python ALICE's default.
 pub(crate) const DEFAULT_STEPS: u32 = 25;
@@ -355,6 +356,7 @@ impl Draft {
         };
         let count = whole("num_images", self.count, 1..=max_count)?.unwrap_or(1);
         let pixels = u64::from(count) * u64::from(width) * u64::from(height);
+        // They are made a few at a time, but an answer in base64 holds all their files at once.
         if scale > 1 && pixels > u64::from(MOST_UPSCALED).pow(2) {
             let problem =
                 format!("would make {count} pictures of {width} x {height} pixels, too many for one request");

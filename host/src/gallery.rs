@@ -3,7 +3,6 @@
 //! Where finished pictures are kept: one PNG file each, under a name that cannot be guessed.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -67,15 +66,19 @@ impl Gallery {
         Ok(Self { directory: directory.to_owned() })
     }
 
-    /// Keeps a PNG file as `kept`, in the place of an earlier one. After this it survives a power cut: the bytes
-    /// are on the disk before the name is.
+    /// Keeps the PNG file that `write` writes as `kept`, in the place of an earlier one. After this it survives a power
+    /// cut: the bytes are on the disk before the name is.
     ///
     /// # Errors
-    /// What the disk says; nothing is left behind under the final name.
-    pub fn keep(&self, kept: &Kept, png: &[u8]) -> anyhow::Result<()> {
+    /// What `write` and the disk say; nothing is left behind under the final name.
+    pub fn keep(
+        &self,
+        kept: &Kept,
+        write: impl FnOnce(&mut File) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let file = &kept.file;
         let partial = self.directory.join(format!("{PARTIAL_PREFIX}{file}{PARTIAL_SUFFIX}"));
-        let result = self.write(&partial, &self.directory.join(file), png);
+        let result = self.write(&partial, &self.directory.join(file), write);
         if result.is_err() {
             // The write has failed already; that its remains cannot be removed is no news.
             let _remains = fs::remove_file(&partial);
@@ -121,13 +124,31 @@ impl Gallery {
         }
     }
 
-    fn write(&self, partial: &Path, finished: &Path, png: &[u8]) -> std::io::Result<()> {
+    /// The PNG file of a picture, open to be read, and how many bytes it has, or `None` if it is not there.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn find(&self, kept: &Kept) -> anyhow::Result<Option<(File, u64)>> {
+        let found = File::open(self.directory.join(&kept.file));
+        match found.and_then(|file| file.metadata().map(|data| (file, data.len()))) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).context("cannot read a picture"),
+        }
+    }
+
+    fn write(
+        &self,
+        partial: &Path,
+        finished: &Path,
+        write: impl FnOnce(&mut File) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(partial)?;
-        file.write_all(png)?;
+        write(&mut file)?;
         file.sync_all()?;
         fs::rename(partial, finished)?;
-        File::open(&self.directory)?.sync_all()
+        Ok(File::open(&self.directory)?.sync_all()?)
     }
 }
 
@@ -150,15 +171,37 @@ fn is_name(file: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+
+    /// A way to write these bytes.
+    fn writes(bytes: &[u8]) -> impl FnOnce(&mut File) -> anyhow::Result<()> {
+        |file| Ok(file.write_all(bytes)?)
+    }
+
+    #[test]
+    fn a_picture_that_cannot_be_written_leaves_the_earlier_one_and_no_remains() {
+        let directory = tempfile::tempdir().unwrap();
+        let gallery = Gallery::open(directory.path()).unwrap();
+        let kept = Kept::random().unwrap();
+        gallery.keep(&kept, writes(b"picture")).unwrap();
+        let half = |file: &mut File| {
+            file.write_all(b"half")?;
+            anyhow::bail!("nobody wants it")
+        };
+        gallery.keep(&kept, half).unwrap_err();
+        assert_eq!(gallery.read(&kept).unwrap().unwrap(), b"picture");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn a_kept_picture_is_read_back_and_nothing_else_lies_there() {
         let directory = tempfile::tempdir().unwrap();
         let gallery = Gallery::open(&directory.path().join("new")).unwrap();
         let kept = Kept::random().unwrap();
-        gallery.keep(&kept, b"picture").unwrap();
-        gallery.keep(&kept, b"the picture again").unwrap();
+        gallery.keep(&kept, writes(b"picture")).unwrap();
+        gallery.keep(&kept, writes(b"the picture again")).unwrap();
         assert_eq!(gallery.read(&kept).unwrap().unwrap(), b"the picture again");
         assert_eq!(fs::read_dir(directory.path().join("new")).unwrap().count(), 1);
         assert_ne!(Kept::random().unwrap(), kept);
@@ -169,8 +212,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let gallery = Gallery::open(directory.path()).unwrap();
         let (finished, left_over) = (Kept::random().unwrap(), Kept::random().unwrap());
-        gallery.keep(&finished, b"finished").unwrap();
-        gallery.keep(&left_over, b"left over").unwrap();
+        gallery.keep(&finished, writes(b"finished")).unwrap();
+        gallery.keep(&left_over, writes(b"left over")).unwrap();
         let half = directory.path().join(format!(".{}.part", Kept::random().unwrap().file));
         let others = [".notes.part", "holiday.png", ".0123.png.part"].map(|name| directory.path().join(name));
         others.iter().chain([&half]).for_each(|path| fs::write(path, "x").unwrap());

@@ -13,6 +13,7 @@
 //!   generate/work.rs     a picture's runs: the first, and the second on the enlarged one
 //!   generate/keep.rs     from the pixels of a picture to its file and its row
 //!   generate/enlarge.rs  a picture made larger, tile by tile
+//!   generate/room.rs     how many large pictures may be in memory at once
 //!   generate/overlay.rs  pure  the masked region, and putting back what is not masked
 //! ```
 
@@ -42,15 +43,18 @@ pub mod enlarge;
 mod gather;
 mod keep;
 mod overlay;
+pub mod room;
 mod steer;
 mod upscale;
 mod work;
 
 use self::canvas::{Canvas, Original};
 use self::company::Company;
+use self::enlarge::Larger;
 use self::gather::{Gathered, gather};
-use self::keep::{Finished, keep};
+use self::keep::{Finished, Fit, keep};
 pub(crate) use self::overlay::Overlay;
+use self::room::Room;
 use self::work::{Work, latent_shape, pixels};
 
 /// Pictures of one job that are sampled side by side: as many as fill the forward passes of any device. The
@@ -230,14 +234,14 @@ async fn make(work: &Work<'_>, place: u32) -> Result<()> {
     let shape = contract_shape(latent.shape)?;
     let rgb = limited(&seat, work.limit_s(), seat.decode(model, shape, latent.values)).await?;
     let (rgb, size) = put_back(work, rgb, size).await?;
-    let (rgb, size) = match &work.enlargers.finally {
+    let Larger { rgb, size, room } = match &work.enlargers.finally {
         Some(upscaler) => work.upscaled(&seat, upscaler, rgb, size).await?,
-        None => (rgb, size),
+        None => Larger { rgb, size, room: Room::default() },
     };
     drop(seat);
     let text = infotext::write(&parameters, work.request.schedule.sampler());
     let wanted = (parameters.width, parameters.height);
-    keep(work.app, job, place, Finished { rgb, size, wanted, text }).await
+    keep(work.app, job, place, Finished { rgb, size, room, wanted, fit: Fit::Framed, text }).await
 }
 
 /// The picture with what its mask does not cover put back, and its size.

@@ -172,7 +172,7 @@ impl Drawing<'_> {
                 Some((width, height)) => picture::enlarge(rendered, width, height),
                 None => rendered,
             };
-            picture::png(&finished, "")
+            picture::png(finished, "")
         };
         Ok(tokio::task::spawn_blocking(finish).await.map_err(anyhow::Error::from)??)
     }

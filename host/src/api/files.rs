@@ -2,18 +2,25 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! `GET /images/{file}`: finished pictures, and the addresses under which clients find them.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::IpAddr;
 
+use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use futures::stream;
 
 use crate::app::App;
 use crate::auth::Actor;
 use crate::error::{Alice, Error};
 use crate::gallery::Kept;
 use crate::pictures::{self, Signature, Signer, Visibility};
+
+/// Bytes of a file that are read at once.
+const PIECE: usize = 256 << 10;
 
 /// The picture, or 404: also when it is there and the caller may not see it.
 pub async fn image(
@@ -26,7 +33,7 @@ pub async fn image(
     let kept = Kept::named(&file).ok_or(Error::NotFound)?;
     let signature = signature.ok().map(|Query(signature)| signature);
     let visibility = pictures::authorize(&app, &actor, &kept, signature).await?;
-    let bytes = read(&app, &kept).await?;
+    let (length, body) = sent(&app, &kept).await?;
     let cache = match visibility {
         Visibility::Private => "private, no-store",
         // The name is the secret: no cache beside the reader's own may keep what it shows.
@@ -34,11 +41,33 @@ pub async fn image(
     };
     let headers = [
         (header::CONTENT_TYPE, "image/png"),
+        (header::CONTENT_LENGTH, length.as_str()),
         (header::CACHE_CONTROL, cache),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
     ];
     // Pages of other sites may show a picture whose address they were given.
-    Ok((headers, [("cross-origin-resource-policy", "cross-origin")], bytes).into_response())
+    Ok((headers, [("cross-origin-resource-policy", "cross-origin")], body).into_response())
+}
+
+/// Length and bytes of a kept picture, which are read as its reader takes them: a large one is never in memory as a
+/// whole, however many look at it.
+async fn sent(app: &App, kept: &Kept) -> crate::error::Result<(String, Body)> {
+    let (gallery, kept) = (app.gallery.clone(), kept.clone());
+    let found = tokio::task::spawn_blocking(move || gallery.find(&kept)).await;
+    let (file, length) = found.map_err(anyhow::Error::from)??.ok_or(Error::NotFound)?;
+    let pieces = stream::try_unfold(file, async |file| {
+        let read = tokio::task::spawn_blocking(move || piece(file)).await;
+        read.map_err(io::Error::other)?
+    });
+    Ok((length.to_string(), Body::from_stream(pieces)))
+}
+
+/// The next piece of a file, with the file; `None` at its end.
+fn piece(mut file: File) -> io::Result<Option<(Vec<u8>, File)>> {
+    let mut piece = vec![0; PIECE];
+    let count = file.read(&mut piece)?;
+    piece.truncate(count);
+    Ok((count > 0).then_some((piece, file)))
 }
 
 /// The file of a kept picture.

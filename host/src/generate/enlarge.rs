@@ -15,12 +15,13 @@ use std::sync::Arc;
 
 use alice_plugin::tiles;
 
+use super::room::{Room, Rooms};
 use crate::denoiser::limited;
 use crate::engine::{LoadedModel, Seat};
 use crate::error::Result;
 
-/// The longest side of a tile's answer, in pixels. A network of ESRGAN's size takes less than a gigabyte for it, and a CPU about
-/// ten seconds.
+/// The longest side of a tile's answer, in pixels. A network of ESRGAN's size takes less than a gigabyte for it, and a CPU
+/// seconds to a minute (about 3 TFLOP).
 const LARGE: usize = 1024;
 /// What the answers of two neighbours share at least. Upscalers by less than four fold so many pixels together that they
 /// look as much further in the given picture as they enlarge it less.
@@ -39,35 +40,49 @@ pub fn tiles(size: (u32, u32), factor: u32) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// The picture `rgb` of so many pixels (width and height), made larger by the upscaler, and the new size. `done` hears
-/// of every tile that is finished. Dropping the future ends the work with the tile in hand.
+/// A picture that has been made larger.
+#[derive(Debug)]
+pub struct Larger {
+    /// Its pixels.
+    pub rgb: Vec<u8>,
+    /// Width and height.
+    pub size: (u32, u32),
+    /// What it holds of the room for large pictures, for as long as its pixels are in memory.
+    pub room: Room,
+}
+
+/// The picture `rgb` of so many pixels (width and height), made larger by the upscaler when there is room for it. `done`
+/// hears of every tile that is finished. Dropping the future ends the work with the tile in hand.
 ///
 /// # Errors
 /// As [`Seat::upscale`]; [`Timeout`](crate::error::Error::Timeout) when a single tile takes more than `limit_s` seconds.
 pub async fn enlarged(
+    rooms: &Rooms,
     seat: &Seat,
     upscaler: &Arc<LoadedModel>,
     limit_s: u32,
     rgb: Vec<u8>,
     size: (u32, u32),
     done: &(dyn Fn() + Sync),
-) -> Result<(Vec<u8>, (u32, u32))> {
+) -> Result<Larger> {
     let factor = upscaler.info.latent_scale;
-    let mut larger = Larger::new(size, factor as usize);
-    for (row, column) in larger.places() {
-        let (rows, columns) = (larger.down.range(row), larger.across.range(column));
+    let larger = (size.0.saturating_mul(factor), size.1.saturating_mul(factor));
+    let room = rooms.take(larger).await;
+    let mut mosaic = Mosaic::new(size, factor as usize);
+    for (row, column) in mosaic.places() {
+        let (rows, columns) = (mosaic.down.range(row), mosaic.across.range(column));
         let (width, height) = (side(&columns), side(&rows));
         let tile = part(&rgb, size, rows, columns);
         let tile = limited(seat, limit_s, seat.upscale(upscaler, width, height, tile)).await?;
         // A moment for a thread of the runtime, but the device's own thread may be the one that goes on here.
         let lay = move || {
-            larger.lay(row, column, &tile);
-            larger
+            mosaic.lay(row, column, &tile);
+            mosaic
         };
-        larger = tokio::task::spawn_blocking(lay).await.map_err(anyhow::Error::from)?;
+        mosaic = tokio::task::spawn_blocking(lay).await.map_err(anyhow::Error::from)?;
         done();
     }
-    Ok((larger.rgb, (size.0.saturating_mul(factor), size.1.saturating_mul(factor))))
+    Ok(Larger { rgb: mosaic.rgb, size: larger, room })
 }
 
 /// Where the tiles along a side of so many pixels lie that is made `factor` times longer.
@@ -89,7 +104,7 @@ fn part(rgb: &[u8], size: (u32, u32), rows: Range<usize>, columns: Range<usize>)
 }
 
 /// The larger picture, as far as there are tiles.
-struct Larger {
+struct Mosaic {
     down: Axis,
     across: Axis,
     rgb: Vec<u8>,
@@ -142,7 +157,7 @@ impl Axis {
     }
 }
 
-impl Larger {
+impl Mosaic {
     /// A picture of so many pixels (width and height) made `factor` times larger, without any tile.
     fn new(size: (u32, u32), factor: usize) -> Self {
         let (across, down) = (Axis::new(size.0, factor), Axis::new(size.1, factor));
@@ -169,6 +184,10 @@ impl Larger {
             for ((there, pixel), across) in there.zip(line.as_chunks::<3>().0).zip(columns) {
                 let so_far = down.before + down.own * (across.before + across.own);
                 let part = down.own * across.own / so_far;
+                if part >= 1.0 {
+                    *there = *pixel;
+                    continue;
+                }
                 for (there, value) in there.iter_mut().zip(pixel) {
                     *there = mixed(*there, *value, part);
                 }
@@ -202,21 +221,21 @@ mod tests {
 
     #[test]
     fn what_sees_single_pixels_makes_the_same_of_tiles_in_every_size() {
-        for size in [(1, 1), (3, 500), (256, 256), (257, 30), (511, 258), (1100, 4)] {
+        for size in [(1, 1), (3, 500), (256, 90), (257, 30), (150, 140), (1100, 4)] {
             for factor in [1, 2, 3, 4, 8] {
                 let rgb = noise(size);
-                let mut larger = Larger::new(size, factor);
+                let mut mosaic = Mosaic::new(size, factor);
                 let mut count = 0;
-                for (row, column) in larger.places() {
-                    let (rows, columns) = (larger.down.range(row), larger.across.range(column));
+                for (row, column) in mosaic.places() {
+                    let (rows, columns) = (mosaic.down.range(row), mosaic.across.range(column));
                     assert!(rows.len().max(columns.len()) * factor <= LARGE);
                     let width = columns.len();
                     let tile = squares(&part(&rgb, size, rows, columns), width, factor);
-                    larger.lay(row, column, &tile);
+                    mosaic.lay(row, column, &tile);
                     count += 1;
                 }
                 assert_eq!(count, tiles(size, factor as u32));
-                assert!(larger.rgb == squares(&rgb, size.0 as usize, factor), "{size:?} by {factor}");
+                assert!(mosaic.rgb == squares(&rgb, size.0 as usize, factor), "{size:?} by {factor}");
             }
         }
     }
@@ -224,21 +243,21 @@ mod tests {
     #[test]
     fn tiles_that_differ_fade_into_each_other_by_their_shares() {
         let size = (400, 330);
-        let mut larger = Larger::new(size, 4);
+        let mut mosaic = Mosaic::new(size, 4);
         let values = [[10, 60], [140, 250]];
-        for (row, column) in larger.places() {
-            let (width, height) = (larger.across.shares[column].len(), larger.down.shares[row].len());
-            larger.lay(row, column, &vec![values[row][column]; width * height * 3]);
+        for (row, column) in mosaic.places() {
+            let (width, height) = (mosaic.across.shares[column].len(), mosaic.down.shares[row].len());
+            mosaic.lay(row, column, &vec![values[row][column]; width * height * 3]);
         }
         let share = |axis: &Axis, tile: usize, place: usize| {
             let within = place.checked_sub(axis.start(tile));
             within.and_then(|within| axis.shares[tile].get(within)).map_or(0.0, |share| share.own)
         };
-        for (index, value) in larger.rgb.iter().enumerate() {
-            let (y, x) = (index / 3 / larger.across.length, index / 3 % larger.across.length);
+        for (index, value) in mosaic.rgb.iter().enumerate() {
+            let (y, x) = (index / 3 / mosaic.across.length, index / 3 % mosaic.across.length);
             let part = |row: usize, column: usize| {
-                share(&larger.down, row, y)
-                    * share(&larger.across, column, x)
+                share(&mosaic.down, row, y)
+                    * share(&mosaic.across, column, x)
                     * f32::from(values[row][column])
             };
             let wanted = part(0, 0) + part(0, 1) + part(1, 0) + part(1, 1);

@@ -2,13 +2,16 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! From the pixels of a picture to its file and its row.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::room::{Room, is_large};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::jobs::{Job, store};
 use crate::metrics::Stage;
-use crate::picture;
+use crate::picture::{self, Rows};
 
 /// A picture before it is kept.
 pub(super) struct Finished {
@@ -19,6 +22,30 @@ pub(super) struct Finished {
     pub(super) wanted: (u32, u32),
     /// The `parameters` text.
     pub(super) text: String,
+    /// How it comes to the size wanted.
+    pub(super) fit: Fit,
+    /// What it holds of the room for large pictures.
+    pub(super) room: Room,
+}
+
+/// How a picture comes to the size wanted, if it has another.
+pub(super) enum Fit {
+    /// Never distorted, with its border's colour beside it.
+    Framed,
+    /// Each side for itself.
+    Stretched,
+}
+
+/// Says when it is dropped that nobody waits any more.
+#[derive(Default)]
+struct Waiting {
+    gone: Arc<AtomicBool>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Brings a picture to the size wanted, and keeps it as the one at `place` of its job.
@@ -26,17 +53,23 @@ pub(super) struct Finished {
 /// # Errors
 /// What disk and database say. Neither file nor row is there then.
 pub(super) async fn keep(app: &App, job: &Job, place: u32, finished: Finished) -> Result<()> {
+    let waiting = Waiting::default();
     let finish = {
         let (app, kept) = (app.clone(), job.planned[place as usize].clone());
         let (number, account, now) = (job.number, job.account, app.clock.now());
-        let finish = job.finish(now);
+        let (finish, gone) = (job.finish(now), Arc::clone(&waiting.gone));
         move || {
             let began = Instant::now();
-            let Finished { rgb, size, wanted, text } = finished;
+            let Finished { rgb, size, wanted, fit, text, room } = finished;
             let rendered = picture::from_rgb(size.0, size.1, rgb)?;
-            let picture = picture::enlarge(rendered, wanted.0, wanted.1);
-            let png = picture::png(&picture, &text)?;
-            app.gallery.keep(&kept, &png)?;
+            let rows = match fit {
+                Fit::Framed => Rows::framed(rendered, wanted.0, wanted.1),
+                Fit::Stretched => Rows::stretched(rendered, wanted.0, wanted.1),
+            };
+            // A large one takes seconds, for which nobody who ends a job or the daemon is to wait.
+            let stopped = || is_large(wanted) && gone.load(Ordering::Relaxed);
+            app.gallery.keep(&kept, |file| picture::write_png(rows, &text, file, stopped))?;
+            drop(room);
             let row = kept.clone();
             let write = app.database.write_now(move |transaction| {
                 store::add_picture(transaction, number, account, place, &row, finish)
@@ -46,8 +79,8 @@ pub(super) async fn keep(app: &App, job: &Job, place: u32, finished: Finished) -
             write.or_else(|error| app.gallery.remove(&kept).map_err(Error::from).and(Err(error)))
         }
     };
-    // On a thread of its own, which ends what it has begun: file and row come together or not at all, also
-    // when nobody waits any more.
+    // On a thread of its own: file and row come together or not at all, also when nobody waits any more. What is not
+    // large is kept even then.
     tokio::task::spawn_blocking(finish).await.map_err(anyhow::Error::from)??;
     job.add_kept(place);
     Ok(())

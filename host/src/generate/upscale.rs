@@ -2,15 +2,16 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! A job that makes a picture larger: the upscaler as far as it goes, Lanczos' filter for the rest.
 
-use super::enlarge::enlarged;
-use super::keep::{Finished, keep};
+use super::enlarge::{Larger, enlarged};
+use super::keep::{Finished, Fit, keep};
+use super::room::Room;
 use super::{order, unusable};
 use crate::app::App;
 use crate::denoiser::limited;
 use crate::draft::Enlargement;
 use crate::error::{Error, Result};
 use crate::infotext;
-use crate::inputs::{ResizeMode, Want, shape};
+use crate::inputs::{ResizeMode, Want};
 use crate::jobs::Job;
 
 /// Makes the picture of `job`, unless it is there already.
@@ -24,29 +25,21 @@ pub(super) async fn run(app: &App, job: &Job, enlargement: &Enlargement) -> Resu
     let size = (enlargement.input.width, enlargement.input.height);
     let want = Want::Rgb { width: size.0, height: size.1, mode: ResizeMode::Stretch, part: None };
     let rgb = app.inputs.pixels(&enlargement.input, &want).await?;
-    let (rgb, size) = match &enlargement.upscaler {
+    let Larger { rgb, size, room } = match &enlargement.upscaler {
         Some(id) => upscaled(app, job, id, rgb, size).await?,
-        None => (rgb, size),
+        None => Larger { rgb, size, room: Room::default() },
     };
     let wanted = (enlargement.width, enlargement.height);
-    // Not as where a picture is scaled to fit: a side may be rounded, and nothing beside it is to be filled up.
-    let resize = move || if size == wanted { rgb } else { shape::resized_rgb(&rgb, size, wanted) };
-    let rgb = tokio::task::spawn_blocking(resize).await.map_err(anyhow::Error::from)?;
     if enlargement.upscaler.is_none() {
         app.jobs.stepped(job);
     }
     let text = infotext::write_enlarged(enlargement);
-    keep(app, job, 0, Finished { rgb, size: wanted, wanted, text }).await
+    // A side may be rounded, and nothing beside it is to be filled up.
+    keep(app, job, 0, Finished { rgb, size, room, wanted, fit: Fit::Stretched, text }).await
 }
 
-/// The picture as the upscaler `id` makes it, and its size.
-async fn upscaled(
-    app: &App,
-    job: &Job,
-    id: &str,
-    rgb: Vec<u8>,
-    size: (u32, u32),
-) -> Result<(Vec<u8>, (u32, u32))> {
+/// The picture as the upscaler `id` makes it.
+async fn upscaled(app: &App, job: &Job, id: &str, rgb: Vec<u8>, size: (u32, u32)) -> Result<Larger> {
     let entry = app.models.exactly_upscaler(id).ok_or_else(|| Error::ModelGone { id: id.to_owned() })?;
     let wanted = entry.load_request();
     let engine = app.engines.pick(&wanted, &[]);
@@ -54,5 +47,5 @@ async fn upscaled(
     let limit_s = app.config.generation.request_timeout;
     let loaded = limited(&seat, limit_s, seat.load_all(vec![wanted])).await;
     let upscaler = loaded.map_err(|error| unusable(id, error))?.remove(0);
-    enlarged(&seat, &upscaler, limit_s, rgb, size, &|| app.jobs.stepped(job)).await
+    enlarged(&app.rooms, &seat, &upscaler, limit_s, rgb, size, &|| app.jobs.stepped(job)).await
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use alice_diffusion::{Interpolation, Latent, LatentShape, Noise, Posterior, Schedule};
 
 use super::canvas::{self, Beginning, Canvas};
-use super::enlarge;
+use super::enlarge::{self, Larger};
 use super::overlay::Overlay;
+use super::room::Room;
 use crate::app::App;
 use crate::denoiser::{Denoiser, Prompts, Steering, contract_shape, limited};
 use crate::draft::{Parameters, Request};
@@ -157,11 +158,15 @@ impl Work<'_> {
         let (old, new) = (pixels(&self.model, latent.shape), pixels(&self.model, shape));
         let contract = contract_shape(latent.shape)?;
         let rgb = limited(seat, self.limit_s(), seat.decode(&self.model, contract, latent.values)).await?;
-        let (rgb, size) = match &self.enlargers.between {
+        let Larger { rgb, size, room } = match &self.enlargers.between {
             Some(upscaler) => self.upscaled(seat, upscaler, rgb, old).await?,
-            None => (rgb, old),
+            None => Larger { rgb, size: old, room: Room::default() },
         };
-        let resize = move || if size == new { rgb } else { shape::resized_rgb(&rgb, size, new) };
+        let resize = move || {
+            let resized = if size == new { rgb } else { shape::resized_rgb(&rgb, size, new) };
+            drop(room);
+            resized
+        };
         let rgb = tokio::task::spawn_blocking(resize).await.map_err(anyhow::Error::from)?;
         let encoded = seat.encode_image(&self.model, contract_shape(shape)?, rgb);
         let (mean, deviation) = limited(seat, self.limit_s(), encoded).await?;
@@ -175,8 +180,8 @@ impl Work<'_> {
         upscaler: &Arc<LoadedModel>,
         rgb: Vec<u8>,
         size: (u32, u32),
-    ) -> Result<(Vec<u8>, (u32, u32))> {
-        enlarge::enlarged(seat, upscaler, self.limit_s(), rgb, size, &|| ()).await
+    ) -> Result<Larger> {
+        enlarge::enlarged(&self.app.rooms, seat, upscaler, self.limit_s(), rgb, size, &|| ()).await
     }
 
     /// Goes along one of the picture's runs from its beginning.
