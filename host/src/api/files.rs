@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::IpAddr;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
@@ -78,6 +78,14 @@ pub async fn read(app: &App, kept: &Kept) -> crate::error::Result<Vec<u8>> {
     let (gallery, kept) = (app.gallery.clone(), kept.clone());
     let read = tokio::task::spawn_blocking(move || gallery.read(&kept)).await;
     read.map_err(anyhow::Error::from)??.ok_or(Error::NotFound)
+}
+
+/// The same as a picture that comes with a request, and counts as such until it is read.
+///
+/// # Errors
+/// Those of [`read`], and [`Error::NoRoom`].
+pub async fn as_input(app: &App, kept: &Kept) -> crate::error::Result<Bytes> {
+    app.inputs.in_hand().share().with(read(app, kept).await?)
 }
 
 /// The address of this server as the client called it: the forwarded scheme and the `Host`; without one the

@@ -217,7 +217,7 @@ mod tests {
         let value = |x: u32, y: u32| {
             let bar = (width / 3..width / 2).contains(&x);
             let block = x > width * 3 / 4 && y < height / 4;
-            if bar || block || (x * 7 + y * 13) % 97 == 0 { 255 } else { 0 }
+            if bar || block || (x * 7 + y * 13).is_multiple_of(97) { 255 } else { 0 }
         };
         GrayImage::from_fn(width, height, |x, y| image::Luma([value(x, y)])).into()
     }

@@ -196,10 +196,10 @@ impl Fields {
         let kept = Kept::named(file).ok_or_else(gone)?;
         let read = async {
             pictures::authorize(app, actor, &kept, None).await?;
-            files::read(app, &kept).await
+            files::as_input(app, &kept).await
         };
         match read.await {
-            Ok(file) => app.inputs.in_hand().share().with(file).map(Some),
+            Ok(file) => Ok(Some(file)),
             Err(Error::NotFound) => Err(gone()),
             Err(other) => Err(other),
         }

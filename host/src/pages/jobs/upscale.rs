@@ -64,9 +64,9 @@ async fn begin(visit: &Visit, id: &str, form: Sent<Fields>) -> Result<String> {
     let Seen::Past(record, pictures) = find(visit, id).await? else { return Err(Error::NotFound) };
     let (_, kept) = pictures.iter().find(|(place, _)| *place == fields.place).ok_or(Error::NotFound)?;
     let stored: Stored = serde_json::from_str(&record.request).map_err(anyhow::Error::from)?;
-    let file = files::read(&visit.app, kept).await?;
+    let file = files::as_input(&visit.app, kept).await?;
     let asked = EnlargementWish {
-        image: Some(Source::File(file.into())),
+        image: Some(Source::File(file)),
         upscaler: Some(fields.upscaler),
         scale: None,
         origin: Some(origin(stored, fields.place)?),
