@@ -56,6 +56,17 @@ async fn what_cannot_be_used_is_named_in_the_clients_words() {
             "controls[0].model",
             "made for models of the kind sdxl, not sd2",
         ),
+        (
+            with(of_sd1(json!({})), json!({"model": "alice-emoji"})),
+            "controls[0].model",
+            "does not fit `sd/alice-emoji`: it takes prompts of 32 values a token, those of this model have 128",
+        ),
+        (
+            with(of_sd1(json!({"model": "t2i-light-sd1-eps"})), json!({"model": "sd1-inpaint"})),
+            "controls[0].model",
+            "24 (1/1), 24 (1/2), 32 (1/4), 32 (1/8) channels",
+        ),
+        (control(json!({"model": "t2i-full-sdxl"})), "controls[0].model", "the kind sdxl, not sd2"),
         (json!({"controls": [{"model": "x"}]}), "controls[0].image", "must be given"),
         (json!({"controls": vec![json!({"model": "x", "image": image}); 5]}), "controls", "at most 4"),
         (of_sd1(json!({"preprocessor": "depth"})), "controls[0].preprocessor", "must be `canny` or `none`"),

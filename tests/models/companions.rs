@@ -3,6 +3,7 @@
 //! ControlNets, T2I-Adapters and upscalers in the directory of models.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use alice::error::Error;
@@ -41,9 +42,12 @@ async fn they_are_listed_found_refreshed_and_deleted() {
     let directory = tempfile::tempdir().unwrap();
     let models = directory.path();
     copy_model(&models.join("one"));
+    symlink(source("tests/fixtures/sd1-eps"), models.join("tiny")).unwrap();
+    symlink(source("tests/fixtures/sdxl"), models.join("tiny-xl")).unwrap();
     copy("controlnet-sd1-eps", &models.join("controlnets/edges-1.1"));
     copy("controlnet-sdxl", &models.join("controlnets/xl/poses"));
     copy("t2i-full-sd1-eps", &models.join("controlnets/sketch"));
+    copy("t2i-full-sdxl", &models.join("controlnets/xl/strokes"));
     upscaler("real-x4.safetensors", &models.join("upscalers/photo.safetensors"));
     upscaler("old-x2.safetensors", &models.join("elsewhere/double.safetensors"));
     // What is none of these: a pickle, rubbish, another network.
@@ -56,11 +60,13 @@ async fn they_are_listed_found_refreshed_and_deleted() {
     let key = stage.set_up().await;
 
     let controls = list(&stage, "/v1/controlnets", &key).await;
-    let told = |entry: &Value| (entry["id"].clone(), entry["kind"].clone(), entry["family"].clone());
+    let told = |entry: &Value| ["id", "kind", "family", "models"].map(|key| entry[key].clone());
+    // The copy of the built-in model is as wide as none of them.
     let expected = [
-        (json!("controlnet/edges-1.1"), json!("controlnet"), json!("sd1")),
-        (json!("controlnet/poses"), json!("controlnet"), json!("sdxl")),
-        (json!("controlnet/sketch"), json!("t2i_adapter"), json!("sd1")),
+        [json!("controlnet/edges-1.1"), json!("controlnet"), json!("sd1"), json!(["sd/tiny"])],
+        [json!("controlnet/poses"), json!("controlnet"), json!("sdxl"), json!(["sd/tiny-xl"])],
+        [json!("controlnet/sketch"), json!("t2i_adapter"), json!("sd1"), json!(["sd/tiny"])],
+        [json!("controlnet/strokes"), json!("t2i_adapter"), json!("sdxl"), json!(["sd/tiny-xl"])],
     ];
     assert_eq!(controls.iter().map(told).collect::<Vec<_>>(), expected);
     assert!(controls[0]["size_mb"].as_f64().unwrap() > 0.1, "{}", controls[0]);
@@ -68,7 +74,7 @@ async fn they_are_listed_found_refreshed_and_deleted() {
     let told = |entry: &Value| (entry["id"].clone(), entry["scale"].clone());
     let expected = [(json!("upscaler/double"), json!(2)), (json!("upscaler/photo"), json!(4))];
     assert_eq!(upscalers.iter().map(told).collect::<Vec<_>>(), expected);
-    assert_eq!(list(&stage, "/v1/models", &key).await.len(), 1);
+    assert_eq!(list(&stage, "/v1/models", &key).await.len(), 3);
     assert_eq!(list(&stage, "/v1/loras", &key).await[0]["id"], "lora/ink", "tensors tell");
 
     let registry = &stage.app.models;
@@ -99,13 +105,14 @@ async fn they_are_listed_found_refreshed_and_deleted() {
     fs::remove_dir_all(models.join("controlnets/sketch")).unwrap();
     upscaler("real-x1.safetensors", &models.join("upscalers/photo.safetensors"));
     let (_, found) = stage.call(Method::POST, "/v1/models/refresh", &key, None).await;
-    assert_eq!((&found["controlnets_found"], &found["upscalers_found"]), (&json!(2), &json!(2)));
+    assert_eq!((&found["controlnets_found"], &found["upscalers_found"]), (&json!(3), &json!(2)));
     assert_eq!(registry.upscaler("photo").unwrap().scale, 1, "the file was replaced");
     assert!(std::sync::Arc::ptr_eq(&before, &registry.control("edges-1.1").unwrap()), "this one was not");
 
     for (path, id) in [
         ("/v1/controlnets/", "controlnet/edges-1.1"),
         ("/v1/controlnets/", "poses"),
+        ("/v1/controlnets/", "strokes"),
         ("/v1/upscalers/", "photo"),
     ] {
         let (status, answer) = stage.call(Method::DELETE, &format!("{path}{id}"), &key, None).await;

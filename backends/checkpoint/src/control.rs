@@ -8,6 +8,7 @@
 //! [`ControlFile::open`], and backends load with the same.
 
 mod adapter;
+mod fit;
 mod net;
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
+pub use self::fit::{Needs, Trunk};
 use crate::{
     Error, Family, Listing, TensorSet,
     catalog::Catalog,
@@ -74,6 +76,7 @@ pub struct ControlFile {
     path: PathBuf,
     kind: ControlKind,
     base: Family,
+    needs: Needs,
     source: Source,
 }
 
@@ -106,16 +109,22 @@ impl ControlFile {
     fn directory(path: &Path) -> Result<Self, Error> {
         let network = diffusers::Network::new(path);
         let Class { name } = network.config()?;
-        let (kind, base) = match name.as_str() {
-            "ControlNetModel" => (ControlKind::ControlNet, net::base(&network.config()?)),
-            "T2IAdapter" => (ControlKind::T2iAdapter, adapter::base(&network.config()?)),
+        let (kind, base, needs) = match name.as_str() {
+            "ControlNetModel" => {
+                let base = net::base(&network.config()?);
+                (ControlKind::ControlNet, base, Needs::of_net(network.config()?))
+            }
+            "T2IAdapter" => {
+                let base = adapter::base(&network.config()?);
+                (ControlKind::T2iAdapter, base, Needs::of_adapter(&network.config()?))
+            }
             other => {
                 let reason = format!("its configuration is that of the class {:?}", sentence(other));
                 return Err(unusable(path, reason));
             }
         };
         network.catalog()?;
-        Ok(Self { path: path.to_owned(), kind, base, source: Source::Directory(network) })
+        Ok(Self { path: path.to_owned(), kind, base, needs, source: Source::Directory(network) })
     }
 
     fn file(path: &Path) -> Result<Self, Error> {
@@ -145,12 +154,14 @@ impl ControlFile {
             Wrong::Missing(name) => catalog.missing(&name),
             Wrong::Seen(reason) => unusable(path, sentence(reason)),
         })?;
-        let base = match kind {
-            ControlKind::ControlNet => net::base(&config),
-            ControlKind::T2iAdapter => adapter::base(&config),
+        let network = single::Network { config, catalog };
+        let (base, needs) = match kind {
+            ControlKind::ControlNet => (net::base(&network.config), Needs::of_net(network.config(path)?)),
+            ControlKind::T2iAdapter => {
+                (adapter::base(&network.config), Needs::of_adapter(&network.config(path)?))
+            }
         };
-        let source = Source::SingleFile(single::Network { config, catalog });
-        Ok(Self { path: path.to_owned(), kind, base, source })
+        Ok(Self { path: path.to_owned(), kind, base, needs, source: Source::SingleFile(network) })
     }
 
     /// The path that was opened.
@@ -163,10 +174,15 @@ impl ControlFile {
         self.kind
     }
 
-    /// The family of the models that it was made for, by its widths. T2I-Adapters for Stable Diffusion 1 and 2 are
-    /// alike and count as those for the first.
+    /// The family of the models that it was made for, by its build. T2I-Adapters for Stable Diffusion 1 and 2 are
+    /// alike and count as those for the first. Whether it suits a certain model, [`needs`](Self::needs) tells.
     pub fn base(&self) -> Family {
         self.base
+    }
+
+    /// The sizes that a model must have to be guided by it.
+    pub fn needs(&self) -> &Needs {
+        &self.needs
     }
 
     /// Its configuration, in the words of diffusers' `ControlNetModel` or `T2IAdapter`. That of a single file is

@@ -72,10 +72,10 @@ struct UNet {
     in_channels: usize,
 }
 
-/// The width of one token of the prompt, said once or for each level.
-#[derive(Deserialize)]
+/// A number, such as the width of one token of the prompt, said once or for each level.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged, expecting = "expected a whole number or a list with one for each level")]
-enum Widths {
+pub(crate) enum Widths {
     Same(usize),
     Each(Vec<usize>),
 }
@@ -282,6 +282,14 @@ impl Directory {
 }
 
 impl Widths {
+    /// That of a level; none where there are fewer.
+    pub(crate) fn of(&self, level: usize) -> Option<usize> {
+        match self {
+            Self::Same(same) => Some(*same),
+            Self::Each(each) => each.get(level).copied(),
+        }
+    }
+
     fn contains(&self, width: usize) -> bool {
         match self {
             Self::Same(same) => *same == width,

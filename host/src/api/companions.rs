@@ -34,6 +34,8 @@ pub struct Control {
     family: &'static str,
     /// The same in the Python ALICE's words.
     base_model: &'static str,
+    /// The ids of the models here that it suits.
+    models: Vec<String>,
 }
 
 /// One upscaler.
@@ -57,6 +59,11 @@ pub struct Deleted {
 
 /// `GET /v1/controlnets`: all ControlNets and T2I-Adapters.
 pub async fn controls(State(app): State<App>) -> Json<List<Control>> {
+    let models = app.models.all();
+    let suited = |control: &ControlEntry| {
+        let suited = models.iter().filter(|model| control.misfit(model).is_none());
+        suited.map(|model| model.id.clone()).collect()
+    };
     let entry = |control: &ControlEntry| Control {
         id: control.id.clone(),
         object: "controlnet",
@@ -66,6 +73,7 @@ pub async fn controls(State(app): State<App>) -> Json<List<Control>> {
         kind: control.kind.as_str(),
         family: control.family.as_str(),
         base_model: model_type(control.family),
+        models: suited(control),
     };
     Json(List { object: "list", data: app.models.controls().iter().map(|control| entry(control)).collect() })
 }

@@ -70,13 +70,10 @@ pub(super) fn control_param(place: usize, field: &str) -> String {
 /// The id of the ControlNet or T2I-Adapter `name`, which stands in `param` and suits the model.
 fn control_model(frame: &Frame<'_>, param: &str, name: &str) -> Result<String> {
     let found = frame.models.control(name).map_err(|error| error.renamed(&[("controls", param)]))?;
-    if found.family == frame.model.family {
-        return Ok(found.id.clone());
+    match found.misfit(frame.model) {
+        None => Ok(found.id.clone()),
+        Some(misfit) => Err(Error::invalid(param, format!("cannot be used: {misfit}"))),
     }
-    let (own, models) = (found.family.as_str(), frame.model.family.as_str());
-    let problem =
-        format!("cannot be used: `{}` is made for models of the kind {own}, not {models}", found.id);
-    Err(Error::invalid(param, problem))
 }
 
 /// Whether the networks of `controls` can see a picture of this size: SDXL's adapters halve its latent once.

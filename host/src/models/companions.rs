@@ -5,12 +5,12 @@
 use std::path::{Path, PathBuf};
 
 use alice_checkpoint::Family;
-use alice_checkpoint::control::ControlKind;
+use alice_checkpoint::control::{ControlFile, ControlKind, Needs};
 use alice_plugin::{LoadRequest, ModelFiles};
 
 use super::entry::{Entry, entry};
+use super::model::Model;
 use super::names::Wish;
-use super::walk::CONFIG;
 use super::{files, model};
 use crate::engine::Versioned;
 
@@ -30,12 +30,16 @@ pub struct ControlEntry {
     pub kind: ControlKind,
     /// The family of the models that it guides.
     pub family: Family,
+    /// The sizes that such a model must have.
+    pub needs: Needs,
     /// Seconds since 1970 when it was put here.
     pub created: u64,
     /// Bytes of its files.
     pub size_bytes: u64,
     /// A number that changes whenever its files do.
     pub version: u64,
+    /// The same path, or the directory of which the file is a half.
+    opened: PathBuf,
     pub(super) root: PathBuf,
     pub(super) wish: Wish,
 }
@@ -62,35 +66,45 @@ pub struct UpscalerEntry {
 }
 
 impl ControlEntry {
-    /// Of the file or directory at `path`, whose files had this `version` before anything of them was read.
+    /// Of the file or directory at `path`, opened as `file`, whose files had this `version` before anything of them was
+    /// read.
     pub(super) fn new(
         path: &Path,
+        file: &ControlFile,
         root: &Path,
-        (kind, family): (ControlKind, Family),
         wish: Wish,
         version: u64,
     ) -> anyhow::Result<Self> {
-        let (name, metadata) = (wish.first().to_owned(), path.metadata()?);
+        let name = wish.first().to_owned();
         Ok(Self {
             id: format!("{}/{name}", Self::PREFIX),
             name,
             path: path.to_owned(),
-            kind,
-            family,
-            created: model::created(&metadata),
+            kind: file.kind(),
+            family: file.base(),
+            needs: file.needs().clone(),
+            created: model::created(&path.metadata()?),
             size_bytes: files::size(path),
             version,
+            opened: file.path().to_owned(),
             root: root.to_owned(),
             wish,
         })
     }
 
+    /// Why it cannot guide `model`; nothing when it can. The words go on from "cannot be used: ".
+    pub fn misfit(&self, model: &Model) -> Option<String> {
+        let unmet = self.needs.unmet_by(&model.trunk)?;
+        let (id, own, models) = (&self.id, self.family, model.family);
+        Some(match own == models {
+            true => format!("`{id}` does not fit `{}`: {unmet}", model.id),
+            false => format!("`{id}` is made for models of the kind {own}, not {models}"),
+        })
+    }
+
     /// How the engine is asked for it.
     pub fn load_request(&self) -> Versioned<LoadRequest> {
-        // Weights beside a configuration are half a directory in the diffusers layout, wherever that lies.
-        let directory =
-            self.path.parent().filter(|parent| self.path.is_file() && parent.join(CONFIG).is_file());
-        request(directory.unwrap_or(&self.path), self.kind.as_str(), self.version)
+        request(&self.opened, self.kind.as_str(), self.version)
     }
 }
 

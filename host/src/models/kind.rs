@@ -4,16 +4,16 @@
 
 use std::path::Path;
 
-use alice_checkpoint::control::{ControlFile, ControlKind};
+use alice_checkpoint::control::ControlFile;
 use alice_checkpoint::embedding::Embedding;
 use alice_checkpoint::lora::Lora;
 use alice_checkpoint::upscaler::UpscalerFile;
 use alice_checkpoint::{Error, Family, Listing, is_training};
 
-use super::walk::Place;
+use super::walk::{CONFIG, Place};
 
 /// What a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// A whole model, or nothing that is known: opening it tells.
     Model,
@@ -23,8 +23,8 @@ pub(super) enum Kind {
     Embedding,
     /// An autoencoder alone, which `vae` may name.
     Autoencoder,
-    /// A ControlNet or T2I-Adapter for models of this family.
-    Control(ControlKind, Family),
+    /// A ControlNet or T2I-Adapter.
+    Control(Box<ControlFile>),
     /// A network that makes pictures so many times larger.
     Upscaler(u32),
 }
@@ -87,7 +87,11 @@ pub(super) fn of(path: &Path, place: Place) -> Result<Kind, Error> {
 /// Why it cannot be used.
 pub(super) fn control(path: &Path) -> Result<Kind, Error> {
     let control = ControlFile::open(path)?;
-    Ok(Kind::Control(control.kind(), control.base()))
+    // Weights beside a configuration are half a directory, wherever that lies: the other half says what their tensors
+    // do not.
+    let directory = path.parent().filter(|parent| path.is_file() && parent.join(CONFIG).is_file());
+    let whole = directory.and_then(|directory| ControlFile::open(directory).ok());
+    Ok(Kind::Control(Box::new(whole.unwrap_or(control))))
 }
 
 #[cfg(test)]
@@ -110,7 +114,7 @@ mod tests {
             of(&path, Place::Models).unwrap()
         };
         let decoder = "decoder.conv_out.weight";
-        assert_eq!(kind(&[decoder, "loss.logvar", "model_ema.decay"]), Kind::Autoencoder);
-        assert_eq!(kind(&[decoder, "strange.weight"]), Kind::Model);
+        assert!(matches!(kind(&[decoder, "loss.logvar", "model_ema.decay"]), Kind::Autoencoder));
+        assert!(matches!(kind(&[decoder, "strange.weight"]), Kind::Model));
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
 
+use alice_checkpoint::control::Trunk;
 use alice_checkpoint::diffusers::Settings;
 use alice_checkpoint::{Checkpoint, Family, Layer, Layout};
 use alice_diffusion::{ClipTokenizer, Prediction, Sampler, SchedulerConfig};
@@ -55,6 +56,8 @@ pub struct Model {
     pub most_clip_skip: u32,
     /// What its denoiser takes at every step.
     pub takes: Takes,
+    /// The sizes that a ControlNet or T2I-Adapter must suit.
+    pub trunk: Trunk,
     /// That is more than a latent, so it cannot paint from text alone.
     pub needs_picture: bool,
     /// What its owner says about it.
@@ -280,6 +283,7 @@ impl<'a> Begun<'a> {
             settings,
             most_clip_skip,
             takes: sizes.takes(),
+            trunk: Trunk::of(&checkpoint)?,
             needs_picture: sizes.takes() != Takes::Latent,
             vae,
             defaults,

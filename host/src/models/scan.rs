@@ -219,9 +219,8 @@ impl Root<'_> {
         let place = if let Kind::Upscaler(_) = kind { Place::Upscalers } else { Place::Controlnets };
         let wish = Wish::of_network(&found.relative, found.is_directory, found.place != place);
         Ok(match kind {
-            Kind::Control(kind, family) => {
-                let entry = ControlEntry::new(&found.path, self.root, (kind, family), wish, version)?;
-                Thing::Control(Arc::new(entry))
+            Kind::Control(file) => {
+                Thing::Control(Arc::new(ControlEntry::new(&found.path, &file, self.root, wish, version)?))
             }
             Kind::Upscaler(scale) => {
                 let entry = UpscalerEntry::new(&found.path, self.root, scale, wish, version)?;

@@ -14,6 +14,12 @@ use crate::{Error, Family, catalog::Catalog, single::Moves};
 const XL_SCALE: usize = 16;
 /// The same in all others.
 const SCALE: usize = 8;
+/// The build of adapters for SDXL.
+pub(super) const XL: &str = "full_adapter_xl";
+/// The build whose last level is as wide as the one before it.
+pub(super) const LIGHT: &str = "light_adapter";
+/// The build of all others.
+pub(super) const FULL: &str = "full_adapter";
 
 /// The tensors of the adapter of `moves`, in the first release's spelling, under diffusers' names.
 ///
@@ -91,9 +97,9 @@ pub(super) fn config(catalog: &Catalog) -> Result<Value, Wrong> {
         channels.pop();
     }
     let kind = match (light, scale) {
-        (true, _) => "light_adapter",
-        (false, XL_SCALE) => "full_adapter_xl",
-        (false, _) => "full_adapter",
+        (true, _) => LIGHT,
+        (false, XL_SCALE) => XL,
+        (false, _) => FULL,
     };
     Ok(json!({
         "_class_name": "T2IAdapter",
@@ -112,10 +118,12 @@ fn scale(cell: usize) -> Result<(usize, usize), Wrong> {
     fits.next().ok_or_else(|| Wrong::Seen(format!("its pictures have {cell} values a cell")))
 }
 
-/// The family of the models that an adapter of this configuration guides.
+/// The family of the models that an adapter of this configuration guides: SDXL's halve the sides where SDXL's
+/// denoiser does.
 pub(super) fn base(config: &Value) -> Family {
-    match number(config, "downscale_factor") {
-        Some(XL_SCALE) => Family::Sdxl,
+    let kind = config.get("adapter_type").and_then(Value::as_str);
+    match (kind, number(config, "downscale_factor")) {
+        (Some(XL), _) | (_, Some(XL_SCALE)) => Family::Sdxl,
         _ => Family::Sd1,
     }
 }
