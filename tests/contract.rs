@@ -158,7 +158,7 @@ fn files_that_are_no_plugins_are_refused_with_their_name_and_the_reason() {
         (directory.path().to_owned(), &["cannot be loaded"]),
         (broken("no_symbol", "NO_SYMBOL"), &["no plugin", "alice_backend_entry"]),
         (broken("null", "NULL_TABLE"), &["no table"]),
-        (broken("major", "WRONG_MAJOR"), &["version 99.2", "this program 1.2"]),
+        (broken("major", "WRONG_MAJOR"), &["version 99.3", "this program 1.3"]),
         (broken("short", "CUT_SHORT"), &["Table has 96 bytes", "104"]),
         (broken("lacking", "NO_FUNCTIONS"), &["lacks `denoise`"]),
     ] {

@@ -21,7 +21,7 @@ use crate::harness::source;
 /// Checks that this plugin skips in any version: it encodes no pictures, and its models need nothing further.
 const LEFT_OUT: [&str; 2] = ["encoding pictures", "an input that the model demands"];
 
-/// Checks of what came with version 1.2.
+/// Checks of what came with version 1.2, or is said of it since.
 const SINCE_1_2: &[&str] = &["hint", "larger", "beside a model"];
 
 /// The plugin in C, compiled against a header of this text.
@@ -74,6 +74,14 @@ fn a_plugin_of_version_1_1_conforms_and_does_not_offer_what_came_later() {
     assert_conforms(&checks, &[&LEFT_OUT[..], SINCE_1_2].concat());
     let left_out = |check: &&Check| matches!(check.outcome, Outcome::Skipped(_));
     assert!(checks.iter().filter(left_out).count() > 12, "{checks:#?}");
+}
+
+#[test]
+fn a_plugin_of_version_1_2_conforms() {
+    let (_directory, library) = stranger(&header("tests/strangers/alice_backend_1_2.h"));
+    assert_eq!(open(&library), (1, 2));
+    let (_files, model) = model();
+    assert_conforms(&conformance::run(&library, &json!({}), Some(&model)), &LEFT_OUT);
 }
 
 #[test]

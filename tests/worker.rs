@@ -144,7 +144,7 @@ impl Ready<'_> {
         let enlarged =
             self.backend.upscale(larger, 2, 3, &pixels[..18], &options, &mut picture, &Uncontrolled);
         let (mut mean, mut deviation) = (vec![0.0; SHAPE.len()], vec![0.0; SHAPE.len()]);
-        let options = EncodeOptions { tile: Some(0) };
+        let options = EncodeOptions { tile: Some(0), ..EncodeOptions::default() };
         let (model, control_of) = (self.model, &Uncontrolled);
         let tile =
             self.backend.encode_image(model, SHAPE, &pixels, &options, &mut mean, &mut deviation, control_of);

@@ -369,7 +369,7 @@ fn tiles_of_an_encoded_picture_show_no_seam() {
     let pixels = smooth([80 * 8, 40 * 8]);
     let mut encode = |tile| {
         let (mut mean, mut deviation) = (vec![0.0; shape.len()], vec![0.0; shape.len()]);
-        let options = EncodeOptions { tile };
+        let options = EncodeOptions { tile, ..EncodeOptions::default() };
         let (backend, model) = (&mut bench.backend, bench.model);
         backend
             .encode_image(model, shape, &pixels, &options, &mut mean, &mut deviation, &Uncontrolled)

@@ -15,9 +15,10 @@ mod tiny;
 
 use alice_plugin::Result;
 
+pub(crate) use self::convert::{from_pixels, from_seen_pixels};
 pub(crate) use self::plan::VaePlan;
 use self::{
-    convert::{from_pixels, to_pixels},
+    convert::to_pixels,
     decoder::Decoder,
     encoder::Encoder,
     tiny::{TinyDecoder, TinyEncoder},
@@ -95,19 +96,18 @@ impl<O: Ops> Vae<O> {
         }
     }
 
-    /// Encodes one picture's pixels, `[height, width, 3]`, into mean and deviation of its latent in the
-    /// sampler's numbers, tile by tile.
+    /// Encodes one picture, `[3, height, width]` in -1 ..= 1, into mean and deviation of its latent in the sampler's
+    /// numbers, tile by tile.
     pub(crate) fn encode(
         &self,
         ops: &O,
-        pixels: &[u8],
+        mut picture: Vec<f32>,
         tiles: &Tiles,
         mean: &mut [f32],
         deviation: &mut [f32],
         progress: &Progress<'_>,
     ) -> Result<()> {
         let (space, scale) = (self.plan.space(), self.plan.scale() as usize);
-        let mut picture = from_pixels(pixels);
         match &self.halves {
             Halves::Kl(encoder, _) => {
                 let mut moments = vec![0.0; 2 * mean.len()];

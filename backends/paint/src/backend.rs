@@ -297,12 +297,12 @@ impl Backend for Paint {
     ) -> Result<()> {
         self.faults.strike(Call::EncodeImage)?;
         let info = &self.pictures(model)?.info;
-        let rows = checks::encode_image(info, shape, pixels, mean, deviation)?;
+        let rows = checks::encode_image(info, shape, pixels, options, mean, deviation)?;
         self.hold_latent(shape, info.latent_scale, options.tile)?;
         let pictures = pixels.chunks_exact(pixels.len() / rows);
         for (row, (picture, latent)) in pictures.zip(mean.chunks_exact_mut(shape.len())).enumerate() {
             control.progress(row as u64, rows as u64)?;
-            picture::encode(shape, picture, latent);
+            picture::encode(shape, options.channels(), picture, latent);
         }
         deviation.fill(0.01);
         Ok(())
@@ -321,7 +321,7 @@ impl Backend for Paint {
         self.hold_latent(shape, info.latent_scale, None)?;
         control.progress(0, 1)?;
         let mut latent = vec![0.0; shape.len()];
-        picture::encode(shape, pixels, &mut latent);
+        picture::encode(shape, 3, pixels, &mut latent);
         let content = Content::Hint { shape, latent };
         Ok(ConditioningHandle(self.conditionings.insert(Conditioning { model: model.0, content })))
     }

@@ -108,8 +108,9 @@ pub(crate) fn decode(shape: LatentShape, latent: &[f32], out: &mut [u8]) {
     }
 }
 
-/// The latent whose picture is about `pixels`: the middle of each cell's colours, the other channels zero.
-pub(crate) fn encode(shape: LatentShape, pixels: &[u8], mean: &mut [f32]) {
+/// The latent whose picture is about `pixels` of so many `bytes` each: the middle of each cell's colours, the other
+/// channels zero. A fourth byte says how far a pixel is seen.
+pub(crate) fn encode(shape: LatentShape, bytes: usize, pixels: &[u8], mean: &mut [f32]) {
     let (height, width, scale) = (shape.height as usize, shape.width as usize, SCALE as usize);
     for (index, value) in mean.iter_mut().enumerate() {
         let (column, row, channel) = (index % width, index / width % height, index / width / height);
@@ -117,12 +118,16 @@ pub(crate) fn encode(shape: LatentShape, pixels: &[u8], mean: &mut [f32]) {
             *value = 0.0;
             continue;
         }
-        let pixel = |y: usize, x: usize| f32::from(pixels[((y * width * scale) + x) * 3 + channel]);
+        let pixel = |y: usize, x: usize| {
+            let pixel = &pixels[((y * width * scale) + x) * bytes..][..bytes];
+            let seen = pixel.get(3).map_or(1.0, |alpha| f32::from(*alpha) / 255.0);
+            (f32::from(pixel[channel]) - 127.5) * seen
+        };
         let lines = row * scale..(row + 1) * scale;
         let sum = lines.flat_map(|y| (column * scale..(column + 1) * scale).map(move |x| (y, x)));
         let average = sum.map(|(y, x)| pixel(y, x)).sum::<f32>() / (scale * scale) as f32;
         // Pure black and white lie at infinity.
-        *value = ((average - 127.5) / 128.0).atanh();
+        *value = (average / 128.0).atanh();
     }
 }
 
@@ -220,7 +225,14 @@ mod tests {
         let mut pixels = vec![0; 32 * 48 * 3];
         decode(SHAPE, &latent, &mut pixels);
         let mut mean = vec![9.0; SHAPE.len()];
-        encode(SHAPE, &pixels, &mut mean);
+        encode(SHAPE, 3, &pixels, &mut mean);
         assert!(distance(&mean, &latent) < 0.02);
+    }
+
+    #[test]
+    fn what_is_not_seen_is_the_middle() {
+        let mut mean = vec![9.0; SHAPE.len()];
+        encode(SHAPE, 4, &[250, 3, 90, 0].repeat(32 * 48), &mut mean);
+        assert!(mean.iter().all(|value| *value == 0.0));
     }
 }

@@ -38,7 +38,7 @@ typedef struct AliceInstance AliceInstance;
 #define ALICE_ABI_MAJOR 1
 
 // Counts the additions within one major version; a difference here is never a reason to refuse.
-#define ALICE_ABI_MINOR 2
+#define ALICE_ABI_MINOR 3
 
 // The daemon puts at most this many elements into a list (chunks, rows, tensors); more is a broken count.
 #define ALICE_LIST_LIMIT 65536
@@ -298,7 +298,7 @@ typedef struct AliceEncodeImageCall {
     uint32_t width;
     // The model.
     uint64_t model;
-    // `[rows, height * latent_scale, width * latent_scale, 3]`.
+    // `[rows, height * latent_scale, width * latent_scale, 3]`; with the option `alpha` 4 bytes a pixel, since 1.3.
     const uint8_t *pixels;
     // Bytes in `pixels`.
     size_t pixels_len;
@@ -444,7 +444,7 @@ typedef struct AliceTable {
                              const struct AliceReadTextCall *call,
                              size_t *values,
                              struct AliceError *error);
-    // As `encode_image`, by the call's options. Optional, since 1.2.
+    // As `encode_image`, by the call's options, of which `alpha` is asked of plugins since 1.3. Optional, since 1.2.
     AliceStatus (*encode_image_tiled)(AliceInstance *instance,
                                       const struct AliceEncodeImageCall *call,
                                       const struct AliceControl *control,

@@ -32,7 +32,7 @@ compile_error!("the plugin contract is laid out for 64-bit machines");
 /// The version of the contract: must be equal on both sides. It changes when a field changes its meaning.
 pub const ABI_MAJOR: u16 = 1;
 /// Counts the additions within one major version; a difference here is never a reason to refuse.
-pub const ABI_MINOR: u16 = 2;
+pub const ABI_MINOR: u16 = 3;
 
 /// The name of the one exported symbol, an [`Entry`].
 pub const ENTRY_SYMBOL: &str = "alice_backend_entry";
@@ -299,7 +299,7 @@ pub struct Table {
             error: *mut Error,
         ) -> Status,
     >,
-    /// As `encode_image`, by the call's options. Optional, since 1.2.
+    /// As `encode_image`, by the call's options, of which `alpha` is asked of plugins since 1.3. Optional, since 1.2.
     pub encode_image_tiled: Option<
         unsafe extern "C" fn(
             instance: *mut Instance,

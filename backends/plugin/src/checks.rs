@@ -6,8 +6,8 @@
 //! A backend calls one of these functions first and can then index its slices without a thought.
 
 use crate::{
-    DenoiseRow, Error, Hint, InputInfo, LatentShape, ModelInfo, NamedTensor, Result, TextChunk, TextRequest,
-    UpscaleOptions,
+    DenoiseRow, EncodeOptions, Error, Hint, InputInfo, LatentShape, ModelInfo, NamedTensor, Result,
+    TextChunk, TextRequest, UpscaleOptions,
 };
 
 /// Chunks of the right length for encoders that exist, with one weight per token, and token ids inside the
@@ -118,7 +118,8 @@ pub fn decode(info: &ModelInfo, shape: LatentShape, latents: &[f32], out: &[u8])
     Ok(rows)
 }
 
-/// Whole pictures and room for as many latents' means and deviations; returns how many there are.
+/// Whole pictures with as many bytes a pixel as the options say, a tile that is one, and room for as many latents'
+/// means and deviations; returns how many there are.
 ///
 /// # Errors
 /// `Invalid`, naming what does not fit.
@@ -126,12 +127,15 @@ pub fn encode_image(
     info: &ModelInfo,
     shape: LatentShape,
     pixels: &[u8],
+    options: &EncodeOptions,
     mean: &[f32],
     deviation: &[f32],
 ) -> Result<usize> {
+    tile(options.tile)?;
     let rows = whole_rows("values of room for the means", mean.len(), latent_len(info, shape)?)?;
     same("values of room for the deviations", deviation.len(), Some(mean.len()))?;
-    let picture = picture_len(info, shape);
+    let picture = picture_len(info, shape).map(|bytes| bytes / 3);
+    let picture = picture.and_then(|pixels| pixels.checked_mul(options.channels()));
     same("bytes in the pictures", pixels.len(), picture.and_then(|picture| picture.checked_mul(rows)))?;
     Ok(rows)
 }
@@ -301,7 +305,7 @@ mod tests {
         let huge = LatentShape { channels: 4, height: u32::MAX, width: u32::MAX };
         assert_invalid(denoise(&info(), huge, &[row(&[0.0])], &[0.0]));
         assert_invalid(decode(&info(), huge, &[0.0], &[0]));
-        assert_invalid(encode_image(&info(), huge, &[0], &[0.0], &[0.0]));
+        assert_invalid(encode_image(&info(), huge, &[0], &EncodeOptions::default(), &[0.0], &[0.0]));
     }
 
     #[test]
@@ -348,13 +352,21 @@ mod tests {
 
     #[test]
     fn pictures_and_latents_go_together() {
-        let (latents, pixels) = ([0.0; 48], [0; 2 * 16 * 24 * 3]);
-        assert_eq!(decode(&info(), SHAPE, &latents, &pixels), Ok(2));
-        assert_eq!(encode_image(&info(), SHAPE, &pixels, &latents, &latents), Ok(2));
-        assert_invalid(decode(&info(), SHAPE, &latents[1..], &pixels));
-        assert_invalid(decode(&info(), SHAPE, &latents, &pixels[1..]));
+        let (latents, pixels) = ([0.0; 48], [0; 2 * 16 * 24 * 4]);
+        let (rgb, options) = (&pixels[..2 * 16 * 24 * 3], EncodeOptions::default());
+        let seen = EncodeOptions { alpha: true, ..options };
+        let encode = |pixels: &[u8], options: &EncodeOptions, deviation: &[f32]| {
+            encode_image(&info(), SHAPE, pixels, options, &latents, deviation)
+        };
+        assert_eq!(decode(&info(), SHAPE, &latents, rgb), Ok(2));
+        assert_eq!([encode(rgb, &options, &latents), encode(&pixels, &seen, &latents)], [Ok(2), Ok(2)]);
+        assert_invalid(decode(&info(), SHAPE, &latents[1..], rgb));
+        assert_invalid(decode(&info(), SHAPE, &latents, &rgb[1..]));
         assert_invalid(decode(&info(), SHAPE, &[], &[]));
-        assert_invalid(encode_image(&info(), SHAPE, &pixels, &latents, &latents[1..]));
-        assert_invalid(encode_image(&info(), SHAPE, &pixels[3..], &latents, &latents));
+        assert_invalid(encode(rgb, &options, &latents[1..]));
+        assert_invalid(encode(&rgb[3..], &options, &latents));
+        assert_invalid(encode(rgb, &seen, &latents));
+        assert_invalid(encode(&pixels, &options, &latents));
+        assert_invalid(encode(rgb, &EncodeOptions { tile: Some(0), ..options }, &latents));
     }
 }

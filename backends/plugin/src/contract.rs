@@ -324,6 +324,19 @@ pub struct EncodeOptions {
     /// Side of the tiles in latent cells, at least 1; `None` encodes the picture in one piece.
     #[serde(default)]
     pub tile: Option<u32>,
+    /// The pixels have a fourth byte, which says how far the encoder sees them: 255 as they are, 0 not at all. A
+    /// network that takes values of -1 ..= 1 gets a pixel's values times this part of 255, so that one that it does not
+    /// see is 0: the middle between black and white, 127.5, which no byte says. Networks for inpainting were trained
+    /// to see what is to be painted so. Since 1.3.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alpha: bool,
+}
+
+impl EncodeOptions {
+    /// Bytes of one pixel.
+    pub fn channels(&self) -> usize {
+        if self.alpha { 4 } else { 3 }
+    }
 }
 
 /// How a picture is made larger.
@@ -431,8 +444,9 @@ pub trait Backend: Send {
         control: &dyn Control,
     ) -> Result<()>;
 
-    /// Encodes 8-bit RGB pictures, `[rows, height * latent_scale, width * latent_scale, 3]`, into the mean
-    /// and the standard deviation of their latents, each `[rows, channels, height, width]`.
+    /// Encodes 8-bit RGB pictures, `[rows, height * latent_scale, width * latent_scale, 3]` or with
+    /// [`EncodeOptions::alpha`] 4 bytes a pixel, into the mean and the standard deviation of their latents, each
+    /// `[rows, channels, height, width]`.
     ///
     /// # Errors
     /// As [`denoise`](Backend::denoise); `Invalid` for a tile of 0, `Unsupported` for one where the backend knows

@@ -227,7 +227,7 @@ impl Device {
         &mut self,
         model: &LoadedModel,
         shape: LatentShape,
-        rgb: &[u8],
+        pixels: &[u8],
         options: EncodeOptions,
         control: &dyn Control,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
@@ -235,7 +235,7 @@ impl Device {
         let (mut mean, mut deviation) = (vec![0.0; shape.len()], vec![0.0; shape.len()]);
         let began = Instant::now();
         self.call(|backend| {
-            backend.encode_image(handle, shape, rgb, &options, &mut mean, &mut deviation, control)
+            backend.encode_image(handle, shape, pixels, &options, &mut mean, &mut deviation, control)
         })?;
         self.metrics.stage(Stage::EncodeImage, began.elapsed());
         Ok((mean, deviation))

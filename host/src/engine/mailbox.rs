@@ -13,7 +13,7 @@ use super::desk::Desk;
 use super::errands;
 use super::sync::{Receiver, RecvTimeoutError, Sender};
 use super::versioned::Versioned;
-use super::{LoadedModel, Row, Text, Unload};
+use super::{LoadedModel, Pixels, Row, Text, Unload};
 
 /// How often it is looked whether the backend is still there when nobody asks it for anything.
 pub(super) const GLANCE: Duration = Duration::from_secs(1);
@@ -102,7 +102,7 @@ pub(super) struct Decoding {
 pub(super) struct Picturing {
     pub(super) model: Arc<LoadedModel>,
     pub(super) shape: LatentShape,
-    pub(super) rgb: Vec<u8>,
+    pub(super) pixels: Pixels,
     /// The mean and the standard deviation.
     pub(super) reply: Reply<(Vec<f32>, Vec<f32>)>,
 }

@@ -179,6 +179,32 @@ impl Debug for HintPicture {
     }
 }
 
+/// The pixels of a picture that is to become a latent, from the left to the right and then down.
+#[derive(Clone, PartialEq)]
+pub enum Pixels {
+    /// 8-bit RGB.
+    Rgb(Vec<u8>),
+    /// 8-bit RGB and how far the model sees the pixel: [`alice_plugin::EncodeOptions::alpha`].
+    Rgba(Vec<u8>),
+}
+
+impl Pixels {
+    /// The bytes, and whether a pixel has four of them.
+    pub(super) fn bytes(&self) -> (&[u8], bool) {
+        match self {
+            Self::Rgb(bytes) => (bytes, false),
+            Self::Rgba(bytes) => (bytes, true),
+        }
+    }
+}
+
+impl Debug for Pixels {
+    /// Without the pixels: pictures are never logged.
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Pixels({} bytes)", self.bytes().0.len())
+    }
+}
+
 /// A further input of one row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Extra {
@@ -307,8 +333,8 @@ impl Seat {
         self.ask(|reply| Task::Decode(Decoding { model, shape, latent, preview, reply })).await
     }
 
-    /// The latent that stands for a picture: the mean of each of its values, and the standard deviation, both
-    /// `shape`. `rgb` is `[height * latent_scale, width * latent_scale, 3]`. Gives the seat up.
+    /// The latent that stands for a picture of `height * latent_scale` by `width * latent_scale` pixels: the mean of
+    /// each of its values, and the standard deviation, both `shape`. Gives the seat up.
     ///
     /// # Errors
     /// As [`alice_plugin::Backend::encode_image`]; `OutOfMemory` when not even small tiles fit.
@@ -316,10 +342,10 @@ impl Seat {
         &self,
         model: &Arc<LoadedModel>,
         shape: LatentShape,
-        rgb: Vec<u8>,
+        pixels: Pixels,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         let model = model.clone();
-        self.ask(|reply| Task::EncodeImage(Picturing { model, shape, rgb, reply })).await
+        self.ask(|reply| Task::EncodeImage(Picturing { model, shape, pixels, reply })).await
     }
 
     /// A picture, `[height, width, 3]`, made larger with an `upscaler`: `[height * latent_scale, width * latent_scale,

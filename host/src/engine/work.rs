@@ -130,13 +130,14 @@ impl Desk {
     }
 
     fn encode_image(&mut self, call: u64, seat: u64, picturing: Picturing) {
-        let Picturing { model, shape, rgb, reply } = picturing;
+        let Picturing { model, shape, pixels, reply } = picturing;
+        let (bytes, alpha) = pixels.bytes();
         let control = Wanted(|| !reply.is_closed());
         let result = self.in_tiles(&model, Large::EncodeImage(shape), |device, tile| {
-            device.encode_image(&model, shape, &rgb, EncodeOptions { tile }, &control)
+            device.encode_image(&model, shape, bytes, EncodeOptions { tile, alpha }, &control)
         });
         self.conclude(call, seat, result, reply, |reply| {
-            Task::EncodeImage(Picturing { model, shape, rgb, reply })
+            Task::EncodeImage(Picturing { model, shape, pixels, reply })
         });
     }
 

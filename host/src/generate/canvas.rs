@@ -12,15 +12,11 @@ use std::sync::Arc;
 use alice_diffusion::{Kept, Latent, LatentShape, Noise, Posterior, Schedule};
 
 use crate::denoiser::{Prompts, contract_shape, limited};
-use crate::engine::{Extra, LoadedModel, Seat};
+use crate::engine::{Extra, LoadedModel, Pixels, Seat};
 use crate::error::{Error, Result};
 use crate::inputs::shape::PAINTED;
 use crate::models::Takes;
 use crate::prompts::{NEEDS_PICTURE, PICTURE};
-
-/// The greys around that of diffusers, 127.5, for what the network is not to see, and the weights with which a cubic
-/// through what is seen of them has its value there.
-const GREYS: [(u8, f32); 4] = [(126, -1.0 / 16.0), (127, 9.0 / 16.0), (128, 9.0 / 16.0), (129, -1.0 / 16.0)];
 
 /// A picture to begin with, in the pixels of the model's latents.
 #[derive(Clone, Copy, Debug)]
@@ -108,8 +104,8 @@ impl Canvas {
         shape: LatentShape,
         original: Original<'_>,
     ) -> Result<Self> {
-        let look = async |rgb: Vec<u8>| -> Result<Posterior> {
-            let encoded = seat.encode_image(model, contract_shape(shape)?, rgb);
+        let look = async |pixels: Pixels| -> Result<Posterior> {
+            let encoded = seat.encode_image(model, contract_shape(shape)?, pixels);
             let (mean, deviation) = limited(seat, limit_s, encoded).await?;
             let latent = |values| Latent { shape, values };
             Ok(Posterior { mean: latent(mean), deviation: latent(deviation) })
@@ -117,20 +113,15 @@ impl Canvas {
         let Original { rgb, mask, strength, image_guidance_scale, latent_scaling } = original;
         let width = shape.width * model.info.latent_scale as usize;
         let cells = |mask: &[u8]| latent_mask(mask, width, shape);
+        let whole = || Pixels::Rgb(rgb.to_vec());
         let way = match (takes(model), mask) {
-            (Takes::Latent, None) => Way::Begin(look(rgb.to_vec()).await?),
-            (Takes::Latent, Some(mask)) => {
-                Way::Keep { picture: look(rgb.to_vec()).await?, mask: cells(mask) }
-            }
+            (Takes::Latent, None) => Way::Begin(look(whole()).await?),
+            (Takes::Latent, Some(mask)) => Way::Keep { picture: look(whole()).await?, mask: cells(mask) },
             (Takes::MaskedPicture, mask) => {
                 let everything = vec![u8::MAX; rgb.len() / 3];
                 let mask = mask.unwrap_or(&everything);
-                let picture = if strength < 1.0 { Some(look(rgb.to_vec()).await?) } else { None };
-                let mut looks = Vec::new();
-                for (grey, weight) in GREYS {
-                    looks.push((look(greyed(rgb, mask, grey)).await?, weight));
-                }
-                let masked = weighed(shape, &looks);
+                let picture = if strength < 1.0 { Some(look(whole()).await?) } else { None };
+                let masked = look(seen(rgb, mask)).await?;
                 Way::Inpaint { picture, mask: cells(mask), masked }
             }
             (Takes::Unknown, _) => {
@@ -138,7 +129,7 @@ impl Canvas {
                 return Err(Error::invalid("model", problem));
             }
             (Takes::Picture, _) => {
-                let mut picture = look(rgb.to_vec()).await?.mean;
+                let mut picture = look(whole()).await?.mean;
                 picture.values.iter_mut().for_each(|value| *value /= latent_scaling);
                 Way::Edit { picture, image_guidance_scale }
             }
@@ -202,28 +193,13 @@ fn latent_mask(mask: &[u8], width: usize, shape: LatentShape) -> Vec<f32> {
     cells.map(|&pixel| if pixel >= PAINTED { 1.0 } else { 0.0 }).collect()
 }
 
-/// The picture with one grey in the place of what is painted anew.
-fn greyed(rgb: &[u8], mask: &[u8], grey: u8) -> Vec<u8> {
-    let mut picture = rgb.to_vec();
-    for (pixel, &mask) in picture.chunks_exact_mut(3).zip(mask) {
-        if mask >= PAINTED {
-            pixel.fill(grey);
-        }
-    }
-    picture
-}
-
-/// The sum of some posteriors of latents of this shape, each with its weight.
-fn weighed(shape: LatentShape, looks: &[(Posterior, f32)]) -> Posterior {
-    let sum = |part: fn(&Posterior) -> &Latent| {
-        let mut sum = Latent::zeros(shape);
-        for (posterior, weight) in looks {
-            let values = sum.values.iter_mut().zip(&part(posterior).values);
-            values.for_each(|(sum, value)| *sum += weight * value);
-        }
-        sum
-    };
-    Posterior { mean: sum(|posterior| &posterior.mean), deviation: sum(|posterior| &posterior.deviation) }
+/// The picture of which the network sees nothing that is painted anew.
+fn seen(rgb: &[u8], mask: &[u8]) -> Pixels {
+    let (pixels, _) = rgb.as_chunks::<3>();
+    let alpha = |mask: u8| if mask >= PAINTED { 0 } else { u8::MAX };
+    let pixels =
+        pixels.iter().zip(mask).flat_map(|(&[red, green, blue], &mask)| [red, green, blue, alpha(mask)]);
+    Pixels::Rgba(pixels.collect())
 }
 
 #[cfg(test)]
@@ -326,8 +302,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_painted_anew_is_grey_for_the_network() {
-        let greyed = greyed(&[1, 2, 3, 4, 5, 6], &[0, 200], 127);
-        assert_eq!(greyed, [1, 2, 3, 127, 127, 127]);
+    fn the_network_sees_nothing_of_what_is_painted_anew() {
+        let seen = seen(&[1, 2, 3, 4, 5, 6, 7, 8, 9], &[0, 128, 127]);
+        assert_eq!(seen, Pixels::Rgba(vec![1, 2, 3, 255, 4, 5, 6, 0, 7, 8, 9, 255]));
     }
 }

@@ -13,7 +13,7 @@ use super::room::Room;
 use crate::app::App;
 use crate::denoiser::{Denoiser, Prompts, Steering, contract_shape, limited};
 use crate::draft::{Parameters, Request};
-use crate::engine::{Engine, LoadedModel, Seat};
+use crate::engine::{Engine, LoadedModel, Pixels, Seat};
 use crate::error::{Error, Result};
 use crate::inputs::{Enlarger, Hires, shape};
 use crate::jobs::Job;
@@ -168,7 +168,7 @@ impl Work<'_> {
             resized
         };
         let rgb = tokio::task::spawn_blocking(resize).await.map_err(anyhow::Error::from)?;
-        let encoded = seat.encode_image(&self.model, contract_shape(shape)?, rgb);
+        let encoded = seat.encode_image(&self.model, contract_shape(shape)?, Pixels::Rgb(rgb));
         let (mean, deviation) = limited(seat, self.limit_s(), encoded).await?;
         Ok(Posterior { mean: Latent { shape, values: mean }, deviation: Latent { shape, values: deviation } })
     }

@@ -16,6 +16,7 @@ use crate::{
     progress::Progress,
     tiles::Tiles,
     unet::{Added, Question, Steering},
+    vae::{from_pixels, from_seen_pixels},
 };
 
 impl<O: Ops> Model<O> {
@@ -109,13 +110,14 @@ impl<O: Ops> Model<O> {
         control: &dyn Control,
     ) -> Result<()> {
         check_sides(shape)?;
-        let rows = checks::encode_image(&self.info, shape, pixels, mean, deviation)?;
+        let rows = checks::encode_image(&self.info, shape, pixels, options, mean, deviation)?;
         check_rows(rows)?;
         let tiles = tiles(shape, options.tile)?;
         let progress = Progress::begin(control, rows * tiles.count() * self.vae.plan.encoder_blocks())?;
         let posteriors = mean.chunks_exact_mut(shape.len()).zip(deviation.chunks_exact_mut(shape.len()));
         for (pixels, (mean, deviation)) in pixels.chunks_exact(pixels.len() / rows).zip(posteriors) {
-            self.vae.encode(&self.ops, pixels, &tiles, mean, deviation, &progress)?;
+            let planes = if options.alpha { from_seen_pixels(pixels) } else { from_pixels(pixels) };
+            self.vae.encode(&self.ops, planes, &tiles, mean, deviation, &progress)?;
         }
         Ok(())
     }

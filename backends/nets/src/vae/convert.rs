@@ -80,9 +80,30 @@ pub(crate) fn from_pixels(pixels: &[u8]) -> Vec<f32> {
     planes.map(|value| f32::from(*value) / 255.0 * 2.0 - 1.0).collect()
 }
 
+/// The same of pixels with a fourth byte, which says how far each is seen: what is not seen is 0.
+pub(crate) fn from_seen_pixels(pixels: &[u8]) -> Vec<f32> {
+    let (pixels, _) = pixels.as_chunks::<4>();
+    let value = |pixel: &[u8; 4], channel: usize| {
+        // What is seen wholly is to the bit what it is without the fourth byte.
+        let seen = f32::from(pixel[3]) / 255.0;
+        (f32::from(pixel[channel]) / 255.0 * 2.0 - 1.0) * seen
+    };
+    let plane = |channel| pixels.iter().map(move |pixel| value(pixel, channel));
+    plane(0).chain(plane(1)).chain(plane(2)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_seen_wholly_is_what_it_is_and_what_is_not_seen_is_the_middle() {
+        let rgb: Vec<u8> = (0..=255).chain([1, 2]).collect();
+        let with = |alpha: u8| rgb.chunks(3).flat_map(|pixel| [pixel, &[alpha]].concat()).collect::<Vec<_>>();
+        assert_eq!(from_seen_pixels(&with(255)), from_pixels(&rgb));
+        assert!(from_seen_pixels(&with(0)).iter().all(|value| *value == 0.0));
+        assert_eq!(from_seen_pixels(&[0, 255, 0, 51, 255, 0, 255, 0]), [-0.2, 0.0, 0.2, 0.0, -0.2, 0.0]);
+    }
 
     #[test]
     fn pixels_round_half_to_even_and_saturate() {

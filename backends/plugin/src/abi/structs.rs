@@ -183,7 +183,7 @@ pub struct EncodeImageCall {
     pub width: u32,
     /// The model.
     pub model: u64,
-    /// `[rows, height * latent_scale, width * latent_scale, 3]`.
+    /// `[rows, height * latent_scale, width * latent_scale, 3]`; with the option `alpha` 4 bytes a pixel, since 1.3.
     pub pixels: *const u8,
     /// Bytes in `pixels`.
     pub pixels_len: usize,

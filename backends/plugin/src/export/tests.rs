@@ -185,7 +185,7 @@ fn create_refuses_what_makes_no_sense() {
             options,
             options.as_ptr(),
             ErrorKind::Contract,
-            "2.2 of the plugin contract",
+            "2.3 of the plugin contract",
         ),
         (&raw const good, null_mut(), options, options.as_ptr(), ErrorKind::Invalid, "instance"),
         (&raw const good, place, options, null(), ErrorKind::Invalid, "options: null"),

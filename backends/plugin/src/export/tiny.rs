@@ -149,8 +149,9 @@ impl Backend for Tiny {
         control: &dyn Control,
     ) -> Result<()> {
         control.progress(0, 0)?;
-        checks::encode_image(self.models.get(model.0)?, shape, pixels, mean, deviation)?;
-        mean.fill(f32::from(pixels[0]) + options.tile.unwrap_or(0) as f32);
+        checks::encode_image(self.models.get(model.0)?, shape, pixels, options, mean, deviation)?;
+        let seen = if options.alpha { f32::from(pixels[3]) / 255.0 } else { 1.0 };
+        mean.fill(f32::from(pixels[0]) * seen + options.tile.unwrap_or(0) as f32);
         deviation.fill(0.5);
         Ok(())
     }

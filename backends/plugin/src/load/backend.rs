@@ -24,6 +24,11 @@ const MESSAGE_CAPACITY: usize = 2048;
 /// prompts of today have some ten thousand tokens of a few thousand values each.
 const PART_LIMIT: usize = 1 << 27;
 
+/// The minor version of the contract that knows pixels which are not seen.
+const WITH_ALPHA: u16 = 3;
+/// What such pixels are to a plugin of an earlier one: half a step of 255 from what they should be.
+const UNSEEN: u8 = 128;
+
 /// A running instance of a plugin. Dropping it ends the instance and everything in it.
 #[derive(Debug)]
 pub struct PluginBackend {
@@ -231,6 +236,10 @@ impl Backend for PluginBackend {
         deviation: &mut [f32],
         control: &dyn Control,
     ) -> Result<()> {
+        if options.alpha && (self.table.encode_image_tiled.is_none() || self.table.abi_minor < WITH_ALPHA) {
+            let (rgb, options) = (greyed(pixels), EncodeOptions { alpha: false, ..*options });
+            return self.encode_image(model, shape, &rgb, &options, mean, deviation, control);
+        }
         // An earlier plugin knows whole pictures alone, and would pass over what it is told of tiles.
         let encode_image = match (self.table.encode_image_tiled, options.tile) {
             (Some(tiled), _) => tiled,
@@ -335,6 +344,19 @@ impl Backend for PluginBackend {
 /// A function of the table; those that are required are there, or the library would not have been opened.
 fn offered<F>(function: Option<F>) -> Result<F> {
     function.ok_or_else(|| Error::unsupported("the plugin does not offer this call"))
+}
+
+/// Pixels that are seen in parts, with grey for what is not.
+pub(super) fn greyed(pixels: &[u8]) -> Vec<u8> {
+    let part = |value: u8, alpha: u8| {
+        let (value, grey, alpha) = (u32::from(value), u32::from(UNSEEN), u32::from(alpha));
+        ((value * alpha + grey * (255 - alpha) + 127) / 255) as u8
+    };
+    let (pixels, _) = pixels.as_chunks::<4>();
+    pixels
+        .iter()
+        .flat_map(|&[red, green, blue, alpha]| [red, green, blue].map(|value| part(value, alpha)))
+        .collect()
 }
 
 fn raw_chunk(chunk: &TextChunk<'_>) -> abi::TextChunk {

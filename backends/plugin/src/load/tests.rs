@@ -107,9 +107,10 @@ fn every_argument_and_every_answer_arrives() {
         )
         .unwrap();
     assert_eq!((mean, deviation), ([8.0; 2], [0.5; 2]));
-    let options = EncodeOptions { tile: Some(3) };
-    backend.encode_image(model, SHAPE, &pixels, &options, &mut mean, &mut deviation, &Uncontrolled).unwrap();
-    assert_eq!(mean, [11.0; 2]);
+    let options = EncodeOptions { tile: Some(3), alpha: true };
+    let seen = [8, 8, 8, 51].repeat(8);
+    backend.encode_image(model, SHAPE, &seen, &options, &mut mean, &mut deviation, &Uncontrolled).unwrap();
+    assert_eq!(mean, [8.0 / 5.0 + 3.0; 2]);
 
     let pictures = [[2; 24], [3; 24]];
     let guides = pictures.map(|picture| backend.encode_hint(model, SHAPE, &picture, &Uncontrolled).unwrap());
@@ -144,7 +145,7 @@ fn a_table_that_does_not_fit_is_named_with_both_versions_or_sizes() {
             assert!(error.message.contains(word), "{error}");
         }
     };
-    refused(Table { abi_major: 7, abi_minor: 3, ..table() }, &["version 7.3", "this program 1.2"]);
+    refused(Table { abi_major: 7, abi_minor: 3, ..table() }, &["version 7.3", "this program 1.3"]);
     refused(Table { struct_size: 96, ..table() }, &["96 bytes", "104"]);
     refused(Table { denoise: None, ..table() }, &["lacks `denoise`"]);
     // SAFETY: null is what is tested.
@@ -208,7 +209,8 @@ fn what_a_plugin_of_version_1_1_would_pass_over_is_not_asked_of_it() {
         backend.encode_image(model, SHAPE, &pixels, &options, &mut mean, &mut deviation, &Uncontrolled)
     };
     assert_eq!(encode(EncodeOptions::default()), Ok(()));
-    assert_eq!(encode(EncodeOptions { tile: Some(1) }).unwrap_err().kind, ErrorKind::Unsupported);
+    let tiled = EncodeOptions { tile: Some(1), ..EncodeOptions::default() };
+    assert_eq!(encode(tiled).unwrap_err().kind, ErrorKind::Unsupported);
     let chunks = [TextChunk { encoder: 0, ids: &[1, 2], weights: &[1.0; 2] }];
     let request = TextRequest { chunks: &chunks, extra_rows: &[], clip_skip: 0 };
     let conditioning = backend.encode_text(model, &request, &Uncontrolled).unwrap();
@@ -216,6 +218,36 @@ fn what_a_plugin_of_version_1_1_would_pass_over_is_not_asked_of_it() {
     let row = DenoiseRow { latent: &[1.0, 2.0], timestep: 0.0, conditioning, extras: &[], hints: &hints };
     let error = backend.denoise(model, SHAPE, &[row], &mut [0.0; 2], &Uncontrolled).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
+}
+
+#[test]
+fn what_a_plugin_before_version_1_3_is_not_to_see_is_grey_for_it() {
+    let pixels = [[200, 0, 7, 255], [200, 0, 7, 0], [200, 0, 8, 128]];
+    assert_eq!(backend::greyed(pixels.as_flattened()), [200, 0, 7, 128, 128, 128, 164, 64, 68]);
+    let unseen = [200, 0, 7, 0].repeat(8);
+    let whole_only = Table { encode_image_tiled: None, ..table() };
+    for (table, expected) in [
+        (table(), 0.0),
+        (Table { abi_minor: 2, ..table() }, 128.0),
+        (
+            Table {
+                struct_size: std::mem::offset_of!(Table, encode_image_tiled) as u32,
+                abi_minor: 1,
+                ..table()
+            },
+            128.0,
+        ),
+        (whole_only, 128.0),
+    ] {
+        let mut backend = started(table);
+        let model = load(&mut backend, &Uncontrolled).unwrap();
+        let (mut mean, mut deviation) = ([9.0; 2], [0.0; 2]);
+        let options = EncodeOptions { alpha: true, ..EncodeOptions::default() };
+        backend
+            .encode_image(model, SHAPE, &unseen, &options, &mut mean, &mut deviation, &Uncontrolled)
+            .unwrap();
+        assert_eq!(mean, [expected; 2]);
+    }
 }
 
 #[test]

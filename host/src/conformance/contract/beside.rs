@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
 //! Networks that stand beside a model: those whose hints guide it, and those that make pictures larger. Also encoding
-//! in tiles, which came with them.
+//! in tiles and of pixels that are not seen, which came with them.
 
 use alice_plugin::{
     Backend, ConditioningHandle, Control, DecodeOptions, EncodeOptions, ErrorKind, Hint, LatentShape,
@@ -15,6 +15,7 @@ use crate::conformance::{Stop, Subject, Verdict, ensure};
 
 pub(super) const CHECKS: &[Named] = &[
     ("encoding pictures in tiles refuses tiles without a side, and can be cancelled", encoding_in_tiles),
+    ("encoding pictures of which not all is seen is blind to what is not", encoding_what_is_seen),
     ("encoding a hint refuses pictures and shapes that do not fit as invalid", hint_arguments),
     ("encoding a hint shows progress and can be cancelled", encoding_a_hint_can_be_cancelled),
     ("a hint moves the answer by its scale, not at all by none, and the same twice", hints_act_by_scale),
@@ -104,7 +105,7 @@ fn encoding_in_tiles(subject: &Subject<'_>) -> Verdict {
     let (shape, pixels) = (bench.shape(), vec![100; bench.picture_len()]);
     let mut encode = |tile: Option<u32>, control: &dyn Control| {
         let (mut mean, mut deviation) = (vec![f32::NAN; shape.len()], vec![f32::NAN; shape.len()]);
-        let (model, options) = (bench.model, EncodeOptions { tile });
+        let (model, options) = (bench.model, EncodeOptions { tile, ..EncodeOptions::default() });
         bench.backend.encode_image(model, shape, &pixels, &options, &mut mean, &mut deviation, control)?;
         Ok([mean, deviation].concat())
     };
@@ -120,6 +121,37 @@ fn encoding_in_tiles(subject: &Subject<'_>) -> Verdict {
     }
     let one = encode(None, &Uncontrolled)?;
     bench.same("a picture in one tile and in one piece", &one, &whole?)
+}
+
+fn encoding_what_is_seen(subject: &Subject<'_>) -> Verdict {
+    let mut bench = Bench::new(subject)?;
+    let (shape, bytes) = (bench.shape(), bench.picture_len());
+    let mut encode = |pixels: &[u8], alpha: bool| {
+        let (mut mean, mut deviation) = (vec![f32::NAN; shape.len()], vec![f32::NAN; shape.len()]);
+        let (model, options) = (bench.model, EncodeOptions { alpha, ..EncodeOptions::default() });
+        let backend = &mut bench.backend;
+        backend.encode_image(model, shape, pixels, &options, &mut mean, &mut deviation, &Uncontrolled)?;
+        Ok([mean, deviation].concat())
+    };
+    let rgb: Vec<u8> = (0..bytes).map(|place| (place / 64) as u8).collect();
+    let plain = encode(&rgb, false);
+    if not_offered(&plain) {
+        return Err(Stop::Skipped("it does not encode pictures".into()));
+    }
+    // The upper half is seen.
+    let half = |seen: u8, unseen: u8, rgb: &[u8]| {
+        let pixels = rgb.chunks_exact(3).enumerate();
+        let alpha = |place: usize| if place < bytes / 6 { seen } else { unseen };
+        pixels.flat_map(|(place, pixel)| [pixel, &[alpha(place)]].concat()).collect::<Vec<_>>()
+    };
+    let (all, upper) = (encode(&half(255, 255, &rgb), true)?, encode(&half(255, 0, &rgb), true)?);
+    let other: Vec<u8> = [&rgb[..bytes / 2], &vec![9; bytes - bytes / 2]].concat();
+    let again = encode(&half(255, 0, &other), true)?;
+    refused("a picture without what is seen", encode(&rgb, true), INVALID)?;
+    refused("what is seen without being asked for", encode(&half(255, 255, &rgb), false), INVALID)?;
+    bench.same("a picture and the same with all of it seen", &plain?, &all)?;
+    bench.same("two pictures that differ in what is not seen", &upper, &again)?;
+    ensure(all != upper, || "what is not seen is encoded as if it were".into())
 }
 
 fn hint_arguments(subject: &Subject<'_>) -> Verdict {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use alice_plugin::{Error, ErrorKind};
 use futures::future::join_all;
 
+use super::super::Pixels;
 use super::fake::{Asked, Plan, Rule, SHAPE, answer, death, request, row, text, waiting};
 
 /// A rule by which a pass that has a row of this timestep fails so.
@@ -96,7 +97,11 @@ async fn one_death_costs_a_call_nothing_and_its_recipes_bring_everything_back() 
         };
         let bench = Plan { rule: Box::new(rule), ..Plan::default() }.open();
         let (seat, model) = bench.seat(0, 0, "m").await;
-        assert_eq!(seat.encode_image(&model, SHAPE, vec![9; 6]).await.unwrap().0, [9.0; 2], "{fatal}");
+        assert_eq!(
+            seat.encode_image(&model, SHAPE, Pixels::Rgb(vec![9; 6])).await.unwrap().0,
+            [9.0; 2],
+            "{fatal}"
+        );
         let prompt = seat.encode(&model, text(5)).await.unwrap();
         let asked = super::super::Row { text: prompt, ..row(5.0) };
         assert_eq!(seat.denoise(&model, SHAPE, vec![asked]).await.unwrap(), answer(&[5.0]), "{fatal}");

@@ -9,7 +9,7 @@ use alice_plugin::{Error, ErrorKind, LatentShape};
 use futures::FutureExt;
 use futures::future::{join, join_all};
 
-use super::super::{Engine, Engines, ModelState, Settings, Unload, Versioned};
+use super::super::{Engine, Engines, ModelState, Pixels, Settings, Unload, Versioned};
 use super::fake::{Asked, Bench, Plan, SHAPE, answer, no_memory, request, row, waiting};
 
 /// A bench whose device has so many bytes for weights.
@@ -106,7 +106,7 @@ async fn a_picture_that_does_not_fit_is_decoded_in_tiles() {
 #[tokio::test]
 async fn a_picture_that_does_not_fit_is_encoded_in_tiles() {
     let large = LatentShape { channels: 1, height: 96, width: 128 };
-    let rgb = || vec![9; large.len() * 3];
+    let rgb = || Pixels::Rgb(vec![9; large.len() * 3]);
     for (fits, tried) in [(128, vec![None]), (64, vec![None, Some(64)]), (32, vec![None, Some(64), Some(32)])]
     {
         let rule = move |asked: &Asked| match asked {
@@ -146,7 +146,8 @@ async fn a_backend_that_knows_no_tiles_says_what_it_said_of_the_whole() {
     let (seat, model) = bench.seat(0, 0, "m").await;
     let large = LatentShape { channels: 1, height: 96, width: 128 };
     for _ in 0..2 {
-        let error = seat.encode_image(&model, large, vec![9; large.len() * 3]).await.unwrap_err();
+        let error =
+            seat.encode_image(&model, large, Pixels::Rgb(vec![9; large.len() * 3])).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::OutOfMemory);
         assert!(error.message.contains("128x96 cells): full"), "{error}");
     }

@@ -251,7 +251,7 @@ fn a_picture_is_encoded_in_tiles_and_one_as_large_as_it_changes_nothing() {
         let pixels: Vec<u8> = (0..3 * 5 * scale * 3 * scale).map(|value| (value * 37 % 251) as u8).collect();
         let mut encode = |tile| {
             let (mut mean, mut deviation) = ([0.0; 60], [0.0; 60]);
-            let options = EncodeOptions { tile };
+            let options = EncodeOptions { tile, ..EncodeOptions::default() };
             backend
                 .encode_image(model, SIDES, &pixels, &options, &mut mean, &mut deviation, &Uncontrolled)
                 .map(|()| (mean, deviation))
@@ -266,7 +266,7 @@ fn a_picture_is_encoded_in_tiles_and_one_as_large_as_it_changes_nothing() {
     let (mut mean, mut deviation) = ([0.0; 60], [0.0; 60]);
     // Two tiles down and three across, of four blocks each.
     assert_cancellable(6 * 4, |control| {
-        let options = EncodeOptions { tile: Some(2) };
+        let options = EncodeOptions { tile: Some(2), ..EncodeOptions::default() };
         backend.encode_image(model, SHAPE, &[7; 180], &options, &mut mean, &mut deviation, control)
     });
 }
