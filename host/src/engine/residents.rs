@@ -7,11 +7,13 @@
 //! waits would wait for ever. Of the models that nobody uses the one that was used longest ago goes first.
 //!
 //! A request may want several models, and gets all of them at once or none: whoever waits for one holds no other, so
-//! nobody waits in a ring. Those of its models that are there already stay for it.
+//! nobody waits in a ring. Those of its models that are there already stay for it. Models that never fit are refused
+//! before anything goes for them. Some turn out larger than their files let expect: what has begun to come goes on then,
+//! and whether it fits, the device says; what has come together may come again.
 //!
 //! No clock and no device: the time is an argument.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use alice_plugin::LoadRequest;
@@ -29,6 +31,8 @@ pub(super) struct Residents {
     budget: u64,
     unload_after: Option<Duration>,
     models: Vec<Resident>,
+    /// Models that began to come together and were too large then: how much they count for together.
+    let_in: BTreeMap<BTreeSet<usize>, u64>,
     /// The models that there are, if anybody has said so.
     offered: Option<Vec<Versioned<LoadRequest>>>,
 }
@@ -75,7 +79,7 @@ struct Claim {
 
 impl Residents {
     pub(super) fn new(budget: u64, unload_after: Option<Duration>) -> Self {
-        Self { budget, unload_after, models: Vec::new(), offered: None }
+        Self { budget, unload_after, models: Vec::new(), let_in: BTreeMap::new(), offered: None }
     }
 
     /// The model's number. One that was never asked for is expected to take `estimate` bytes.
@@ -181,9 +185,8 @@ impl Residents {
     pub(super) fn room(&self, models: &BTreeSet<usize>) -> Place {
         let wanted = models.iter().map(|&model| &self.models[model]);
         let others: Vec<_> = self.present().filter(|(number, _)| !models.contains(number)).collect();
-        let needs = bytes(wanted.clone());
-        let pinned = others.iter().map(|(_, model)| *model).filter(|model| model.pinned);
-        let free = self.budget.saturating_sub(bytes(pinned));
+        let needs = self.needs(models);
+        let free = self.free_beside(models);
         if needs > free {
             return Place::Never { needs, free };
         }
@@ -206,6 +209,32 @@ impl Residents {
             taken -= victim.bytes;
         }
         Place::Room(victims)
+    }
+
+    /// Bytes that these models take together, as far as is known.
+    fn needs(&self, models: &BTreeSet<usize>) -> u64 {
+        let needs = bytes(models.iter().map(|&model| &self.models[model]));
+        self.let_in.get(models).map_or(needs, |&most| needs.min(most))
+    }
+
+    /// Bytes that can be had for these models: all but those of pinned others.
+    fn free_beside(&self, models: &BTreeSet<usize>) -> u64 {
+        let others = self.present().filter(|(number, model)| model.pinned && !models.contains(number));
+        self.budget.saturating_sub(bytes(others.map(|(_, model)| model)))
+    }
+
+    /// These models were found to fit, and one of them has come: now that its size is known they still count as if
+    /// they did, or what went for them would have gone for nothing.
+    pub(super) fn let_in(&mut self, models: &BTreeSet<usize>) {
+        let (needs, free) = (self.needs(models), self.free_beside(models));
+        if models.len() > 1 && needs > free {
+            self.let_in.insert(models.clone(), free);
+        }
+    }
+
+    /// These models do not fit, whatever was thought.
+    pub(super) fn keep_out(&mut self, models: &BTreeSet<usize>) {
+        self.let_in.remove(models);
     }
 
     /// The model has come onto the device, and it took so long.

@@ -60,7 +60,7 @@ impl Desk {
     fn load(&mut self, call: u64, seat: u64, loading: Loading) {
         let models: BTreeSet<usize> = self.models(&loading).collect();
         while let Some(model) = self.residents.missing(self.models(&loading)) {
-            // The one before may have become larger than its files let expect: then it is decided anew.
+            // The one before may have become larger than its files let expect: then others may have to go too.
             let Place::Room(victims) = self.residents.room(&models) else {
                 self.calls.insert(call, (seat, Task::Load(loading)));
                 return;
@@ -70,6 +70,7 @@ impl Desk {
                 self.publish();
                 return self.not_loaded(call, seat, model, loading, error);
             }
+            self.residents.let_in(&models);
         }
         self.line.leave(call);
         self.give(loading);
@@ -99,6 +100,7 @@ impl Desk {
                 self.calls.insert(call, (seat, Task::Load(loading)));
                 return;
             }
+            self.residents.keep_out(&together);
             let failed = self.residents.get(model);
             let error = ladder::model_did_not_fit(&failed.model.what, failed.bytes, self.budget, &error);
             return self.finish(call, loading.reply, Err(error));

@@ -385,6 +385,44 @@ async fn a_model_that_is_larger_than_expected_makes_its_company_wait_for_room() 
 }
 
 #[tokio::test]
+async fn models_that_turn_out_too_large_on_their_way_come_whole_and_may_come_again() {
+    let bench = bench(100);
+    learn(&bench, &["50", "10"]).await;
+    bench.engine.load(request("10"), false).await.unwrap();
+    let seat = bench.engine.seat(0, 0);
+    // Of `60` nothing is known before it has been loaded: with it they take more than there is.
+    let pair = || vec![request("60").into(), request("50").into()];
+    drop(seat.load_all(pair()).await.unwrap());
+    assert_eq!(bench.loaded(), ["50", "60"], "and nobody else is left in the way");
+    drop(seat.load_all(pair()).await.unwrap());
+    bench.engine.load(request("10"), false).await.unwrap();
+    assert_eq!(bench.loaded().len(), 2, "one of the two had to go for it");
+    drop(seat.load_all(pair()).await.unwrap());
+    assert_eq!(bench.loaded(), ["50", "60"]);
+}
+
+#[tokio::test]
+async fn nothing_goes_for_models_of_which_the_device_has_said_that_they_do_not_fit() {
+    let rule = |asked: &Asked| match asked {
+        Asked::Load(name, there) if name == "50" && there.contains(&"60".into()) => Err(no_memory()),
+        _ => Ok(()),
+    };
+    let settings = Settings { memory_bytes: Some(100), ..Settings::default() };
+    let bench = Plan { rule: Box::new(rule), settings, ..Plan::default() }.open();
+    learn(&bench, &["50"]).await;
+    let seat = bench.engine.seat(0, 0);
+    let pair = || vec![request("60").into(), request("50").into()];
+    let error = seat.load_all(pair()).await.unwrap_err();
+    assert!(error.message.contains("model `50`"), "{error}");
+    assert_eq!(users(&bench), [("60".to_owned(), 0)]);
+    bench.engine.load(request("10"), false).await.unwrap();
+    let error = seat.load_all(pair()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::OutOfMemory);
+    assert!(error.message.contains("`60`, `50` need 0.1 kB together"), "{error}");
+    assert_eq!(bench.loaded(), ["60", "10"], "all that was there still is");
+}
+
+#[tokio::test]
 async fn whoever_stops_waiting_for_memory_holds_nobody_up() {
     let bench = bench(100);
     bench.engine.load(request("60b"), false).await.unwrap();
