@@ -266,7 +266,9 @@ impl Seat {
             what: LoadRequest { device: self.device, ..what },
             version,
         };
-        let wanted = models.into_iter().map(here).collect();
+        let wanted: Vec<_> = models.into_iter().map(here).collect();
+        let awaited = wanted.clone();
+        let _awaits = self.board.wait_for(&awaited);
         let mailbox = self.mailbox.clone();
         self.ask(|reply| Task::Load(Loading { wanted, pinned, mailbox, reply })).await
     }

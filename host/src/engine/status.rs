@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use alice_plugin::{LatentShape, LoadRequest};
 use tokio::sync::watch;
 
+use super::versioned::Versioned;
+
 /// Measurements that are shown. Somebody who goes through all sizes must not fill the memory.
 const MANY: usize = 1024;
 
@@ -62,8 +64,28 @@ pub(super) struct Board {
     models: Mutex<Vec<Posted>>,
     measurements: Mutex<Vec<Measurement>>,
     seats: AtomicUsize,
+    /// The models that somebody waits for, once for each who does.
+    awaited: Mutex<Vec<Versioned<LoadRequest>>>,
     finished: AtomicU64,
     deaths: watch::Sender<u64>,
+}
+
+/// Somebody waits for models, for as long as this is held.
+#[derive(Debug)]
+pub(super) struct Await<'a> {
+    board: &'a Board,
+    models: &'a [Versioned<LoadRequest>],
+}
+
+impl Drop for Await<'_> {
+    fn drop(&mut self) {
+        let mut awaited = lock(&self.board.awaited);
+        for model in self.models {
+            if let Some(place) = awaited.iter().position(|other| other == model) {
+                awaited.swap_remove(place);
+            }
+        }
+    }
 }
 
 /// A model's status with the moment from which on it has been idle.
@@ -103,6 +125,17 @@ impl Board {
 
     pub(super) fn leave(&self) {
         self.seats.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// From now on somebody waits for these models.
+    pub(super) fn wait_for<'a>(&'a self, models: &'a [Versioned<LoadRequest>]) -> Await<'a> {
+        lock(&self.awaited).extend_from_slice(models);
+        Await { board: self, models }
+    }
+
+    /// Whether anybody waits for this model, also one of whom the engine's thread has not read yet.
+    pub(super) fn is_awaited(&self, model: &Versioned<LoadRequest>) -> bool {
+        lock(&self.awaited).contains(model)
     }
 
     /// How many calls the device has finished.

@@ -5,7 +5,7 @@
 //! A call leaves the line only when it is answered. One that is to be tried again just stays: after the backend's
 //! death, with fewer rows, with a model fewer on the device.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use alice_plugin::{
@@ -66,7 +66,7 @@ impl Desk {
                 return;
             };
             victims.into_iter().for_each(|victim| self.evict(victim));
-            if let Err(error) = self.bring(model, &loading) {
+            if let Err(error) = self.bring(model) {
                 self.publish();
                 return self.not_loaded(call, seat, model, loading, error);
             }
@@ -79,11 +79,11 @@ impl Desk {
     }
 
     /// Brings one of the models that are wanted onto the device.
-    fn bring(&mut self, model: usize, loading: &Loading) -> Result<()> {
+    fn bring(&mut self, model: usize) -> Result<()> {
         self.publish_coming(model);
         let began = self.now();
         let wanted = self.residents.get(model).model.clone();
-        let control = Progress { board: &self.board, loading, model: &wanted, calls: &self.calls };
+        let control = Progress { board: &self.board, model: &wanted };
         let info = self.device.load(model, &wanted.what, &control)?;
         let now = self.now();
         self.residents.came(model, info.memory_bytes, now - began, now);
@@ -329,28 +329,16 @@ impl<F: Fn() -> bool> Control for Wanted<F> {
     }
 }
 
-/// The same for a model on its way, which several may wait for and everybody may watch.
+/// The same for a model on its way, which several may wait for and everybody may watch. Who has asked for it since it
+/// set out is still in the mailbox, so the board is looked at.
 struct Progress<'a> {
     board: &'a Board,
-    loading: &'a Loading,
     model: &'a Versioned<LoadRequest>,
-    /// Everybody else who waits.
-    calls: &'a HashMap<u64, (u64, Task)>,
-}
-
-impl Progress<'_> {
-    fn is_wanted(&self) -> bool {
-        let same = |task: &Task| match task {
-            Task::Load(other) => other.wanted.contains(self.model) && task.is_wanted(),
-            _ => false,
-        };
-        !self.loading.reply.is_closed() || self.calls.values().any(|(_, task)| same(task))
-    }
 }
 
 impl Control for Progress<'_> {
     fn progress(&self, done: u64, total: u64) -> Result<()> {
         self.board.post_progress(done, total);
-        if self.is_wanted() { Ok(()) } else { Err(Error::cancelled()) }
+        if self.board.is_awaited(self.model) { Ok(()) } else { Err(Error::cancelled()) }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use alice_plugin::{Error, ErrorKind};
 use futures::future::join_all;
 
-use super::super::Pixels;
+use super::super::{Pixels, Unload};
 use super::fake::{Asked, Plan, Rule, SHAPE, answer, death, request, row, text, waiting};
 
 /// A rule by which a pass that has a row of this timestep fails so.
@@ -131,6 +131,8 @@ async fn a_death_while_nobody_asks_is_noticed_without_a_call() {
     let bench = Plan::default().open();
     bench.engine.load(request("m"), true).await.unwrap();
     let mut deaths = bench.engine.deaths();
+    // The mail has been read: nobody uses the model any more, which would keep its place otherwise.
+    assert_eq!(bench.engine.unload(request("none")).await.unwrap(), Unload::NotLoaded);
     bench.die();
     deaths.changed().await.unwrap();
     assert!(bench.loaded().is_empty());

@@ -198,11 +198,15 @@ fn world() {
 }
 
 /// Lets the world run so many times, as `scheduler` says.
-fn explore(scheduler: impl Scheduler + 'static) {
-    EXPLORES.set(true);
-    let mut config = Config::new();
-    config.stack_size = 1 << 20;
-    Runner::new(scheduler, config).run(world);
+fn explore(scheduler: impl Scheduler + Send + 'static) {
+    // On a thread of its own: that of the test may go on with another one, to which nothing here applies.
+    let explore = || {
+        EXPLORES.set(true);
+        let mut config = Config::new();
+        config.stack_size = 1 << 20;
+        Runner::new(scheduler, config).run(world);
+    };
+    std::thread::spawn(explore).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
 #[test]
