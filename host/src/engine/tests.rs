@@ -10,3 +10,4 @@ mod hints;
 mod memory;
 mod schedules;
 mod sets;
+mod several;
