@@ -2,6 +2,8 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Pictures and masks in the size that a run needs. Pure; everything is row-major with eight bits a channel.
 
+use std::borrow::Cow;
+
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, RgbImage};
 
@@ -81,22 +83,28 @@ pub(super) fn shaped(picture: DynamicImage, width: u32, height: u32, mode: Resiz
     if (picture.width(), picture.height()) == (width, height) {
         return picture;
     }
-    let filter = match picture {
-        DynamicImage::ImageLuma8(_) => FilterType::Triangle,
-        _ => FilterType::Lanczos3,
-    };
     match mode {
-        ResizeMode::Stretch => picture.resize_exact(width, height, filter),
+        ResizeMode::Stretch => resized(&picture, width, height),
         ResizeMode::Crop => {
             let (across, down) = covered((picture.width(), picture.height()), (width, height));
             let (left, top) = ((picture.width() - across) / 2, (picture.height() - down) / 2);
-            picture.crop_imm(left, top, across, down).resize_exact(width, height, filter)
+            resized(&picture.crop_imm(left, top, across, down), width, height)
         }
         ResizeMode::Fit => {
             let (across, down) = inside((picture.width(), picture.height()), (width, height));
-            framed(&picture.resize_exact(across, down, filter), width, height)
+            framed(&resized(&picture, across, down), width, height)
         }
     }
+}
+
+fn resized(picture: &DynamicImage, width: u32, height: u32) -> DynamicImage {
+    let rgb = match picture {
+        DynamicImage::ImageLuma8(_) => return picture.resize_exact(width, height, FilterType::Triangle),
+        DynamicImage::ImageRgb8(rgb) => Cow::Borrowed(rgb),
+        other => Cow::Owned(other.to_rgb8()),
+    };
+    let pixels = resized_rgb(&rgb, rgb.dimensions(), (width, height));
+    RgbImage::from_raw(width, height, pixels).expect("three bytes for each pixel").into()
 }
 
 /// The largest part of a picture of size `old` that has the shape of `new`.
@@ -180,13 +188,12 @@ pub(super) fn blurred(mask: DynamicImage, sigma: f32) -> DynamicImage {
     smaller.blur(left).resize_exact(wide, high, FilterType::Triangle).crop_imm(margin, margin, width, height)
 }
 
-/// RGB pixels, `old` (width and height) of them, scaled to `new` by Lanczos' filter.
+/// RGB pixels, `old` (width and height) of them, scaled to `new` by Lanczos' filter as Pillow has it.
 ///
 /// # Panics
 /// When there are not three bytes for each pixel.
 pub fn resized_rgb(pixels: &[u8], old: (u32, u32), new: (u32, u32)) -> Vec<u8> {
-    let picture = RgbImage::from_raw(old.0, old.1, pixels.to_vec()).expect("three bytes for each pixel");
-    DynamicImage::from(picture).resize_exact(new.0, new.1, FilterType::Lanczos3).into_rgb8().into_raw()
+    alice_diffusion::lanczos(pixels, old, new)
 }
 
 /// A mask (one byte a pixel) of `old` (width and height) pixels, scaled to `new` without overshoot.
