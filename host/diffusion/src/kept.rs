@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Inpainting with a network that knows nothing of it: what is not painted anew is put back after each step.
+//! Inpainting with a network that knows nothing of it: what is not painted anew is put back after each evaluation.
 
 use crate::Latent;
 

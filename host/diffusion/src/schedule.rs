@@ -110,8 +110,7 @@ impl Schedule {
     }
 
     /// Takes the steps from the `first` latent on, with the rest of the picture's `noise`. What is `kept` of a picture
-    /// is put into the latent after each step, as diffusers does, and between the two evaluations of a step where
-    /// diffusers counts them as two.
+    /// is put into the latent after each evaluation, as diffusers' pipelines do.
     ///
     /// The result is the finished latent in the network's space, ready to be decoded.
     ///

@@ -32,7 +32,7 @@ pub(super) async fn walk<D: Denoise>(
         let (down, up) = split(from, step.next);
         x = if down > 0.0 {
             let middle = (from * down).sqrt();
-            let halfway = blended(&x, &denoised, middle / from);
+            let halfway = run.kept(blended(&x, &denoised, middle / from), middle);
             let there = run.denoiser.denoised(&halfway, point_at(&levels, middle)).await?;
             blended(&x, &there, down / from)
         } else {

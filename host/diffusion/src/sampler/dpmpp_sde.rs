@@ -36,6 +36,7 @@ pub(super) async fn walk<D: Denoise>(
             let (down, up) = split(from, middle);
             let fresh = path.noise(from, middle);
             let halfway = blended(&x, &denoised, down / from).zip(&fresh, |x, fresh| x + up * fresh);
+            let halfway = run.kept(halfway, middle);
             // With r = 1/2 the second estimate alone counts.
             let there = run.denoiser.denoised(&halfway, point_at(&levels, middle)).await?;
             let (down, up) = split(from, to);
