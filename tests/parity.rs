@@ -23,6 +23,7 @@ mod bench;
 mod checkpoints;
 mod company;
 mod files_with_loras;
+mod hires;
 mod network;
 mod pictures;
 mod prompts;

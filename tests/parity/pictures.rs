@@ -20,9 +20,10 @@ use super::bench::{Bench, Distance, largest_difference};
 use super::{assert_right, assert_wrong, row};
 use crate::harness::source;
 
-const MODELS: [&str; 5] = ["sd1-eps", "sd1-inpaint", "sd1-pix2pix", "sdxl", "sdxl-refiner"];
+const MODELS: [&str; 6] = ["sd1-eps", "sd1-inpaint", "sd1-pix2pix", "sdxl", "sdxl-refiner", "sdxl-inpaint"];
 /// What the runs are about.
-const FEATURES: [&str; 6] = ["img2img", "inpaint", "edit", "control", "control img2img", "adapter"];
+const FEATURES: [&str; 7] =
+    ["img2img", "inpaint", "edit", "control", "control img2img", "control inpaint", "adapter"];
 /// The autoencoder of another model for the one whose own has nothing to scale.
 const OTHER_VAE: (&str, &str) = ("sd1-pix2pix", "sd1-eps/vae");
 
@@ -57,8 +58,8 @@ impl Beginnings {
             .collect()
     }
 
-    fn input(&self, run: &Run, kind: &str) -> Vec<u8> {
-        self.bench.reference.pixels(&format!("{kind}.{}x{}", run.width, run.height)).unwrap()
+    fn input(&self, kind: &str, (width, height): (u32, u32)) -> Vec<u8> {
+        self.bench.reference.pixels(&format!("{kind}.{width}x{height}")).unwrap()
     }
 
     /// The final latent and the picture of a run.
@@ -82,10 +83,12 @@ impl Beginnings {
                 canvas::from_noise(model, &schedule, &mut noise, shape, &prompts).unwrap()
             }
             feature => {
-                let (rgb, mask) = (self.input(run, "start"), self.input(run, "mask"));
+                let size = (run.width, run.height);
+                let rgb = self.input("start", size);
+                let mask = feature.ends_with("inpaint").then(|| self.input("mask", size));
                 let original = Original {
                     rgb: &rgb,
-                    mask: (feature == "inpaint").then_some(&mask),
+                    mask: mask.as_deref(),
                     strength: run.strength,
                     image_guidance_scale: run.image_guidance_scale.unwrap_or(1.0),
                     latent_scaling: self.latent_scaling,
@@ -123,8 +126,7 @@ impl Beginnings {
             let model = self.bench.engine.seat(0, 0).load(request).await.unwrap();
             let side = |cells: usize| cells as u32 * model.info.latent_scale;
             let (width, height) = (side(shape.width), side(shape.height));
-            assert_eq!((width, height), (run.width, run.height));
-            let mut rgb = self.input(run, "hint");
+            let mut rgb = self.input("hint", (width, height));
             if index > 0 {
                 // Each network sees something else.
                 let rows = rgb.chunks_exact_mut(width as usize * 3);
@@ -165,12 +167,12 @@ async fn compare(features: &[&str]) -> usize {
 
 #[tokio::test]
 async fn runs_that_begin_with_a_picture_give_what_diffusers_gives() {
-    assert!(compare(&["img2img"]).await >= 17);
+    assert!(compare(&["img2img"]).await >= 18);
 }
 
 #[tokio::test]
 async fn inpainting_gives_what_diffusers_gives_with_both_kinds_of_network() {
-    assert!(compare(&["inpaint"]).await >= 9);
+    assert!(compare(&["inpaint"]).await >= 21);
 }
 
 #[tokio::test]
@@ -180,7 +182,8 @@ async fn edits_as_they_are_told_are_those_of_diffusers() {
 
 #[tokio::test]
 async fn control_nets_and_adapters_steer_as_they_do_in_diffusers() {
-    assert!(compare(&["control", "control img2img", "adapter"]).await >= 10);
+    let features = ["control", "control img2img", "control inpaint", "adapter"];
+    assert!(compare(&features).await >= 16);
 }
 
 #[tokio::test]

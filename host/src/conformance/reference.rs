@@ -12,7 +12,8 @@ use anyhow::Context;
 use serde::Deserialize;
 
 /// The models that have references in a directory of fixtures.
-pub const MODELS: [&str; 6] = ["sd1-eps", "sd2-v", "sdxl", "sdxl-refiner", "sd1-inpaint", "sd1-pix2pix"];
+pub const MODELS: [&str; 7] =
+    ["sd1-eps", "sd2-v", "sdxl", "sdxl-refiner", "sd1-inpaint", "sd1-pix2pix", "sdxl-inpaint"];
 
 /// The references of one model.
 #[derive(Debug)]
