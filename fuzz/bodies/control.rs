@@ -8,13 +8,8 @@ use std::path::Path;
 use alice_checkpoint::control::ControlFile;
 use alice_plugin::{Backend, LatentShape, Result, Uncontrolled};
 
-use self::plain::{is_a_sentence, loaded};
-use self::written::written;
-
-#[path = "plain.rs"]
-mod plain;
-#[path = "written.rs"]
-mod written;
+use super::plain::{is_a_sentence, loaded};
+use super::written::written;
 
 /// Opens `bytes` as a file, reads all of it and shows the network a picture.
 pub(crate) fn check(bytes: &[u8]) {

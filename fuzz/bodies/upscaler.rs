@@ -7,13 +7,8 @@ use std::path::Path;
 use alice_checkpoint::upscaler::UpscalerFile;
 use alice_plugin::{Backend, Result, Uncontrolled, UpscaleOptions};
 
-use self::plain::{is_a_sentence, loaded};
-use self::written::written;
-
-#[path = "plain.rs"]
-mod plain;
-#[path = "written.rs"]
-mod written;
+use super::plain::{is_a_sentence, loaded};
+use super::written::written;
 
 /// Height and width of the picture, no multiples of what some networks fold.
 const SIDES: [u32; 2] = [3, 5];

@@ -5,5 +5,9 @@
 
 #[path = "../bodies/control.rs"]
 mod body;
+#[path = "../bodies/plain.rs"]
+mod plain;
+#[path = "../bodies/written.rs"]
+mod written;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| body::check(input));

@@ -11,8 +11,12 @@ mod body;
 mod control;
 #[path = "../../../fuzz/bodies/mutations.rs"]
 mod mutations;
+#[path = "../../../fuzz/bodies/plain.rs"]
+mod plain;
 #[path = "../../../fuzz/bodies/upscaler.rs"]
 mod upscaler;
+#[path = "../../../fuzz/bodies/written.rs"]
+mod written;
 
 use std::fs;
 use std::path::{Path, PathBuf};
