@@ -37,7 +37,8 @@ CASES = [
 ]
 # The method of Runge and Kutta, which diffusers cannot begin later.
 WITH_RUNGE_KUTTA = (make.VARIANTS[7], 12, 1.0)
-# Two evaluations a step, between which diffusers puts back what is kept, and k-diffusion could not.
+# Two evaluations a step, between which diffusers puts back what is kept with the noise of the step's end, as `k_trace`
+# could not.
 TWICE = ("heun", "dpm2", "dpm2_ancestral")
 
 
@@ -90,19 +91,18 @@ def trace(sampler, config, steps, strength, keeps, seed):
 
 
 def k_trace(made, steps, strength, keeps, seed):
-    """A sampler of k-diffusion on the end of its noise levels. What is kept is put into the latent, in its place, when
-    the network is asked at the beginning of the next step."""
+    """A sampler of k-diffusion on the end of its noise levels. What is kept is put into the latent, in its place,
+    whenever the network is asked again."""
     sigmas = made.sigmas[left_out(made.name, steps, strength):]
     generator = torch.Generator("cpu").manual_seed(seed)
     noise = torch.randn(make.SHAPE, generator=generator)
     x = noise * sigmas[0] if keeps and strength == 1.0 else PICTURE + noise * sigmas[0]
-    evaluations = 2 if made.name in ("dpm++_2s_ancestral", "dpmpp_sde", *TWICE) else 1
     asked = 0
 
     def network(x, sigma):
         nonlocal asked
         sigma = sigma[0].item()
-        if keeps and asked > 0 and asked % evaluations == 0:
+        if keeps and asked > 0:
             x.copy_(blended(PICTURE + noise * sigma, x))
         asked += 1
         output = make.model((x / (sigma**2 + 1) ** 0.5).float(), made.levels.timestep(sigma))
