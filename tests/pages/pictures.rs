@@ -49,6 +49,12 @@ async fn what_is_wrong_with_a_picture_is_said_and_nothing_typed_is_lost() {
         (form("a pear").file("image", b"nothing like it"), "picture"),
         (form("a pear").file("image", &picture(64, 64)).file("mask", &mask_in_white(8, 8)), "mask"),
         (form("a pear").file("mask", &mask_in_white(8, 8)), "mask"),
+        (
+            form("a pear").file("image", &picture(64, 64)).file("image", &picture(64, 64)),
+            "the picture holds 2 pictures",
+        ),
+        (form("a pear").text("larger", "2"), "the second painting cannot be used"),
+        (form("a pear").text("larger", "x"), "the second painting must be a number"),
         (form("a pear").text("source", &missing), "not there any more"),
         (form("a pear").text("source", "../alice.db"), "not there any more"),
     ] {

@@ -61,9 +61,9 @@ pub struct Fields {
 pub(super) struct Sheet {
     pub(super) fields: Fields,
     /// The picture to begin with that was chosen.
-    image: Option<Bytes>,
+    image: Vec<Bytes>,
     /// What of it is to be painted anew.
-    mask: Option<Bytes>,
+    mask: Vec<Bytes>,
 }
 
 /// The size of the picture to begin with, among the sizes.
@@ -109,10 +109,11 @@ impl Sheet {
     /// A body that is no such form, or too large for one.
     pub(super) async fn read(headers: &HeaderMap, body: Bytes, limits: &Limits) -> Result<Self> {
         let Some(boundary) = multipart::boundary(headers)? else {
-            return Ok(Self { fields: plain(headers, body, limits).await?, image: None, mask: None });
+            let fields = plain(headers, body, limits).await?;
+            return Ok(Self { fields, image: Vec::new(), mask: Vec::new() });
         };
         let mut form = Form::read(body, &boundary, limits).await?;
-        let (image, mask) = (form.take_files("image").pop(), form.take_files("mask").pop());
+        let (image, mask) = (form.take_files("image"), form.take_files("mask"));
         let texts = form.texts.into_iter().map(|(name, text)| (name, Value::String(text)));
         let fields = serde_json::from_value(texts.collect::<Map<_, _>>().into());
         let fields = fields.map_err(|_| Error::Malformed("the form could not be read".into()))?;
@@ -125,6 +126,7 @@ impl Sheet {
     /// Names the first field that cannot be used.
     pub(super) async fn into_draft(self, app: &App, actor: &Actor) -> Result<Draft> {
         let Self { fields, image, mask } = self;
+        let (image, mask) = (the_only("image", image)?, the_only("mask", mask)?);
         let image = match image {
             Some(image) => Some(image),
             None => fields.finished_picture(app, actor).await?,
@@ -135,6 +137,17 @@ impl Sheet {
             draft.wishes = Wishes { strength: None, resize_mode: None, only_masked: None, ..draft.wishes };
         }
         Ok(Draft { image: image.map(Source::File), mask: mask.map(Source::File), ..draft })
+    }
+}
+
+/// The only one of the files that were chosen as `name`.
+///
+/// # Errors
+/// More than one.
+fn the_only(name: &str, mut files: Vec<Bytes>) -> Result<Option<Bytes>> {
+    match files.len() {
+        0 | 1 => Ok(files.pop()),
+        more => Err(Error::invalid(name, format!("holds {more} pictures, and one can be taken"))),
     }
 }
 

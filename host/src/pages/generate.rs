@@ -21,7 +21,13 @@ use crate::jobs::{Leave, Wish, ask};
 /// Most pictures of one form.
 pub(super) const MAX_COUNT: u32 = 4;
 /// Our names of parameters, and what the form calls them.
-const NAMES: &[(&str, &str)] = &[("num_images", "number of pictures"), ("image", "picture")];
+const NAMES: &[(&str, &str)] = &[
+    ("num_images", "number of pictures"),
+    ("image", "picture"),
+    ("larger", "second painting"),
+    ("hires", "second painting"),
+    ("hires.scale", "scale of the second painting"),
+];
 
 /// The page.
 #[derive(Template)]
