@@ -29,6 +29,7 @@ mod unheard;
 mod wishes;
 
 pub use controls::ControlWish;
+pub(crate) use controls::control_param;
 pub use enlargement::{Enlargement, EnlargementWish, Origin, Painted};
 pub(crate) use enlargement::{LANCZOS, LANCZOS_SCALE};
 pub use hires::HiresWish;

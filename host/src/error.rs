@@ -240,9 +240,12 @@ impl Error {
 
     /// The same error about a parameter that this client knows by another name.
     #[must_use]
-    pub fn renamed(self, names: &[(&str, &str)]) -> Self {
+    pub fn renamed<Ours: AsRef<str>>(self, names: &[(Ours, &str)]) -> Self {
         let rename = |param: String| {
-            names.iter().find(|(ours, _)| *ours == param).map_or(param, |(_, theirs)| (*theirs).to_owned())
+            names
+                .iter()
+                .find(|(ours, _)| ours.as_ref() == param)
+                .map_or(param, |(_, theirs)| (*theirs).to_owned())
         };
         match self {
             Self::Invalid { param, problem } => Self::Invalid { param: rename(param), problem },

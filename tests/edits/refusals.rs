@@ -88,6 +88,12 @@ async fn what_cannot_be_used_is_named_in_the_clients_words() {
             "is 4000 x 20 pixels",
         ),
         (json!({"model": "sd1-pix2pix"}), "mask", "changes the whole picture"),
+        (json!({"mask": 7}), "mask", "cannot be used: expected base64, a data URL, or an object"),
+        (json!({"size": "128x128", "width": 9999}), "width", "must be 64 to 2048"),
+        (json!({"size": "128x9999", "width": 128}), "size", "must be 64 to 2048"),
+        (json!({"seed": 1.5}), "seed", "floating point `1.5`, expected a whole number"),
+        (json!({"seed": -2}), "seed", "must be -1 or 0 to 2^64-1"),
+        (json!({"seed": 2e20}), "seed", "must be -1 or 0 to 2^64-1"),
     ];
     for (fields, param, said) in cases {
         let answer = server.post(GENERATIONS, &with(one.clone(), fields.clone())).await;
@@ -127,7 +133,10 @@ async fn forms_are_refused_in_the_same_words() {
         (form().file("image", b""), "image", ""),
         (form().file("image", &image).file("mask", &mask_in_white(32, 32)), "mask", "is 32 x 32 pixels"),
         (form().file("image", &image).file("mask", &image).file("mask", &image), "mask", "holds 2 pictures"),
+        (form().file("image", &image).file("mask", &image).text("mask", "x"), "mask", "holds 2 pictures"),
         (form().file("picture", &image), "picture", "is a file"),
+        (form().file("image", &image).text("seed", "1.5"), "seed", "expected a whole number"),
+        (form().file("image", &image).text("seed", "36893488147419103232"), "seed", "must be -1 or 0"),
         (form().file("image", &image).text("n", "many"), "n", ""),
         (form().file("image", &image).text("n", "11"), "n", "must be 1 to 10"),
         (form().file("image", &image).text("size", "big"), "size", "`<width>x<height>`"),
@@ -167,6 +176,35 @@ async fn forms_are_refused_in_the_same_words() {
 }
 
 #[tokio::test]
+async fn pictures_that_steer_and_came_as_files_are_named_as_such() {
+    let server = server().await;
+    let image = picture(64, 64);
+    let (with, without) = (
+        json!({"model": "controlnet-sd1-eps", "image": base64(&image)}),
+        json!({"model": "controlnet-sd1-eps"}),
+    );
+    let form = |controls: Value| {
+        let form = Form::default().text("prompt", "x").text("model", "sd1-eps");
+        form.text("controls", &controls.to_string())
+    };
+    let junk = b"not a picture";
+    let cases = [
+        (form(json!([without])).file("control_image", junk), "control_image"),
+        (form(json!([with, without])).file("control_image[]", junk), "control_image"),
+        (
+            form(json!([without, {"model": "controlnet-sd1-eps", "image": "aGk="}]))
+                .file("control_image", &image),
+            "controls[1].image",
+        ),
+        (form(json!([without, without])).file("control_image", &image), "controls[1].image"),
+    ];
+    for (form, param) in cases {
+        let (status, named, message) = refusal(send(&server, GENERATIONS, form).await).await;
+        assert_eq!((status, named.as_str()), (400, param), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn the_chat_form_refuses_in_its_own_words() {
     let server = Server::paint().await;
     let image = base64(&picture(64, 64));
@@ -203,6 +241,10 @@ async fn the_chat_form_refuses_in_its_own_words() {
         json!([{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "nothing"}}]);
     let body = json!({"model": "alice-emoji", "messages": [{"role": "user", "content": parts}]});
     assert_eq!(refusal(server.post(CHAT, &body).await).await.1, "messages");
+    let parts = json!([{"type": "image_url", "image_url": {"url": data_url(&picture(64, 64))}}]);
+    let body = json!({"model": "alice-emoji", "messages": [{"role": "user", "content": parts}]});
+    let (_, named, message) = refusal(server.post(CHAT, &body).await).await;
+    assert_eq!((named.as_str(), message.as_str()), ("messages", "`messages` must not be empty"));
     let parts = json!([{"type": "input_audio"}]);
     let body = json!({"model": "alice-emoji", "messages": [{"role": "user", "content": parts}]});
     assert_eq!(refusal(server.post(CHAT, &body).await).await.1, "messages");

@@ -50,7 +50,7 @@ struct Message {
 
 /// A message's text, alone or in parts.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a text, or a list of parts")]
+#[serde(untagged, expecting = "expected a text, or a list of parts")]
 enum Content {
     Text(String),
     Parts(Vec<Part>),
@@ -137,7 +137,8 @@ pub async fn create(
     drop(body);
     let model = wire.model.clone();
     let (fields, warnings) = parameters::read(wire.sam_config.take(), wire.metadata.take())?;
-    let names = fields.names("messages");
+    let [loras, image] = fields.names("messages");
+    let names = [loras, image, ("prompt", "messages")];
     let asked = async {
         let draft = wire.into_draft(fields)?;
         jobs::ask(&app, &actor, Draft { warnings, ..draft }, MAX_COUNT, wish).await

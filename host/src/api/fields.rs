@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::multipart::As;
@@ -26,9 +26,9 @@ pub(super) struct Fields {
     clip_skip: Option<i64>,
     guidance_rescale: Option<f64>,
     guidance_interval: Option<[f64; 2]>,
-    width: Option<i64>,
-    height: Option<i64>,
-    seed: Option<i128>,
+    pub(super) width: Option<i64>,
+    pub(super) height: Option<i64>,
+    seed: Option<Wide>,
     num_images: Option<i64>,
     loras: Option<Vec<LoraWish>>,
     /// The same in two lists, before `loras`: ids or names, which are no paths.
@@ -109,7 +109,7 @@ impl Fields {
             guidance_interval: self.guidance_interval,
             width: self.width,
             height: self.height,
-            seed: self.seed,
+            seed: self.seed.map(|Wide(seed)| seed),
             count: self.num_images,
             loras,
             image,
@@ -162,6 +162,43 @@ pub(super) fn one_picture(pictures: impl IntoIterator<Item = Source>) -> Result<
             let problem = format!("holds {} pictures, and one can be taken", more + 1);
             Err(Error::invalid("image", problem))
         }
+    }
+}
+
+/// A whole number that may be larger than the others.
+#[derive(Debug)]
+struct Wide(i128);
+
+impl<'de> Deserialize<'de> for Wide {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(Digits)
+    }
+}
+
+/// Asked for such a number, the parser takes its digits alone and finds what follows them, as in `1.5`, in its way.
+struct Digits;
+
+impl Visitor<'_> for Digits {
+    type Value = Wide;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a whole number")
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> std::result::Result<Wide, E> {
+        Ok(Wide(number.into()))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> std::result::Result<Wide, E> {
+        Ok(Wide(number.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> std::result::Result<Wide, E> {
+        // So the parser hands over what 64 bits do not hold: it is known to be too large, however large it is.
+        if number.fract() == 0.0 && number.abs() >= 2_f64.powi(63) {
+            return Ok(Wide(number as i128));
+        }
+        Err(E::invalid_type(Unexpected::Float(number), &self))
     }
 }
 

@@ -63,7 +63,7 @@ impl ControlWish {
 }
 
 /// How the parameter `field` of the picture at `place` is called.
-pub(super) fn control_param(place: usize, field: &str) -> String {
+pub(crate) fn control_param(place: usize, field: &str) -> String {
     format!("controls[{place}].{field}")
 }
 

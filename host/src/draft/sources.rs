@@ -26,7 +26,7 @@ pub enum Source {
 
 /// How a picture may stand in JSON: as a text, or as OpenAI has it.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "base64, a data URL, or an object with `image_url`")]
+#[serde(untagged, expecting = "expected base64, a data URL, or an object with `image_url`")]
 enum Written {
     Text(String),
     Reference { image_url: Option<Address>, url: Option<String>, file_id: Option<IgnoredAny> },
@@ -34,7 +34,7 @@ enum Written {
 
 /// An address, alone or as in OpenAI's chat messages.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "an address, or an object with `url`")]
+#[serde(untagged, expecting = "expected an address, or an object with `url`")]
 enum Address {
     Text(String),
     Object { url: String },

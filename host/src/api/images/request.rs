@@ -3,12 +3,14 @@
 //! What clients of OpenAI's image API send, with ALICE's parameters beside OpenAI's: the same fields for a picture from
 //! text, from a picture, and for a variation of one.
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 use serde::Deserialize;
 
 use crate::api::fields::Fields;
 use crate::api::json;
-use crate::draft::{ControlWish, Draft, Source, Wishes, whole};
+use crate::draft::{ControlWish, Draft, Source, Wishes, control_param, whole};
 use crate::error::{Error, Result};
 
 /// Most unfinished pictures of each picture that can be asked for.
@@ -87,15 +89,27 @@ impl ImageRequest {
     }
 
     /// Our names of parameters, and what this request calls them.
-    pub(super) fn names(&self) -> Vec<(&'static str, &'static str)> {
+    pub(super) fn names(&self) -> Vec<(Cow<'static, str>, &'static str)> {
         let mut names = self.fields.names("image").to_vec();
         if self.n.is_some() {
             names.push(("num_images", "n"));
         }
+        // What is said as a number wins, and is wrong by its own name.
         if self.size.is_some() {
-            names.extend([("width", "size"), ("height", "size")]);
+            let sides = [("width", self.fields.width), ("height", self.fields.height)];
+            let of_size = sides.into_iter().filter(|(_, number)| number.is_none());
+            names.extend(of_size.map(|(side, _)| (side, "size")));
         }
-        names
+        let names = names.into_iter().map(|(ours, theirs)| (Cow::from(ours), theirs));
+        names.chain(self.names_of_control_files()).collect()
+    }
+
+    /// The pictures of those of `controls` that have theirs as a file.
+    fn names_of_control_files(&self) -> impl Iterator<Item = (Cow<'static, str>, &'static str)> {
+        let controls = self.fields.controls.iter().flatten().enumerate();
+        let without = controls.filter(|(_, control)| control.image.is_none());
+        let with_file = without.zip(&self.files.controls);
+        with_file.map(|((place, _), _)| (control_param(place, "image").into(), "control_image"))
     }
 
     /// For a stream, the number of unfinished pictures that it brings of each picture; what is said about
@@ -117,6 +131,8 @@ impl ImageRequest {
         let (width, height) = self.size.as_deref().map_or(Ok((None, None)), sides)?;
         let controls = with_files(self.fields.controls.take().unwrap_or_default(), self.files.controls)?;
         self.fields.controls = Some(controls);
+        let two = self.files.mask.is_some() && self.fields.mask.is_some();
+        refuse(two, "mask", "holds 2 pictures, a file and a text, and may hold one")?;
         self.fields.mask = self.files.mask.map(Source::File).or(self.fields.mask);
         let draft = self.fields.into_draft(self.files.images.into_iter().map(Source::File))?;
         refuse(draft.image.is_none() && kind != Kind::Generation, "image", "must be given")?;
