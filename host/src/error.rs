@@ -61,10 +61,12 @@ pub enum Error {
         available: String,
     },
     /// A file of that name is there, and cannot be offered.
-    #[error("the {param} `{asked}` is not offered: {problem}")]
+    #[error("the {kind} `{asked}` is not offered: {problem}")]
     Refused {
-        /// What the client named with it: `model` or `lora`.
-        param: &'static str,
+        /// What the client named with it: `model`, `lora`, `controlnet` or `upscaler`.
+        kind: &'static str,
+        /// The parameter that names it, as the client spells it.
+        param: String,
         /// The name that was asked for.
         asked: String,
         /// What is wrong with the file.
@@ -251,6 +253,9 @@ impl Error {
             Self::Invalid { param, problem } => Self::Invalid { param: rename(param), problem },
             Self::OutOfRange { param, range } => Self::OutOfRange { param: rename(param), range },
             Self::Lora { param, asked, problem } => Self::Lora { param: rename(param), asked, problem },
+            Self::Refused { kind, param, asked, problem, is_unsafe } => {
+                Self::Refused { kind, param: rename(param), asked, problem, is_unsafe }
+            }
             other => other,
         }
     }
@@ -259,6 +264,9 @@ impl Error {
     pub fn about(self, param: &str) -> Self {
         match self {
             Self::Lora { asked, problem, .. } => Self::Lora { param: param.to_owned(), asked, problem },
+            Self::Refused { kind: kind @ "lora", asked, problem, is_unsafe, .. } => {
+                Self::Refused { kind, param: param.to_owned(), asked, problem, is_unsafe }
+            }
             other => other,
         }
     }
@@ -280,7 +288,7 @@ impl Error {
             | Self::LoraUnusable { .. }
             | Self::Embedding { .. }
             | Self::InputUnusable { .. }
-            | Self::Refused { param: "lora" | "controlnet" | "upscaler", .. } => StatusCode::BAD_REQUEST,
+            | Self::Refused { kind: "lora" | "controlnet" | "upscaler", .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoModel { .. }
             | Self::ModelGone { .. }
@@ -319,9 +327,9 @@ impl Error {
             Self::InputGone => "input_gone",
             Self::InputUnusable { .. } => "input_unusable",
             Self::Refused { is_unsafe: true, .. } => "unsafe_format",
-            Self::Refused { param: "lora", .. } => "lora_unusable",
-            Self::Refused { param: "controlnet", .. } => "controlnet_unusable",
-            Self::Refused { param: "upscaler", .. } => "upscaler_unusable",
+            Self::Refused { kind: "lora", .. } => "lora_unusable",
+            Self::Refused { kind: "controlnet", .. } => "controlnet_unusable",
+            Self::Refused { kind: "upscaler", .. } => "upscaler_unusable",
             Self::Refused { .. } => "model_unusable",
             Self::NoCompanion { .. } => "not_found",
             Self::Lora { .. } | Self::NoLora { .. } => "lora_not_found",
@@ -357,8 +365,7 @@ impl Error {
                 Some(param)
             }
             Self::NoModel { .. } | Self::ModelGone { .. } => Some("model"),
-            Self::Refused { param, .. } => Some(param),
-            Self::Lora { param, .. } => Some(param),
+            Self::Refused { param, .. } | Self::Lora { param, .. } => Some(param),
             Self::LoraUnusable { .. } => Some("loras"),
             Self::Job(cause) => cause.param(),
             _ => None,

@@ -96,6 +96,18 @@ async fn they_are_listed_found_refreshed_and_deleted() {
         assert!(matches!(registry.control(unusable), Err(Error::Refused { .. })), "{unusable}");
         assert!(matches!(registry.upscaler(unusable), Err(Error::Refused { .. })), "{unusable}");
     }
+    let image = BASE64_STANDARD.encode(crate::edits::picture(64, 64));
+    for (fields, param, code) in [
+        (json!({"upscaler": "odd"}), "upscaler", "upscaler_unusable"),
+        (json!({"hires": {"upscaler": "odd"}}), "hires.upscaler", "upscaler_unusable"),
+        (json!({"controls": [{"model": "odd", "image": image}]}), "controls[0].model", "controlnet_unusable"),
+    ] {
+        let mut body = json!({"prompt": "x", "model": "tiny", "size": "64x64"});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let (status, answer) = stage.call(Method::POST, "/v1/images/generations", &key, Some(body)).await;
+        let error = &answer["error"];
+        assert_eq!((status, &error["param"], &error["code"]), (400, &json!(param), &json!(code)), "{answer}");
+    }
     let request = registry.control("sketch").unwrap().load_request();
     assert_eq!((request.what.family.as_str(), request.what.files.path().is_dir()), ("t2i_adapter", true));
     let request = registry.upscaler("photo").unwrap().load_request();

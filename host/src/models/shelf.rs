@@ -169,16 +169,16 @@ impl Shelf {
     }
 
     /// Why what would have this id is not offered, if there is such a file.
-    fn unusable(&self, param: &'static str, id: &str) -> Option<Error> {
+    fn unusable(&self, kind: &'static str, id: &str) -> Option<Error> {
         let refused = self.refused.iter().find(|refused| refused.id.as_deref() == Some(id))?;
-        Some(refused.error(param, id))
+        Some(refused.error(kind, id))
     }
 
     /// Why `name` is not offered, if there is a file that may be meant.
-    fn refused(&self, param: &'static str, name: &str) -> Option<Error> {
+    fn refused(&self, kind: &'static str, name: &str) -> Option<Error> {
         let name = name.strip_prefix("sd/").unwrap_or(name);
         let refused = self.refused.iter().find(|refused| refused.is_called(name))?;
-        Some(refused.error(param, name))
+        Some(refused.error(kind, name))
     }
 
     fn no_model(&self, asked: &str) -> Error {
@@ -192,9 +192,15 @@ impl Shelf {
 }
 
 impl Refused {
-    fn error(&self, param: &'static str, asked: &str) -> Error {
-        let (asked, problem) = (asked.to_owned(), self.told.clone());
-        Error::Refused { param, asked, problem, is_unsafe: self.is_unsafe }
+    fn error(&self, kind: &'static str, asked: &str) -> Error {
+        // Where a request names one of many, whoever knows its place says it.
+        let param = match kind {
+            "lora" => "loras",
+            "controlnet" => "controls",
+            other => other,
+        };
+        let (param, asked, problem) = (param.to_owned(), asked.to_owned(), self.told.clone());
+        Error::Refused { kind, param, asked, problem, is_unsafe: self.is_unsafe }
     }
 
     /// Whether a client that asks for `name` may mean it: the path, with or without its ending, or the name alone.
