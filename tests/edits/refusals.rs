@@ -80,6 +80,7 @@ async fn what_cannot_be_used_is_named_in_the_clients_words() {
         (json!({"strength": "x"}), "strength", "expected a number"),
         (json!({"image": 7}), "image", "expected base64, a data URL"),
         (json!({"image": image}), "input_images", "holds 2 pictures"),
+        (json!({"image": "nothing", "input_images": []}), "image", ""),
         (json!({"image": {"file_id": "file-1"}}), "image", "`file_id`"),
         (json!({"mask": base64(&mask_in_white(1, 1))}), "mask", "is 1 x 1 pixels"),
         (
@@ -241,6 +242,8 @@ async fn the_chat_form_refuses_in_its_own_words() {
         json!([{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "nothing"}}]);
     let body = json!({"model": "alice-emoji", "messages": [{"role": "user", "content": parts}]});
     assert_eq!(refusal(server.post(CHAT, &body).await).await.1, "messages");
+    let with_empty_list = with(body, json!({"sam_config": {"input_images": []}}));
+    assert_eq!(refusal(server.post(CHAT, &with_empty_list).await).await.1, "messages");
     let parts = json!([{"type": "image_url", "image_url": {"url": data_url(&picture(64, 64))}}]);
     let body = json!({"model": "alice-emoji", "messages": [{"role": "user", "content": parts}]});
     let (_, named, message) = refusal(server.post(CHAT, &body).await).await;

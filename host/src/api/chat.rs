@@ -137,7 +137,7 @@ pub async fn create(
     drop(body);
     let model = wire.model.clone();
     let (fields, warnings) = parameters::read(wire.sam_config.take(), wire.metadata.take())?;
-    let [loras, image] = fields.names("messages");
+    let [loras, image] = fields.names(Some("messages"));
     let names = [loras, image, ("prompt", "messages")];
     let asked = async {
         let draft = wire.into_draft(fields)?;

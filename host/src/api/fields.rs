@@ -78,18 +78,17 @@ pub(super) fn kind(name: &str) -> Option<As> {
 }
 
 impl Fields {
-    /// Our names of parameters, and what this request calls them. `otherwise` is a picture to begin with called that
-    /// stands in none of the fields.
-    pub(super) fn names(&self, otherwise: &'static str) -> [(&'static str, &'static str); 2] {
+    /// Our names of parameters, and what this request calls them. A picture to begin with may stand `elsewhere`, in none
+    /// of the fields.
+    pub(super) fn names(&self, elsewhere: Option<&'static str>) -> [(&'static str, &'static str); 2] {
         let loras = if self.lora_paths.is_some() { "lora_paths" } else { "loras" };
-        let image = match self {
-            Self { input_images: Some(_), .. } => "input_images",
-            Self { input_image_urls: Some(_), .. } => "input_image_urls",
-            Self { images: Some(_), .. } => "images",
-            Self { image: Some(_), .. } => "image",
-            _ => otherwise,
-        };
-        [("loras", loras), ("image", image)]
+        let fields = [
+            ("input_images", self.input_images.as_deref()),
+            ("input_image_urls", self.input_image_urls.as_deref()),
+            ("images", self.images.as_deref()),
+            ("image", self.image.as_ref().map(|OneOrSeveral(pictures)| pictures.as_slice())),
+        ];
+        [("loras", loras), ("image", name_of_picture(fields, elsewhere))]
     }
 
     /// The draft of a request with these fields, without model and prompt. `beside` are pictures to begin with that
@@ -147,6 +146,19 @@ impl Fields {
         let wishes = paths.into_iter().zip(scales).map(|(name, scale)| LoraWish { name, scale });
         Ok(wishes.chain(self.loras.take().unwrap_or_default()).collect())
     }
+}
+
+/// What a request calls its picture: the first of `fields` that holds one, else the place `elsewhere` in which it may
+/// stand, else the first that is there, and holds none.
+pub(super) fn name_of_picture(
+    fields: [(&'static str, Option<&[Source]>); 4],
+    elsewhere: Option<&'static str>,
+) -> &'static str {
+    let first = |is_it: fn(&[Source]) -> bool| {
+        fields.iter().find(|(_, pictures)| pictures.is_some_and(is_it)).map(|(name, _)| *name)
+    };
+    let holding = first(|pictures| !pictures.is_empty());
+    holding.or(elsewhere).or_else(|| first(|_| true)).unwrap_or("image")
 }
 
 /// The only one of `pictures`, if there is one.
@@ -237,5 +249,23 @@ impl<'de> Visitor<'de> for Pictures {
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> std::result::Result<OneOrSeveral, A::Error> {
         Deserialize::deserialize(SeqAccessDeserializer::new(list)).map(OneOrSeveral)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_called_by_the_field_that_holds_it_and_not_by_one_that_is_empty() {
+        let name = |json: &str, elsewhere| {
+            let fields: Fields = serde_json::from_str(json).unwrap();
+            fields.names(elsewhere)[1].1
+        };
+        assert_eq!(name(r#"{"input_images": [], "image": "aGk="}"#, None), "image");
+        assert_eq!(name(r#"{"input_images": ["aGk="], "image": "aGk="}"#, None), "input_images");
+        assert_eq!(name(r#"{"input_images": []}"#, None), "input_images");
+        assert_eq!(name(r#"{"input_images": []}"#, Some("messages")), "messages");
+        assert_eq!(name("{}", None), "image");
     }
 }

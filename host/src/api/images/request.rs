@@ -90,7 +90,8 @@ impl ImageRequest {
 
     /// Our names of parameters, and what this request calls them.
     pub(super) fn names(&self) -> Vec<(Cow<'static, str>, &'static str)> {
-        let mut names = self.fields.names("image").to_vec();
+        let file = (!self.files.images.is_empty()).then_some("image");
+        let mut names = self.fields.names(file).to_vec();
         if self.n.is_some() {
             names.push(("num_images", "n"));
         }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::request::{Kind, ResponseFormat};
 use super::{Call, finished, read, stream, streamed};
-use crate::api::fields::{self, OneOrSeveral, one_picture};
+use crate::api::fields::{self, OneOrSeveral, name_of_picture, one_picture};
 use crate::api::multipart::{self, As, Form};
 use crate::api::{json, wish};
 use crate::app::App;
@@ -110,12 +110,13 @@ fn of_form(mut form: Form) -> Result<UpscaleRequest> {
 impl UpscaleRequest {
     /// What the picture is called, or would be.
     fn name_of_image(&self) -> &'static str {
-        match self {
-            Self { image: None, images: Some(_), .. } => "images",
-            Self { image: None, input_images: Some(_), .. } => "input_images",
-            Self { image: None, input_image_urls: Some(_), .. } => "input_image_urls",
-            _ => "image",
-        }
+        let fields = [
+            ("image", self.image.as_ref().map(|OneOrSeveral(pictures)| pictures.as_slice())),
+            ("images", self.images.as_deref()),
+            ("input_images", self.input_images.as_deref()),
+            ("input_image_urls", self.input_image_urls.as_deref()),
+        ];
+        name_of_picture(fields, (!self.files.is_empty()).then_some("image"))
     }
 
     /// The same in ALICE's words.
