@@ -3,6 +3,7 @@
 //! A picture that is to be made larger, and nothing else: what a client asked for, and what will be done.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -137,13 +138,22 @@ impl Enlargement {
         self.upscaler.as_deref().unwrap_or(LANCZOS)
     }
 
+    /// Its upscaler, if it has one.
+    ///
+    /// # Errors
+    /// [`Error::ModelGone`], also when another one has its id now: by another factor it would make a picture that may be
+    /// larger than any may become.
+    pub(crate) fn network(&self, models: &Registry) -> Result<Option<Arc<UpscalerEntry>>> {
+        let Some(id) = &self.upscaler else { return Ok(None) };
+        let found = models.exactly_upscaler(id).filter(|entry| entry.id == *id && entry.scale == self.factor);
+        found.map(Some).ok_or_else(|| Error::ModelGone { id: id.clone() })
+    }
+
     /// Whether its upscaler is still there.
     ///
     /// # Errors
-    /// [`Error::ModelGone`].
+    /// As [`network`](Self::network).
     pub(crate) fn still_stands(&self, models: &Registry) -> Result<()> {
-        let Some(id) = &self.upscaler else { return Ok(()) };
-        let found = models.exactly_upscaler(id).filter(|entry| entry.id == *id);
-        found.map(drop).ok_or_else(|| Error::ModelGone { id: id.clone() })
+        self.network(models).map(drop)
     }
 }

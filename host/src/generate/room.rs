@@ -2,7 +2,8 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Room for large pictures. What an upscaler makes lies in memory from its first tile until it is in its file, so only
 //! so many of them are there at once; the next one waits. Pictures as they are painted need no room, so that none of
-//! them waits for a large one.
+//! them waits for a large one. Pictures that are to be made larger have room of their own: they are read before their
+//! upscaler is on the device, and whoever waits for a device must not keep back what its holders wait for.
 
 use std::sync::Arc;
 
@@ -20,7 +21,10 @@ const UNIT: u64 = 1 << 16;
 
 /// The room that there is.
 #[derive(Debug)]
-pub struct Rooms(Arc<Semaphore>);
+pub struct Rooms {
+    larger: Arc<Semaphore>,
+    given: Arc<Semaphore>,
+}
 
 /// The room of one picture, until this is dropped.
 #[derive(Debug, Default)]
@@ -30,20 +34,30 @@ pub struct Room {
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(units(ALL) as usize)))
+        let room = || Arc::new(Semaphore::new(units(ALL) as usize));
+        Self { larger: room(), given: room() }
     }
 }
 
 impl Rooms {
-    /// Room for a picture of this width and height, when those before it have had theirs.
-    pub async fn take(&self, (width, height): (u32, u32)) -> Room {
-        if !is_large((width, height)) {
-            return Room::default();
-        }
-        let pixels = u64::from(width) * u64::from(height);
-        let permit = Arc::clone(&self.0).acquire_many_owned(units(pixels.min(ALL))).await;
-        Room { _permit: Some(permit.expect("nobody closes it")) }
+    /// Room for what an upscaler makes, a picture of this width and height, when those before it have had theirs.
+    pub async fn take(&self, size: (u32, u32)) -> Room {
+        of(&self.larger, size).await
     }
+
+    /// The same for a picture that is to be made larger.
+    pub async fn take_given(&self, size: (u32, u32)) -> Room {
+        of(&self.given, size).await
+    }
+}
+
+async fn of(room: &Arc<Semaphore>, (width, height): (u32, u32)) -> Room {
+    if !is_large((width, height)) {
+        return Room::default();
+    }
+    let pixels = u64::from(width) * u64::from(height);
+    let permit = Arc::clone(room).acquire_many_owned(units(pixels.min(ALL))).await;
+    Room { _permit: Some(permit.expect("nobody closes it")) }
 }
 
 /// Whether a picture of this width and height is larger than any that is painted.
@@ -76,6 +90,21 @@ mod tests {
         );
         drop(first);
         assert!(fourth.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn pictures_that_are_to_be_made_larger_wait_for_each_other_alone() {
+        let rooms = Rooms::default();
+        let larger = rooms.take((u32::MAX, u32::MAX)).await;
+        let mut given = Vec::new();
+        while let Some(room) = rooms.take_given((4096, 4096)).now_or_never() {
+            given.push(room);
+        }
+        assert_eq!(given.len(), 6);
+        drop(larger);
+        assert!(rooms.take((8192, 8192)).now_or_never().is_some());
+        given.pop();
+        assert!(rooms.take_given((4096, 4096)).now_or_never().is_some());
     }
 
     #[tokio::test]

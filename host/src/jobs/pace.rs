@@ -68,7 +68,8 @@ fn enlarging_work(enlargement: &Enlargement) -> f64 {
     UPSCALED_PIXEL * pixels / f64::from(enlargement.steps().max(1))
 }
 
-/// That of a sampler's step: its latent's rows and cells, as the time of a forward pass grows about with both. Of a picture that is made in two runs, the mean of all steps.
+/// That of a sampler's step: its latent's rows and cells, as the time of a forward pass grows about with both. Of a
+/// picture that is made in two runs, the mean of all steps.
 fn painting_work(request: &Request) -> f64 {
     let parameters = &request.parameters;
     let steps = request.schedule.points().len();
