@@ -85,7 +85,17 @@ pub async fn read(app: &App, kept: &Kept) -> crate::error::Result<Vec<u8>> {
 /// # Errors
 /// Those of [`read`], and [`Error::NoRoom`].
 pub async fn as_input(app: &App, kept: &Kept) -> crate::error::Result<Bytes> {
-    app.inputs.in_hand().share().with(read(app, kept).await?)
+    let (gallery, kept) = (app.gallery.clone(), kept.clone());
+    let mut share = app.inputs.in_hand().share();
+    let read = move || {
+        let (mut file, length) = gallery.find(&kept)?.ok_or(Error::NotFound)?;
+        // Before it is in memory: however many ask at once, only as much is as may be.
+        share.grow_to(length)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(anyhow::Error::from)?;
+        share.with(bytes)
+    };
+    tokio::task::spawn_blocking(read).await.map_err(anyhow::Error::from)?
 }
 
 /// The address of this server as the client called it: the forwarded scheme and the `Host`; without one the
