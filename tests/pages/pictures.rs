@@ -30,6 +30,22 @@ async fn a_form_with_files_leads_to_a_picture_that_leads_to_the_next() {
     assert!(page.contains("<dt>Begun with a picture</dt><dd>strength 0.5, masked</dd>"), "{page}");
     assert!(page.contains("<option value=\"fit\" selected>") && page.contains("value=\"0.5\""));
 
+    // The list and the slider say something also where nobody has moved them.
+    let sent = [
+        ("prompt", "x"),
+        ("steps", "4"),
+        ("strength", "0.75"),
+        ("resize_mode", "crop"),
+        ("only_masked", "on"),
+    ];
+    let sent = sent.into_iter().fold(Form::default(), |form, (name, value)| form.text(name, value));
+    let sent = sent.file("image", &picture(96, 64)).file("mask", &mask_in_white(96, 64));
+    let unmoved = jobs::end(&server, send(&server, "/", sent).await).await;
+    assert!(
+        unmoved.contains("<dd>strength 0.75, masked</dd>") && !unmoved.contains("no effect"),
+        "{unmoved}"
+    );
+
     let next = between(&page, "<a href=\"/?source=", "\"").replace("&#38;", "&");
     let file = next.split('&').next().unwrap().to_owned();
     let page = server.get(&format!("/?source={next}")).await.text().await.unwrap();

@@ -73,7 +73,7 @@ const LARGER: &[(&str, &str)] = &[("", "as painted"), ("1.5", "1.5 × larger"), 
 /// How the picture comes to another shape.
 const RESIZE_MODES: &[(&str, &str)] =
     &[("crop", "cut off what stands out"), ("fit", "fill up what is missing"), ("stretch", "stretch")];
-/// Where the slider stands at first.
+/// Where the slider stands at first: where it counts as not moved.
 const STRENGTH: &str = "0.75";
 
 /// The form as a page shows it.
@@ -185,7 +185,7 @@ impl Fields {
             seed: number("seed", &self.seed)?,
             count: number("num_images", &self.count)?,
             wishes: Wishes {
-                strength: number("strength", &self.strength)?,
+                strength: number("strength", moved(&self.strength, STRENGTH))?,
                 resize_mode: self.resize_mode()?,
                 only_masked: Some(!self.only_masked.is_empty()),
                 hires: number("larger", &self.larger)?
@@ -198,7 +198,8 @@ impl Fields {
     }
 
     fn resize_mode(&self) -> Result<Option<ResizeMode>> {
-        let mode = given(&self.resize_mode).map(|mode| serde_json::from_value(mode.into()));
+        let mode = given(moved(&self.resize_mode, RESIZE_MODES[0].0))
+            .map(|mode| serde_json::from_value(mode.into()));
         mode.transpose().map_err(|_| Error::invalid("resize_mode", "must be one of the list"))
     }
 
@@ -310,6 +311,11 @@ fn own_settings(model: &str, app: &App) -> Option<Parameters> {
 
 fn given(text: &str) -> Option<&str> {
     Some(text.trim()).filter(|text| !text.is_empty())
+}
+
+/// What of a slider or list that always says something counts as said: nothing where it stands at its `first` place.
+fn moved<'a>(text: &'a str, first: &str) -> &'a str {
+    if text.trim() == first { "" } else { text }
 }
 
 fn number<T: std::str::FromStr>(param: &str, text: &str) -> Result<Option<T>> {
