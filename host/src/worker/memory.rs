@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 const START: u64 = 64;
 /// Everything begins at a multiple of this, so that it can be read as numbers of four bytes.
 const ALIGNMENT: u64 = 4;
-/// Bytes that either process keeps for the next call. Calls for pictures of the sizes that are painted take no more, so
-/// that they need not ask the system for memory each time.
+/// Bytes that either process keeps for the next call. Calls for pictures of the sizes that are painted take no more (but
+/// for a masked one of the largest size, with four bytes a pixel), so that they need not ask the system for memory each
+/// time.
 pub(super) const KEPT: u64 = 16 << 20;
 
 /// A piece of the shared memory, in bytes.
