@@ -95,6 +95,8 @@ async fn a_strength_that_nobody_has_asked_for_leaves_a_step() {
         assert_eq!((&used["width"], &used["hires"]["width"]), (&json!(128), &json!(128)), "twice as large");
         assert_eq!(warned(&answer), warnings, "{hires}");
     }
+    let answer = server.post_json(GENERATIONS, &json!({"prompt": "x", "steps": 1, "hires": {}})).await;
+    assert_eq!(warned(&answer), ["`hires.steps` is 2"], "they follow the first run's");
 }
 
 #[tokio::test]

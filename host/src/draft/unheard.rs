@@ -70,7 +70,9 @@ fn by_model(wishes: &Wishes, model: &Model) -> Vec<String> {
 /// Numbers of steps of which a usual strength would leave none.
 fn too_few(wishes: &Wishes, model: &Model, pictures: &Pictures<Input>, steps: Option<i64>) -> Vec<String> {
     let first = steps.filter(|_| wishes.is_usual(model, pictures));
-    let second = wishes.hires.as_ref().filter(|hires| hires.strength.is_none()).and_then(|hires| hires.steps);
+    let second = wishes.hires.as_ref().filter(|hires| hires.strength.is_none());
+    // Where nobody says how many, they are the first run's.
+    let second = second.and_then(|hires| hires.steps.or(steps));
     let asked = [("steps", first, "strength"), ("hires.steps", second, "hires.strength")];
     let raised =
         asked.into_iter().filter(|(_, steps, _)| steps.is_some_and(|steps| steps < FEWEST_STEPS.into()));
