@@ -6,7 +6,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use alice::draft::Enlargement;
 use alice::error::Error;
+use alice::inputs::Input;
+use alice::jobs::stored::Stored;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::Method;
@@ -119,6 +122,14 @@ async fn they_are_listed_found_refreshed_and_deleted() {
     let (_, found) = stage.call(Method::POST, "/v1/models/refresh", &key, None).await;
     assert_eq!((&found["controlnets_found"], &found["upscalers_found"]), (&json!(3), &json!(2)));
     assert_eq!(registry.upscaler("photo").unwrap().scale, 1, "the file was replaced");
+    let restored = |factor| {
+        let (input, upscaler) = (Input::default(), Some("upscaler/photo".to_owned()));
+        let (scale, width, height, origin) = (1.0, 1, 1, None);
+        let enlargement = Enlargement { input, upscaler, factor, scale, width, height, origin };
+        Stored::Enlarge { enlarge: Box::new(enlargement) }.restore(registry)
+    };
+    assert!(restored(1).is_ok());
+    assert!(matches!(restored(4), Err(Error::ModelGone { .. })), "a job of before is not done with it");
     assert!(std::sync::Arc::ptr_eq(&before, &registry.control("edges-1.1").unwrap()), "this one was not");
 
     for (path, id) in [
