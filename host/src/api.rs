@@ -16,6 +16,7 @@ mod early;
 pub mod embeddings;
 mod fields;
 pub mod files;
+mod filled;
 pub mod health;
 pub mod images;
 pub mod jobs;

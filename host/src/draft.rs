@@ -357,7 +357,7 @@ impl Draft {
         };
         let count = whole("num_images", self.count, 1..=max_count)?.unwrap_or(1);
         let pixels = u64::from(count) * u64::from(width) * u64::from(height);
-        // They are made a few at a time, but an answer in base64 holds all their files at once.
+        // They are made and sent a few at a time, but most clients hold an answer in base64 as a whole.
         if scale > 1 && pixels > u64::from(MOST_UPSCALED).pow(2) {
             let problem =
                 format!("would make {count} pictures of {width} x {height} pixels, too many for one request");

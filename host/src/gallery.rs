@@ -112,18 +112,6 @@ impl Gallery {
         left_over.iter().try_for_each(|kept| self.remove(kept))
     }
 
-    /// The PNG file of a picture, or `None` if it is not there.
-    ///
-    /// # Errors
-    /// What the disk says.
-    pub fn read(&self, kept: &Kept) -> anyhow::Result<Option<Vec<u8>>> {
-        match fs::read(self.directory.join(&kept.file)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).context("cannot read a picture"),
-        }
-    }
-
     /// The PNG file of a picture, open to be read, and how many bytes it has, or `None` if it is not there.
     ///
     /// # Errors
@@ -171,13 +159,22 @@ fn is_name(file: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
 
     use super::*;
 
     /// A way to write these bytes.
     fn writes(bytes: &[u8]) -> impl FnOnce(&mut File) -> anyhow::Result<()> {
         |file| Ok(file.write_all(bytes)?)
+    }
+
+    /// What is in the file of a picture.
+    fn read(gallery: &Gallery, kept: &Kept) -> Option<Vec<u8>> {
+        let (mut file, length) = gallery.find(kept).unwrap()?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, length);
+        Some(bytes)
     }
 
     #[test]
@@ -191,7 +188,7 @@ mod tests {
             anyhow::bail!("nobody wants it")
         };
         gallery.keep(&kept, half).unwrap_err();
-        assert_eq!(gallery.read(&kept).unwrap().unwrap(), b"picture");
+        assert_eq!(read(&gallery, &kept).unwrap(), b"picture");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
@@ -202,7 +199,7 @@ mod tests {
         let kept = Kept::random().unwrap();
         gallery.keep(&kept, writes(b"picture")).unwrap();
         gallery.keep(&kept, writes(b"the picture again")).unwrap();
-        assert_eq!(gallery.read(&kept).unwrap().unwrap(), b"the picture again");
+        assert_eq!(read(&gallery, &kept).unwrap(), b"the picture again");
         assert_eq!(fs::read_dir(directory.path().join("new")).unwrap().count(), 1);
         assert_ne!(Kept::random().unwrap(), kept);
     }
@@ -218,8 +215,8 @@ mod tests {
         let others = [".notes.part", "holiday.png", ".0123.png.part"].map(|name| directory.path().join(name));
         others.iter().chain([&half]).for_each(|path| fs::write(path, "x").unwrap());
         gallery.remove_remains(&[left_over.clone(), Kept::random().unwrap()]).unwrap();
-        assert!(!half.exists() && gallery.read(&left_over).unwrap().is_none());
-        assert!(gallery.read(&finished).unwrap().is_some() && others.iter().all(|path| path.exists()));
+        assert!(!half.exists() && read(&gallery, &left_over).is_none());
+        assert!(read(&gallery, &finished).is_some() && others.iter().all(|path| path.exists()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! pictures. The last user message is the prompt; parameters stand in `sam_config`, `samConfig` or, as SAM
 //! really sends them, `metadata`.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
@@ -149,7 +150,7 @@ pub async fn create(
     let finish = |job: Attendance| async move {
         let outcome = job.outcome().await?;
         let urls = files::urls(&shared, &actor, &headers, &outcome.kept).await?;
-        Ok(ChatResponse::new(&job.task, &outcome.kept, model, urls))
+        Ok(Json(ChatResponse::new(&job.task, &outcome.kept, model, urls)))
     };
     Ok(early::answer::<Alice, _, _>(&app, job, finish).await)
 }

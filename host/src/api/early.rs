@@ -10,12 +10,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use axum::Json;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use futures::stream::{self, Stream};
-use serde::Serialize;
+use futures::stream::{self, Stream, StreamExt};
 use tokio::time::{Interval, interval, timeout};
 
 use super::{HEARTBEAT, JOB, UNBUFFERED};
@@ -25,7 +23,7 @@ use crate::jobs::Attendance;
 
 type Whole = Pin<Box<dyn Future<Output = Response> + Send>>;
 
-/// The answer to the request that `job` was made for: what `finish` makes of it, or its error in the words of
+/// The answer to the request that `job` was made for: the JSON that `finish` makes of it, or its error in the words of
 /// the dialect `E`. The job is attended until the answer is sent or its client gone.
 pub(super) async fn answer<E, T, F>(
     app: &App,
@@ -34,14 +32,14 @@ pub(super) async fn answer<E, T, F>(
 ) -> Response
 where
     E: From<Error> + IntoResponse,
-    T: Serialize,
+    T: IntoResponse,
     F: Future<Output = Result<T>> + Send + 'static,
 {
     let id = job.id.clone();
     let finish = finish(job);
     let mut whole: Whole = Box::pin(async {
         match finish.await {
-            Ok(answer) => Json(answer).into_response(),
+            Ok(answer) => answer.into_response(),
             Err(error) => E::from(error).into_response(),
         }
     });
@@ -59,11 +57,12 @@ where
 /// White space until `whole` is there, then its body.
 fn trickle(whole: Whole) -> impl Stream<Item = std::result::Result<Bytes, axum::Error>> {
     let begin: Option<(Whole, Interval)> = Some((whole, interval(HEARTBEAT)));
-    stream::unfold(begin, |state| async {
+    let bodies = stream::unfold(begin, |state| async {
         let (mut whole, mut beats) = state?;
         tokio::select! {
-            response = &mut whole => Some((to_bytes(response.into_body(), usize::MAX).await, None)),
-            _ = beats.tick() => Some((Ok(Bytes::from_static(b"\n")), Some((whole, beats)))),
+            response = &mut whole => Some((response.into_body(), None)),
+            _ = beats.tick() => Some((Body::from("\n"), Some((whole, beats)))),
         }
-    })
+    });
+    bodies.flat_map(Body::into_data_stream)
 }

@@ -11,16 +11,17 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use futures::stream;
+use futures::{Stream, stream};
 
 use crate::app::App;
 use crate::auth::Actor;
 use crate::error::{Alice, Error};
-use crate::gallery::Kept;
+use crate::gallery::{Gallery, Kept};
 use crate::pictures::{self, Signature, Signer, Visibility};
 
-/// Bytes of a file that are read at once.
-const PIECE: usize = 256 << 10;
+/// Bytes of a file that are read at once: a multiple of three, so that pieces in base64 one after the other are the
+/// file in base64.
+pub(super) const PIECE: usize = 192 << 10;
 
 /// The picture, or 404: also when it is there and the caller may not see it.
 pub async fn image(
@@ -33,7 +34,8 @@ pub async fn image(
     let kept = Kept::named(&file).ok_or(Error::NotFound)?;
     let signature = signature.ok().map(|Query(signature)| signature);
     let visibility = pictures::authorize(&app, &actor, &kept, signature).await?;
-    let (length, body) = sent(&app, &kept).await?;
+    let (file, length) = open(&app.gallery, &kept).await?;
+    let length = length.to_string();
     let cache = match visibility {
         Visibility::Private => "private, no-store",
         // The name is the secret: no cache beside the reader's own may keep what it shows.
@@ -46,44 +48,40 @@ pub async fn image(
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
     ];
     // Pages of other sites may show a picture whose address they were given.
-    Ok((headers, [("cross-origin-resource-policy", "cross-origin")], body).into_response())
+    let pieces = Body::from_stream(pieces(file));
+    Ok((headers, [("cross-origin-resource-policy", "cross-origin")], pieces).into_response())
 }
 
-/// Length and bytes of a kept picture, which are read as its reader takes them: a large one is never in memory as a
-/// whole, however many look at it.
-async fn sent(app: &App, kept: &Kept) -> crate::error::Result<(String, Body)> {
-    let (gallery, kept) = (app.gallery.clone(), kept.clone());
-    let found = tokio::task::spawn_blocking(move || gallery.find(&kept)).await;
-    let (file, length) = found.map_err(anyhow::Error::from)??.ok_or(Error::NotFound)?;
-    let pieces = stream::try_unfold(file, async |file| {
-        let read = tokio::task::spawn_blocking(move || piece(file)).await;
-        read.map_err(io::Error::other)?
-    });
-    Ok((length.to_string(), Body::from_stream(pieces)))
-}
-
-/// The next piece of a file, with the file; `None` at its end.
-fn piece(mut file: File) -> io::Result<Option<(Vec<u8>, File)>> {
-    let mut piece = vec![0; PIECE];
-    let count = file.read(&mut piece)?;
-    piece.truncate(count);
-    Ok((count > 0).then_some((piece, file)))
-}
-
-/// The file of a kept picture.
+/// The file of a kept picture, and how many bytes it has.
 ///
 /// # Errors
 /// [`Error::NotFound`] if it is gone; what the disk says.
-pub async fn read(app: &App, kept: &Kept) -> crate::error::Result<Vec<u8>> {
-    let (gallery, kept) = (app.gallery.clone(), kept.clone());
-    let read = tokio::task::spawn_blocking(move || gallery.read(&kept)).await;
-    read.map_err(anyhow::Error::from)??.ok_or(Error::NotFound)
+pub(super) async fn open(gallery: &Gallery, kept: &Kept) -> crate::error::Result<(File, u64)> {
+    let (gallery, kept) = (gallery.clone(), kept.clone());
+    let found = tokio::task::spawn_blocking(move || gallery.find(&kept)).await;
+    found.map_err(anyhow::Error::from)??.ok_or(Error::NotFound)
 }
 
-/// The same as a picture that comes with a request, and counts as such until it is read.
+/// What is in a file, which is read as its reader takes it: a large picture is never in memory as a whole, however many
+/// look at it. All pieces but the last are [`PIECE`] bytes long.
+pub(super) fn pieces(file: File) -> impl Stream<Item = io::Result<Vec<u8>>> {
+    stream::try_unfold(file, async |file| {
+        let read = tokio::task::spawn_blocking(move || piece(file)).await;
+        read.map_err(io::Error::other)?
+    })
+}
+
+/// The next piece of a file, with the file; `None` at its end.
+fn piece(file: File) -> io::Result<Option<(Vec<u8>, File)>> {
+    let mut piece = Vec::new();
+    let count = (&file).take(PIECE as u64).read_to_end(&mut piece)?;
+    Ok((count > 0).then_some((piece, file)))
+}
+
+/// A kept picture as one that comes with a request, and counts as such until it is read.
 ///
 /// # Errors
-/// Those of [`read`], and [`Error::NoRoom`].
+/// Those of [`open`], and [`Error::NoRoom`].
 pub async fn as_input(app: &App, kept: &Kept) -> crate::error::Result<Bytes> {
     let (gallery, kept) = (app.gallery.clone(), kept.clone());
     let mut share = app.inputs.in_hand().share();

@@ -7,11 +7,10 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::filled::Filled;
 use super::multipart::{self, Form};
 use super::told::Told;
 use super::{early, files, json, now_s, wish};
@@ -19,6 +18,7 @@ use crate::adapters::Unmatched;
 use crate::app::App;
 use crate::auth::Actor;
 use crate::error::{OpenAi, Result};
+use crate::gallery::Kept;
 use crate::guard::InHand;
 use crate::jobs::{self, Attendance, Leave, Wish};
 use crate::task::Task;
@@ -49,6 +49,7 @@ pub struct ImageResponse {
 
 #[derive(Debug, Serialize)]
 struct ImageData {
+    /// Until it is sent the name of the picture's file.
     #[serde(skip_serializing_if = "Option::is_none")]
     b64_json: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,29 +189,26 @@ async fn pictures(
     headers: &HeaderMap,
     job: &Attendance,
     format: ResponseFormat,
-) -> Result<ImageResponse> {
+) -> Result<Filled> {
     let outcome = job.outcome().await?;
-    let (mut files, mut urls) = (Vec::new(), Vec::new());
-    match format {
-        ResponseFormat::Url => urls = files::urls(app, actor, headers, &outcome.kept).await?,
-        ResponseFormat::B64Json => {
-            for kept in &outcome.kept {
-                files.push(files::read(app, kept).await?);
-            }
-        }
-    }
-    Ok(ImageResponse::new(&job.task, outcome.took_s, &files, urls))
+    let (files, urls) = match format {
+        ResponseFormat::Url => (Vec::new(), files::urls(app, actor, headers, &outcome.kept).await?),
+        ResponseFormat::B64Json => (outcome.kept.clone(), Vec::new()),
+    };
+    let answer = ImageResponse::new(&job.task, outcome.took_s, &files, urls);
+    Filled::new(&app.gallery, &answer, files).await
 }
 
 impl ImageResponse {
-    /// The answer with the addresses of the pictures that `task` has led to, or without any with the pictures themselves.
-    fn new(task: &Task, took_s: f64, files: &[Vec<u8>], urls: Vec<String>) -> Self {
+    /// The answer with the addresses of the pictures that `task` has led to, or without any with the places of
+    /// the `files`.
+    fn new(task: &Task, took_s: f64, files: &[Kept], urls: Vec<String>) -> Self {
         let (width, height) = task.size();
         let mut urls = urls.into_iter();
         let mut files = files.iter();
         let data = (0..task.count()).map(|place| {
             let url = urls.next();
-            let b64_json = files.next().map(|png| BASE64_STANDARD.encode(png));
+            let b64_json = files.next().map(|kept| kept.file.clone());
             ImageData { b64_json, url, seed: task.seed(place) }
         });
         Self {

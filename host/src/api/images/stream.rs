@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::request::Kind;
 use crate::adapters::Unmatched;
+use crate::api::filled::Filled;
 use crate::api::sse::{self, Events};
-use crate::api::{JOB, files, now_s};
+use crate::api::{JOB, now_s};
 use crate::app::App;
 use crate::error::{Error, OpenAi, Result};
 use crate::inputs::MaskPolarity;
@@ -42,6 +43,7 @@ impl Names {
 #[derive(Debug, Serialize)]
 struct ImageEvent {
     r#type: &'static str,
+    /// Of a finished picture, until it is sent, the name of its file.
     b64_json: String,
     created_at: u64,
     size: String,
@@ -138,7 +140,7 @@ async fn tell(app: &App, job: &Attendance, names: Names, events: &mut Events) ->
             partials_told += 1;
         }
         for place in kept {
-            events.tell(names.completed, completed_event(app, job, names, place).await?).await?;
+            events.tell_filled(names.completed, completed_event(app, job, names, place).await?).await?;
             told.push(place);
         }
         if over {
@@ -146,7 +148,7 @@ async fn tell(app: &App, job: &Attendance, names: Names, events: &mut Events) ->
             // One may have been kept just when the job was to end.
             let places = (0_u32..).zip(&outcome.kept).map(|(place, _)| place);
             for place in places.filter(|place| !told.contains(place)) {
-                events.tell(names.completed, completed_event(app, job, names, place).await?).await?;
+                events.tell_filled(names.completed, completed_event(app, job, names, place).await?).await?;
             }
             return Ok(());
         }
@@ -154,23 +156,23 @@ async fn tell(app: &App, job: &Attendance, names: Names, events: &mut Events) ->
     }
 }
 
-async fn completed_event(app: &App, job: &Attendance, names: Names, place: u32) -> Result<ImageEvent> {
+async fn completed_event(app: &App, job: &Attendance, names: Names, place: u32) -> Result<Filled> {
     let kept = job.planned.get(place as usize).ok_or(Error::NotFound)?;
-    let png = files::read(app, kept).await?;
     let state = State::Completed { usage: Usage::default(), x_alice: Notes::of(&job.task) };
-    Ok(event(job, names.completed, place, &png, state))
+    let event = event(job, names.completed, place, kept.file.clone(), state);
+    Filled::new(&app.gallery, &event, vec![kept.clone()]).await
 }
 
 fn partial_event(job: &Attendance, names: Names, partial: &Partial) -> ImageEvent {
     let state = State::Partial { partial_image_index: partial.index };
-    event(job, names.partial, partial.place, &partial.png, state)
+    event(job, names.partial, partial.place, BASE64_STANDARD.encode(&partial.png), state)
 }
 
-fn event(job: &Attendance, r#type: &'static str, place: u32, png: &[u8], state: State) -> ImageEvent {
+fn event(job: &Attendance, r#type: &'static str, place: u32, b64_json: String, state: State) -> ImageEvent {
     let (width, height) = job.task.size();
     ImageEvent {
         r#type,
-        b64_json: BASE64_STANDARD.encode(png),
+        b64_json,
         created_at: now_s(),
         size: format!("{width}x{height}"),
         quality: "auto",
