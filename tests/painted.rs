@@ -2,6 +2,10 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! What comes out of jobs that pictures come with, with real networks, by the pixels.
 
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use image::RgbImage;
@@ -15,8 +19,12 @@ const GENERATIONS: &str = "/v1/images/generations";
 
 /// A server over the small models of the tests.
 async fn server() -> Server {
-    let directory = source("tests/fixtures").display().to_string();
-    let models = format!("models: {{ directory: {directory}, default_model: sd1-eps }}");
+    server_of(&source("tests/fixtures")).await
+}
+
+/// A server over the models in `directory`, among them `sd1-eps`.
+async fn server_of(directory: &Path) -> Server {
+    let models = format!("models: {{ directory: {}, default_model: sd1-eps }}", directory.display());
     Server::with(&format!("generation: {{ backend: candle-cpu, default_steps: 4 }}\n{models}")).await
 }
 
@@ -138,6 +146,20 @@ async fn an_upscaler_makes_the_finished_picture_larger() {
     let server = server().await;
     let result = painted(&server, json!({"upscaler": "real-x2"})).await;
     assert_eq!(result.dimensions(), (128, 128));
+}
+
+#[tokio::test]
+async fn a_network_that_cannot_be_loaded_any_more_is_named_instead_of_its_model() {
+    let models = tempfile::tempdir().unwrap();
+    symlink(source("tests/fixtures/sd1-eps"), models.path().join("sd1-eps")).unwrap();
+    let upscaler = models.path().join("upscalers/double.safetensors");
+    fs::create_dir_all(upscaler.parent().unwrap()).unwrap();
+    fs::copy(source("tests/fixtures/upscalers/real-x2.safetensors"), &upscaler).unwrap();
+    let server = server_of(models.path()).await;
+    fs::write(&upscaler, "what is no network").unwrap();
+    let refused = server.post(GENERATIONS, &asked(json!({"upscaler": "double"}))).await.text().await.unwrap();
+    assert!(refused.contains("`upscaler/double`") && !refused.contains("sd1-eps"), "{refused}");
+    painted(&server, json!({})).await;
 }
 
 #[tokio::test]

@@ -173,11 +173,14 @@ impl Denoise for Denoiser<'_> {
 
 /// A call of the engine that is given up when the device finishes nothing, for anybody, within `limit_s` seconds: a
 /// backend that hangs must not hold a job for ever. Waiting for others is no reason.
-pub(crate) async fn limited<T>(
+pub(crate) async fn limited<T, E>(
     seat: &Seat,
     limit_s: u32,
-    call: impl Future<Output = alice_plugin::Result<T>>,
-) -> Result<T> {
+    call: impl Future<Output = std::result::Result<T, E>>,
+) -> Result<T>
+where
+    Error: From<E>,
+{
     let limit = Duration::from_secs(u64::from(limit_s));
     let mut call = pin!(call);
     loop {

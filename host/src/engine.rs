@@ -19,7 +19,9 @@ use tokio::sync::{oneshot, watch};
 
 pub use self::engines::Engines;
 use self::mailbox::Message;
-pub use self::seat::{Chunk, Extra, ExtraRows, HintPicture, LoadedModel, Pixels, Row, RowHint, Seat, Text};
+pub use self::seat::{
+    Chunk, Extra, ExtraRows, HintPicture, LoadedModel, NotLoaded, Pixels, Row, RowHint, Seat, Text,
+};
 use self::status::Board;
 pub use self::status::{Measurement, ModelState, ModelStatus};
 pub use self::versioned::{Versioned, canonical};

@@ -27,7 +27,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use crate::app::App;
 use crate::denoiser::{Prompts, contract_shape, limited};
 use crate::draft::{Parameters, Request};
-use crate::engine::{LoadedModel, Seat, Versioned};
+use crate::engine::{LoadedModel, NotLoaded, Seat, Versioned};
 use crate::error::{Error, Result};
 use crate::gallery::Kept;
 use crate::infotext;
@@ -99,15 +99,11 @@ async fn paint(app: &App, job: &Job, request: &Request) -> Result<()> {
 
 /// What all pictures of a job need: the models, the encoded prompts, and the picture to begin with.
 async fn prepare<'a>(app: &'a App, job: &'a Job, request: &'a Request) -> Result<Work<'a>> {
-    let wanted = load_request(&request.model);
     let inputs = &request.parameters.inputs;
     let company = Company::of(&app.models, inputs)?;
-    let beside = company.wanted();
-    let engine = app.engines.pick(&wanted, &beside);
+    let engine = app.engines.pick(&load_request(&request.model), &company.wanted());
     let seat = engine.seat(job.caller.key(), order(job, 0));
-    let all = [wanted].into_iter().chain(beside).collect();
-    let loaded = limited(&seat, app.config.generation.request_timeout, seat.load_all(all)).await;
-    let mut loaded = loaded.map_err(|error| unusable(&request.model.id, error))?;
+    let mut loaded = load(app, &seat, &request.model, &company).await?;
     let (model, beside) = (loaded.remove(0), loaded);
     let (networks, enlargers) = company.seated(&beside);
     let prompts = encode(app, &seat, &model, request).await?;
@@ -141,6 +137,20 @@ async fn prepare<'a>(app: &'a App, job: &'a Job, request: &'a Request) -> Result
         canvas,
         overlay,
     })
+}
+
+/// The use of the model and of what is beside it, in this order.
+///
+/// # Errors
+/// As [`Seat::load_all`]; names the one that cannot be used.
+async fn load(app: &App, seat: &Seat, model: &Model, company: &Company) -> Result<Vec<Arc<LoadedModel>>> {
+    let all = [load_request(model)].into_iter().chain(company.wanted()).collect();
+    let named = |NotLoaded { place, error }: NotLoaded| {
+        let beside = place.and_then(|place| company.id(place.checked_sub(1)?));
+        unusable(beside.unwrap_or(&model.id), error.into())
+    };
+    let load = async { seat.load_all(all).await.map_err(named) };
+    limited(seat, app.config.generation.request_timeout, load).await
 }
 
 /// The picture to begin with as the model sees it, and where what is painted goes.

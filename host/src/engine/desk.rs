@@ -302,7 +302,7 @@ impl Desk {
         let leases = leases.collect();
         self.publish();
         // Leases that nobody takes come back at once.
-        let _gone = reply.send(Ok(leases));
+        let _gone = reply.send(Ok(Ok(leases)));
     }
 
     fn unload_overdue(&mut self) {

@@ -13,7 +13,7 @@ use super::desk::Desk;
 use super::errands;
 use super::sync::{Receiver, RecvTimeoutError, Sender};
 use super::versioned::Versioned;
-use super::{LoadedModel, Pixels, Row, Text, Unload};
+use super::{LoadedModel, NotLoaded, Pixels, Row, Text, Unload};
 
 /// How often it is looked whether the backend is still there when nobody asks it for anything.
 pub(super) const GLANCE: Duration = Duration::from_secs(1);
@@ -66,7 +66,7 @@ pub(super) struct Loading {
     /// Goes into the leases: the thread itself keeps no way to its mailbox, or it would never see it close.
     pub(super) mailbox: Sender<Message>,
     /// A lease for each that is wanted, in their order.
-    pub(super) reply: Reply<Vec<Arc<LoadedModel>>>,
+    pub(super) reply: Reply<std::result::Result<Vec<Arc<LoadedModel>>, NotLoaded>>,
 }
 
 /// A prompt is to be encoded.

@@ -6,7 +6,7 @@ use std::fmt::{Debug, Formatter};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use alice_plugin::{Adapter, LatentShape, LoadRequest, ModelInfo, Result};
+use alice_plugin::{Adapter, Error, LatentShape, LoadRequest, ModelInfo, Result};
 use tokio::sync::oneshot;
 
 use super::gone;
@@ -243,8 +243,11 @@ impl Seat {
     /// another could wait for ever.
     ///
     /// # Errors
-    /// As [`load`](Self::load); `OutOfMemory` for models that never fit together.
-    pub async fn load_all(&self, models: Vec<Versioned<LoadRequest>>) -> Result<Vec<Arc<LoadedModel>>> {
+    /// As [`load`](Self::load), saying which of them it is; `OutOfMemory` for models that never fit together.
+    pub async fn load_all(
+        &self,
+        models: Vec<Versioned<LoadRequest>>,
+    ) -> std::result::Result<Vec<Arc<LoadedModel>>, NotLoaded> {
         self.leases(models, false).await
     }
 
@@ -253,7 +256,7 @@ impl Seat {
         model: Versioned<LoadRequest>,
         pinned: bool,
     ) -> Result<Arc<LoadedModel>> {
-        let leases = self.leases(vec![model], pinned).await?;
+        let leases = self.leases(vec![model], pinned).await.map_err(|NotLoaded { error, .. }| error)?;
         Ok(leases.into_iter().next().expect("one model was asked for, and all of them are given"))
     }
 
@@ -261,7 +264,7 @@ impl Seat {
         &self,
         models: Vec<Versioned<LoadRequest>>,
         pinned: bool,
-    ) -> Result<Vec<Arc<LoadedModel>>> {
+    ) -> std::result::Result<Vec<Arc<LoadedModel>>, NotLoaded> {
         let here = |Versioned { what, version }: Versioned<LoadRequest>| Versioned {
             what: LoadRequest { device: self.device, ..what },
             version,
@@ -270,7 +273,7 @@ impl Seat {
         let awaited = wanted.clone();
         let _awaits = self.board.wait_for(&awaited);
         let mailbox = self.mailbox.clone();
-        self.ask(|reply| Task::Load(Loading { wanted, pinned, mailbox, reply })).await
+        self.ask(|reply| Task::Load(Loading { wanted, pinned, mailbox, reply })).await?
     }
 
     /// Encodes a prompt. What comes back stands for it in [`Row`]s; equal prompts are encoded once.
@@ -392,6 +395,21 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.board.leave();
         self.tell(Message::Leave(self.number));
+    }
+}
+
+/// Why the use of models was not given.
+#[derive(Debug)]
+pub struct NotLoaded {
+    /// The place in the list, from 0, of the model that cannot be loaded, where it is one of them alone.
+    pub place: Option<usize>,
+    /// Why.
+    pub error: Error,
+}
+
+impl From<Error> for NotLoaded {
+    fn from(error: Error) -> Self {
+        Self { place: None, error }
     }
 }
 

@@ -20,7 +20,7 @@ use super::mailbox::{Decoding, Encoding, Evaluation, Loading, Picturing, Reply, 
 use super::residents::Place;
 use super::sets::Need;
 use super::status::Board;
-use super::{LoadedModel, Row, Versioned, ladder};
+use super::{LoadedModel, NotLoaded, Row, Versioned, ladder};
 use crate::metrics::Stage;
 
 /// Deaths of the backend over one seat alone after which it gets no further attempt.
@@ -104,6 +104,10 @@ impl Desk {
             let failed = self.residents.get(model);
             let error = ladder::model_did_not_fit(&failed.model.what, failed.bytes, self.budget, &error);
             return self.finish(call, loading.reply, Err(error));
+        }
+        if !is_death(&error) {
+            let place = self.models(&loading).position(|wanted| wanted == model);
+            return self.finish(call, loading.reply, Ok(Err(NotLoaded { place, error })));
         }
         let Loading { wanted, pinned, mailbox, reply } = loading;
         self.conclude(call, seat, Err(error), reply, |reply| {

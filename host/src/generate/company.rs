@@ -12,12 +12,18 @@ use crate::error::{Error, Result};
 use crate::inputs::{Enlarger, Inputs};
 use crate::models::Registry;
 
-/// How the engine is asked for them.
-#[derive(Default)]
+/// All of them.
 pub(super) struct Company {
-    controls: Vec<Versioned<LoadRequest>>,
-    between: Option<Versioned<LoadRequest>>,
-    finally: Option<Versioned<LoadRequest>>,
+    controls: Vec<Network>,
+    between: Option<Network>,
+    finally: Option<Network>,
+}
+
+/// One of them.
+struct Network {
+    id: String,
+    /// How the engine is asked for it.
+    request: Versioned<LoadRequest>,
 }
 
 impl Company {
@@ -27,21 +33,37 @@ impl Company {
     /// [`Error::ModelGone`] for one that was deleted meanwhile.
     pub(super) fn of(models: &Registry, inputs: &Inputs) -> Result<Self> {
         let gone = |id: &str| Error::ModelGone { id: id.to_owned() };
-        let control = |id: &str| models.exactly_control(id).ok_or_else(|| gone(id));
-        let upscaler = |id: &str| models.exactly_upscaler(id).ok_or_else(|| gone(id));
+        let network = |id: &str, request| Network { id: id.to_owned(), request };
+        let control = |id: &str| {
+            let found = models.exactly_control(id).ok_or_else(|| gone(id))?;
+            Ok(network(id, found.load_request()))
+        };
+        let upscaler = |id: &str| {
+            let found = models.exactly_upscaler(id).ok_or_else(|| gone(id))?;
+            Ok::<_, Error>(network(id, found.load_request()))
+        };
         let between = match inputs.hires.as_ref().map(|hires| &hires.enlarger) {
-            Some(Enlarger::Model(id)) => Some(upscaler(id)?.load_request()),
+            Some(Enlarger::Model(id)) => Some(upscaler(id)?),
             _ => None,
         };
-        let controls = inputs.controls.iter().map(|asked| Ok(control(&asked.model)?.load_request()));
-        let finally = inputs.upscaler.as_deref().map(|id| Ok::<_, Error>(upscaler(id)?.load_request()));
+        let controls = inputs.controls.iter().map(|asked| control(&asked.model));
+        let finally = inputs.upscaler.as_deref().map(upscaler);
         Ok(Self { controls: controls.collect::<Result<_>>()?, between, finally: finally.transpose()? })
     }
 
-    /// All of them, in the order in which [`seated`](Self::seated) wants them back.
+    /// How the engine is asked for them, in the order in which [`seated`](Self::seated) wants them back.
     pub(super) fn wanted(&self) -> Vec<Versioned<LoadRequest>> {
+        self.all().map(|network| network.request.clone()).collect()
+    }
+
+    /// The id of the one at this place in that order, from 0.
+    pub(super) fn id(&self, place: usize) -> Option<&str> {
+        self.all().nth(place).map(|network| network.id.as_str())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Network> {
         let enlargers = [&self.between, &self.finally];
-        self.controls.iter().chain(enlargers.into_iter().flatten()).cloned().collect()
+        self.controls.iter().chain(enlargers.into_iter().flatten())
     }
 
     /// The same on the device: those that steer, and those that enlarge.

@@ -57,7 +57,7 @@ async fn upscaled(
     let engine = app.engines.pick(&wanted, &[]);
     let seat = engine.seat(job.caller.key(), order(job, 0));
     let limit_s = app.config.generation.request_timeout;
-    let loaded = limited(&seat, limit_s, seat.load_all(vec![wanted])).await;
-    let upscaler = loaded.map_err(|error| unusable(&entry.id, error))?.remove(0);
+    let loaded = limited(&seat, limit_s, seat.load(wanted)).await;
+    let upscaler = loaded.map_err(|error| unusable(&entry.id, error))?;
     enlarged(&app.rooms, &seat, &upscaler, limit_s, rgb, size, &|| app.jobs.stepped(job)).await
 }

@@ -144,7 +144,8 @@ async fn picture(engine: &Engine, caller: u64, order: u64) -> Option<()> {
         true => (fine(perhaps(seat.load(request(name))).await?)?, None),
         false => {
             let pair = vec![request(beside).into(), request(name).into()];
-            let [beside, model] = <[_; 2]>::try_from(fine(perhaps(seat.load_all(pair)).await?)?).unwrap();
+            let load = async { seat.load_all(pair).await.map_err(|refused| refused.error) };
+            let [beside, model] = <[_; 2]>::try_from(fine(perhaps(load).await?)?).unwrap();
             fine(perhaps(seat.upscale(&beside, 2, 1, vec![9; 6])).await?)?;
             (model, Some(beside))
         }

@@ -62,7 +62,7 @@ async fn models_that_never_fit_together_hear_what_they_need_and_what_there_is() 
     let bench = bench(100);
     learn(&bench, &["60", "50"]).await;
     let seat = bench.engine.seat(0, 0);
-    let error = seat.load_all(vec![request("60").into(), request("50").into()]).await.unwrap_err();
+    let error = seat.load_all(vec![request("60").into(), request("50").into()]).await.unwrap_err().error;
     assert_eq!(error.kind, ErrorKind::OutOfMemory);
     assert_eq!(error.message, "the models `60`, `50` need 0.1 kB together, 0.1 kB can be had for them");
     assert!(seat.load_all(vec![request("60").into(), request("40").into()]).await.is_ok());
@@ -79,14 +79,15 @@ async fn of_several_models_one_that_cannot_be_loaded_leaves_no_other_in_use() {
     let bench = Plan { rule: Box::new(rule), ..Plan::default() }.open();
     let seat = bench.engine.seat(0, 0);
     let with = |name| seat.load_all(vec![request("m").into(), request(name).into()]);
-    assert_eq!(with("bad").await.unwrap_err().message, "it is damaged");
+    let bad = with("bad").await.unwrap_err();
+    assert_eq!((bad.place, bad.error.message.as_str()), (Some(1), "it is damaged"));
     assert_eq!(users(&bench), [("m".to_owned(), 0)]);
     // Only its own company may stay beside one that did not fit.
     bench.engine.load(request("idle"), false).await.unwrap();
     let models = with("big").await.unwrap();
     assert_eq!(users(&bench), [("m".to_owned(), 1), ("big".to_owned(), 1)]);
     drop(models);
-    let error = with("huge").await.unwrap_err();
+    let error = with("huge").await.unwrap_err().error;
     assert_eq!(error.kind, ErrorKind::OutOfMemory);
     assert!(error.message.contains("`huge`"), "{error}");
     assert_eq!(users(&bench), [("m".to_owned(), 0)]);
@@ -142,11 +143,11 @@ async fn nothing_goes_for_models_of_which_the_device_has_said_that_they_do_not_f
     learn(&bench, &["50"]).await;
     let seat = bench.engine.seat(0, 0);
     let pair = || vec![request("60").into(), request("50").into()];
-    let error = seat.load_all(pair()).await.unwrap_err();
+    let error = seat.load_all(pair()).await.unwrap_err().error;
     assert!(error.message.contains("model `50`"), "{error}");
     assert_eq!(users(&bench), [("60".to_owned(), 0)]);
     bench.engine.load(request("10"), false).await.unwrap();
-    let error = seat.load_all(pair()).await.unwrap_err();
+    let error = seat.load_all(pair()).await.unwrap_err().error;
     assert_eq!(error.kind, ErrorKind::OutOfMemory);
     assert!(error.message.contains("`60`, `50` need 0.1 kB together"), "{error}");
     assert_eq!(bench.loaded(), ["60", "10"], "all that was there still is");
