@@ -21,7 +21,8 @@ pub struct Rows {
 /// A scaled picture within another.
 #[derive(Debug)]
 struct Frame {
-    border: Rgb<u8>,
+    /// The colour of what stays free beside it; `None` where nothing does.
+    border: Option<Rgb<u8>>,
     left: u32,
     top: u32,
     across: Filter,
@@ -129,7 +130,7 @@ impl Frame {
     fn new(picture: &RgbImage, size: (u32, u32), inside: (u32, u32)) -> Self {
         let (width, height) = picture.dimensions();
         Self {
-            border: border_colour(picture),
+            border: (inside != size).then(|| border_colour(picture)),
             left: (size.0 - inside.0) / 2,
             top: (size.1 - inside.1) / 2,
             across: Filter::new(width, inside.0),
@@ -140,7 +141,9 @@ impl Frame {
 
     fn write(&mut self, picture: &RgbImage, y: u32, out: &mut [u8]) {
         let (pixels, _) = out.as_chunks_mut::<3>();
-        pixels.fill(self.border.0);
+        if let Some(border) = self.border {
+            pixels.fill(border.0);
+        }
         let Some((first, weights)) = y.checked_sub(self.top).and_then(|y| self.down.taps.get(y as usize))
         else {
             return;

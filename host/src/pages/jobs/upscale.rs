@@ -21,7 +21,7 @@ use crate::pages::visit::{Sent, read, to};
 
 /// What makes a picture larger, beside the picture.
 #[derive(Debug)]
-pub(super) struct Means {
+pub(super) struct Offer {
     /// An upscaler's id, or the filter's name.
     pub(super) id: String,
     pub(super) name: String,
@@ -31,17 +31,17 @@ pub(super) struct Means {
 
 /// What may make a picture of this size larger: the upscalers, the filter where there are none, and nothing where it
 /// would be too large.
-pub(super) fn means(app: &App, (width, height): (u32, u32)) -> Vec<Means> {
+pub(super) fn offers(app: &App, (width, height): (u32, u32)) -> Vec<Offer> {
     let upscalers = app.models.upscalers();
-    let mut means: Vec<_> = upscalers
+    let mut offers: Vec<_> = upscalers
         .iter()
-        .map(|entry| Means { id: entry.id.clone(), name: entry.name.clone(), scale: entry.scale })
+        .map(|entry| Offer { id: entry.id.clone(), name: entry.name.clone(), scale: entry.scale })
         .collect();
-    if means.is_empty() {
-        means.push(Means { id: LANCZOS.to_owned(), name: "Lanczos".to_owned(), scale: LANCZOS_SCALE });
+    if offers.is_empty() {
+        offers.push(Offer { id: LANCZOS.to_owned(), name: "Lanczos".to_owned(), scale: LANCZOS_SCALE });
     }
-    means.retain(|means| width.max(height).saturating_mul(means.scale) <= MOST_UPSCALED);
-    means
+    offers.retain(|offer| width.max(height).saturating_mul(offer.scale) <= MOST_UPSCALED);
+    offers
 }
 
 /// What was chosen.

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::upscale::{Means, means};
+use super::upscale::{Offer, offers};
 use super::words::{Now, advice, advice_about_larger};
 use super::{Chosen, REFRESH_S, Seen, address};
 use crate::draft::{Enlargement, Parameters};
@@ -40,7 +40,7 @@ struct Page {
     end: Option<End>,
     tiles: Vec<Tile>,
     /// What makes these pictures larger.
-    upscalers: Vec<Means>,
+    upscalers: Vec<Offer>,
     parameters: Vec<(&'static str, String)>,
     /// What there is to know of the request.
     notes: Vec<String>,
@@ -149,7 +149,7 @@ impl Page {
             now: None,
             end: None,
             tiles: Vec::new(),
-            upscalers: means(&visit.app, stored.size()),
+            upscalers: offers(&visit.app, stored.size()),
             parameters: named(stored),
             notes: notes(visit, stored),
             cancel: chosen.behind(&format!("/jobs/{id}/cancel")),
