@@ -26,7 +26,7 @@ pub(crate) const LANCZOS: &str = "lanczos";
 pub struct EnlargementWish {
     /// The picture.
     pub image: Option<Source>,
-    /// Id or name of an upscaler, or [`LANCZOS`].
+    /// Id or name of an upscaler, or `lanczos`.
     pub upscaler: Option<String>,
     /// How many times as wide and high it is to be.
     pub scale: Option<f64>,
