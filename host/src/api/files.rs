@@ -81,7 +81,7 @@ fn piece(file: File) -> io::Result<Option<(Vec<u8>, File)>> {
 /// A kept picture as one that comes with a request, and counts as such until it is read.
 ///
 /// # Errors
-/// Those of [`open`], and [`Error::NoRoom`].
+/// Those of `open`, and [`Error::NoRoom`].
 pub async fn as_input(app: &App, kept: &Kept) -> crate::error::Result<Bytes> {
     let (gallery, kept) = (app.gallery.clone(), kept.clone());
     let mut share = app.inputs.in_hand().share();
