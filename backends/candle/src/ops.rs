@@ -61,6 +61,7 @@ impl Ops for CandleOps {
     type Tensor = Tensor;
     type Conv = Conv;
     type Linear = Linear;
+    type Gated = Linear;
     type GroupNorm = GroupNorm;
     type LayerNorm = LayerNorm;
     type Embedding = Tensor;
@@ -78,6 +79,10 @@ impl Ops for CandleOps {
         let values = read(weight)?;
         let weight = self.on_threads(|| self.tensor(values, (output, input))?.t()?.contiguous())?;
         Ok(Linear { weight, bias })
+    }
+
+    fn gated(&self, weight: &Weight<'_>, bias: Option<&Weight<'_>>) -> Result<Linear> {
+        self.linear(weight, bias)
     }
 
     fn group_norm(

@@ -8,7 +8,7 @@ use alice_plugin::Result;
 
 use crate::{
     ops::{ConvSpec, Ops},
-    slot::{Conv, Linear},
+    slot::{Conv, Gated, Linear},
     weights::bad_model,
 };
 
@@ -24,6 +24,7 @@ pub(crate) struct Changeable<O: Ops> {
 /// Where the network has the layer.
 pub(crate) enum Place<O: Ops> {
     Linear(Linear<O>),
+    Gated(Gated<O>),
     Conv(ConvSpec, Conv<O>),
 }
 
@@ -53,6 +54,7 @@ impl<O: Ops> Changeable<O> {
         };
         match &self.place {
             Place::Linear(slot) => slot.set(ops.linear(&weight, bias.as_ref())?),
+            Place::Gated(slot) => slot.set(ops.gated(&weight, bias.as_ref())?),
             Place::Conv(spec, slot) => slot.set(ops.conv(*spec, &weight, bias.as_ref())?),
         }
         Ok(())

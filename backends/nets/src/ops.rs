@@ -85,6 +85,8 @@ pub trait Ops: Send + 'static {
     type Conv: Send;
     /// A linear layer's weights.
     type Linear: Send;
+    /// The weights of a gated linear unit.
+    type Gated: Send;
     /// A group normalisation's weights.
     type GroupNorm: Send;
     /// A layer normalisation's weights.
@@ -100,6 +102,9 @@ pub trait Ops: Send + 'static {
 
     /// `weight` is `[output, input]` (also `[output, input, 1, 1]`), `bias` is `[output]`.
     fn linear(&self, weight: &Weight<'_>, bias: Option<&Weight<'_>>) -> Result<Self::Linear>;
+
+    /// `weight` is `[2 * output, input]`, `bias` is `[2 * output]`: values, then their gates.
+    fn gated(&self, weight: &Weight<'_>, bias: Option<&Weight<'_>>) -> Result<Self::Gated>;
 
     /// `weight` and `bias` are `[channels]`; statistics over each of `groups` runs of channels.
     fn group_norm(
@@ -186,9 +191,8 @@ pub trait Ops: Send + 'static {
         residual: Option<&Self::Tensor>,
     ) -> Result<Self::Tensor>;
 
-    /// Gated linear unit: of the layer's result `[.., 2 width]` the first half times `gelu` (exact) of the
-    /// second.
-    fn apply_geglu(&self, linear: &Self::Linear, tokens: &Self::Tensor) -> Result<Self::Tensor>;
+    /// Gated linear unit: of `tokens x weight^T + bias` the first half times `gelu` (exact) of the second.
+    fn apply_geglu(&self, gated: &Self::Gated, tokens: &Self::Tensor) -> Result<Self::Tensor>;
 
     /// Layer normalisation over each token. Statistics in f32 or better.
     fn apply_layer_norm(&self, norm: &Self::LayerNorm, tokens: &Self::Tensor) -> Result<Self::Tensor>;

@@ -10,6 +10,8 @@ use crate::ops::Ops;
 pub(crate) type Conv<O> = Slot<<O as Ops>::Conv>;
 /// A linear layer in its place.
 pub(crate) type Linear<O> = Slot<<O as Ops>::Linear>;
+/// A gated linear unit in its place.
+pub(crate) type Gated<O> = Slot<<O as Ops>::Gated>;
 
 /// A layer that its network and the model's list of layers share. The lock is never waited for, because one call
 /// runs at a time; it is what lets both sides have the layer.

@@ -17,7 +17,7 @@ use crate::{
     changeable::{Changeable, Place},
     ops::{ConvSpec, Ops, Padding},
     progress::Progress,
-    slot::{Conv, Linear, Slot},
+    slot::{Conv, Gated, Linear, Slot},
 };
 
 /// The networks that no adapter changes.
@@ -144,6 +144,15 @@ impl<'a, O: Ops> Weights<'a, O> {
     /// A linear layer without bias.
     pub(crate) fn linear_without_bias(&self, input: usize, output: usize) -> Result<Linear<O>> {
         self.linear_of(&[output, input], false)
+    }
+
+    /// A gated linear unit with bias that makes `output` values.
+    pub(crate) fn gated(&self, input: usize, output: usize) -> Result<Gated<O>> {
+        let shape = [2 * output, input];
+        let (weight, bias) = (self.tensor("weight", &shape)?, self.bias(true, 2 * output)?);
+        let slot = Slot::new(self.ops.gated(&weight, bias.as_ref())?);
+        self.register(Place::Gated(slot.clone()), &shape, true);
+        Ok(slot)
     }
 
     /// A linear layer whose weight has this shape in the file.

@@ -249,7 +249,8 @@ impl<O: Ops> Check<'_, O> {
     fn gated_layers(&self) {
         let (weight, bias) = (numbers(&[22, 7], 1), numbers(&[22], 2));
         let tokens = numbers(&[2, 5, 7], 3).map(|value| 2.0 * value);
-        let result = self.ops.apply_geglu(&self.linear(&weight, Some(&bias)), &self.upload(&tokens));
+        let gated = in_file(&[&weight, &bias], Dtype::F32, |file| self.ops.gated(&file[0], Some(&file[1])));
+        let result = self.ops.apply_geglu(&gated, &self.upload(&tokens));
         self.expect("geglu", result, &define::geglu(&define::linear(&weight, Some(&bias), &tokens)));
     }
 

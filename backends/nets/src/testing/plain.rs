@@ -70,6 +70,7 @@ impl Ops for Plain {
     type Tensor = Arc<Array>;
     type Conv = Layer<ConvSpec>;
     type Linear = Layer<()>;
+    type Gated = Layer<()>;
     type GroupNorm = Layer<(usize, f64)>;
     type LayerNorm = Layer<f64>;
     type Embedding = Array;
@@ -83,6 +84,10 @@ impl Ops for Plain {
     fn linear(&self, weight: &Weight<'_>, bias: Option<&Weight<'_>>) -> Result<Self::Linear> {
         let layer = Layer::new(weight, bias, ())?;
         Ok(Layer { weight: reshaped(layer.weight, &weight.shape[..2]), ..layer })
+    }
+
+    fn gated(&self, weight: &Weight<'_>, bias: Option<&Weight<'_>>) -> Result<Self::Gated> {
+        self.linear(weight, bias)
     }
 
     fn group_norm(
@@ -195,7 +200,7 @@ impl Ops for Plain {
         }))
     }
 
-    fn apply_geglu(&self, linear: &Self::Linear, tokens: &Self::Tensor) -> Result<Self::Tensor> {
+    fn apply_geglu(&self, linear: &Self::Gated, tokens: &Self::Tensor) -> Result<Self::Tensor> {
         Ok(Arc::new(define::geglu(&define::linear(&linear.weight, linear.bias.as_ref(), tokens))))
     }
 

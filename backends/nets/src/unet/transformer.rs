@@ -9,7 +9,7 @@ use alice_plugin::Result;
 
 use crate::{
     ops::{Activation, ConvAdd, Ops},
-    slot::{Conv, Linear},
+    slot::{Conv, Gated, Linear},
     unet::config::{LevelPlan, TrunkPlan},
     weights::Weights,
 };
@@ -36,7 +36,7 @@ struct Block<O: Ops> {
     norm2: O::LayerNorm,
     to_prompt: Attention<O>,
     norm3: O::LayerNorm,
-    gate: Linear<O>,
+    gated: Gated<O>,
     out: Linear<O>,
 }
 
@@ -93,7 +93,7 @@ impl<O: Ops> Block<O> {
             norm2: norm("norm2")?,
             to_prompt: Attention::load(&weights.at("attn2"), width, plan.context, level.heads)?,
             norm3: norm("norm3")?,
-            gate: weights.at("ff.net.0.proj").linear(width, 2 * inner)?,
+            gated: weights.at("ff.net.0.proj").gated(width, inner)?,
             out: weights.at("ff.net.2").linear(inner, width)?,
         })
     }
@@ -104,7 +104,7 @@ impl<O: Ops> Block<O> {
         let normed = ops.apply_layer_norm(&self.norm2, &tokens)?;
         let tokens = self.to_prompt.forward(ops, &normed, prompt, &tokens)?;
         let normed = ops.apply_layer_norm(&self.norm3, &tokens)?;
-        let gated = ops.apply_geglu(&self.gate.get(), &normed)?;
+        let gated = ops.apply_geglu(&self.gated.get(), &normed)?;
         ops.apply_linear(&self.out.get(), &gated, Activation::None, Some(&tokens))
     }
 }

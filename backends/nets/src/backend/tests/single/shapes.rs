@@ -13,6 +13,7 @@ impl Ops for Shapes {
     type Tensor = ();
     type Conv = ();
     type Linear = ();
+    type Gated = ();
     type GroupNorm = ();
     type LayerNorm = ();
     type Embedding = ();
@@ -22,6 +23,10 @@ impl Ops for Shapes {
     }
 
     fn linear(&self, _: &Weight<'_>, _: Option<&Weight<'_>>) -> Result<()> {
+        Ok(())
+    }
+
+    fn gated(&self, _: &Weight<'_>, _: Option<&Weight<'_>>) -> Result<()> {
         Ok(())
     }
 
