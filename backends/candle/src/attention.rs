@@ -2,13 +2,11 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Attention in blocks of queries: at no time do more scores exist than those of one block per thread.
 
+use alice_nets::activation::exp;
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use crate::{
-    activation::exp,
-    values::{values, write_in_place},
-};
+use crate::values::{values, write_in_place};
 
 /// Scores of one block: 4 MiB.
 const BLOCK_SCORES: usize = 1 << 20;

@@ -9,14 +9,11 @@
 
 use std::ops::Range;
 
-use alice_nets::{ConvAdd, ConvSpec, Padding};
+use alice_nets::{ConvAdd, ConvSpec, Padding, activation::activate};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use crate::{
-    activation::activate,
-    values::{values, write_in_place},
-};
+use crate::values::{values, write_in_place};
 
 /// Pixels of a band, to the next full line. Half of it spends more time on reading weights, the double falls
 /// out of the cache; both are slower on the layers of Stable Diffusion.

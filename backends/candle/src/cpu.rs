@@ -2,10 +2,10 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The backend for this machine's processor.
 
-use std::{fs, num::NonZero, sync::Arc, thread};
+use std::{num::NonZero, sync::Arc, thread};
 
 use alice_nets::NetBackend;
-use alice_plugin::{Description, Device, Error, Result};
+use alice_plugin::{Description, Error, Result, processor};
 use candle_core::utils::get_num_threads;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Deserialize;
@@ -54,13 +54,7 @@ fn describe() -> Description {
     Description {
         name: "candle-cpu".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        devices: vec![Device {
-            index: 0,
-            name: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "CPU".to_owned()),
-            kind: "cpu".to_owned(),
-            memory_total: memory("MemTotal"),
-            memory_free: memory("MemAvailable"),
-        }],
+        devices: vec![processor::device()],
         dtypes: vec!["f32".to_owned()],
         families: Vec::new(),
         inputs: Vec::new(),
@@ -68,18 +62,4 @@ fn describe() -> Description {
         reason: None,
         stand_in: false,
     }
-}
-
-/// A line of `/proc/meminfo`, in bytes.
-fn memory(name: &str) -> Option<u64> {
-    let kib: u64 = field("/proc/meminfo", name)?.strip_suffix(" kB")?.parse().ok()?;
-    kib.checked_mul(1024)
-}
-
-/// The value of the first line `name: value`; `None` where there is no such file.
-fn field(file: &str, name: &str) -> Option<String> {
-    let text = fs::read_to_string(file).ok()?;
-    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
-    let (_, value) = fields.find(|(key, _)| key.trim() == name)?;
-    Some(value.trim().to_owned())
 }

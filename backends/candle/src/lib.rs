@@ -10,7 +10,6 @@
 //! alone: a picture made in company has the same bytes as one made alone.
 #![forbid(unsafe_code)]
 
-mod activation;
 mod attention;
 mod conv;
 mod cpu;

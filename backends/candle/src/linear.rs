@@ -2,14 +2,14 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Linear layers: one matrix product, and everything after it in one pass over its result.
 
-use alice_nets::Activation;
+use alice_nets::{
+    Activation,
+    activation::{activate, gelu},
+};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use crate::{
-    activation::{activate, gelu},
-    values::values,
-};
+use crate::values::values;
 
 /// A linear layer's weights.
 pub struct Linear {

@@ -2,11 +2,11 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Normalisations, each in one function: statistics, scale and shift, activation.
 
-use alice_nets::Activation;
+use alice_nets::{Activation, activation::activate};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use crate::{activation::activate, values::values};
+use crate::values::values;
 
 /// A group normalisation's weights.
 pub struct GroupNorm {

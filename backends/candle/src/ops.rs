@@ -8,13 +8,12 @@
 use std::sync::Arc;
 
 use alice_checkpoint::Tensor as Weight;
-use alice_nets::{Activation, ConvAdd, ConvSpec, Ops};
+use alice_nets::{Activation, ConvAdd, ConvSpec, Ops, activation::activate};
 use alice_plugin::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use rayon::ThreadPool;
 
 use crate::{
-    activation::activate,
     attention::attention,
     conv::{Conv, enlarge},
     image::{add_scaled, average_pool},

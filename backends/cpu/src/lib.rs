@@ -11,7 +11,6 @@
 //! picture has the same bytes alone and in company, with one thread and with many.
 #![deny(unsafe_code)]
 
-mod activation;
 mod backend;
 mod format;
 mod isa;

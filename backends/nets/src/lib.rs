@@ -12,6 +12,7 @@
 //! weights mean.
 #![forbid(unsafe_code)]
 
+pub mod activation;
 pub mod backend;
 mod changeable;
 mod clip;

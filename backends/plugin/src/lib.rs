@@ -14,6 +14,7 @@ pub mod contract;
 pub mod export;
 #[cfg(feature = "load")]
 pub mod load;
+pub mod processor;
 pub mod slots;
 pub mod tiles;
 

@@ -8,13 +8,14 @@
 
 use std::ops::Range;
 
+use alice_nets::activation::exp;
+
 use super::{
     pack::{Packed, Slab},
     product::{MOST_COLUMNS, MOST_TAPS, Multiply, Out, PANEL, ROWS, Runs, block},
     simd::Simd,
     sums::{largest, total},
 };
-use crate::activation::exp;
 
 /// Queries that are answered together.
 pub(crate) const QUERIES: usize = 8 * ROWS;

@@ -2,10 +2,10 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Normalisations. Statistics are taken in f32 over short runs and joined in f64.
 
-use alice_nets::Activation;
+use alice_nets::{Activation, activation::activate};
 
 use super::sums::total_of;
-use crate::{activation::activate, format::Element};
+use crate::format::Element;
 
 /// Pixels whose statistics are taken together: fixed, so that the order of sums does not depend on threads.
 pub(crate) const PIXELS: usize = 64;

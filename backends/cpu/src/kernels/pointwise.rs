@@ -2,9 +2,9 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! What is done value by value.
 
-use alice_nets::Activation;
+use alice_nets::{Activation, activation::activate};
 
-use crate::{activation::activate, format::Element};
+use crate::format::Element;
 
 /// Values that are held in f32 between two loops.
 const LINE: usize = 256;

@@ -15,17 +15,17 @@
 
 use std::ops::Range;
 
-use alice_nets::Activation;
+use alice_nets::{
+    Activation,
+    activation::{activate, gelu},
+};
 
 use super::{
     pack::{Packed, Slab},
     simd::{Bf16Dot, Simd},
     window::Left,
 };
-use crate::{
-    activation::{activate, gelu},
-    format::{Bf16, Element},
-};
+use crate::format::{Bf16, Element};
 
 /// Rows of the left side that the kernel computes together.
 pub(crate) const ROWS: usize = 6;

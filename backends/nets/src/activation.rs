@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! Activations of single values, without branches or calls, so that loops over them become vector code.
+//! Activations of single values for backends that loop over them, without branches or calls, so that the loops become
+//! vector code of whatever the caller is compiled for.
 //!
 //! The standard library's `exp` is an opaque call that takes longer than the rest of such a loop together.
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
-use alice_nets::Activation;
+use crate::ops::Activation;
 
 /// Applies `activation` to every value.
 #[inline(always)]
-pub(crate) fn activate(activation: Activation, values: &mut [f32]) {
+pub fn activate(activation: Activation, values: &mut [f32]) {
     match activation {
         Activation::None => {}
         Activation::Silu => values.iter_mut().for_each(|x| *x = silu(*x)),
@@ -23,7 +24,7 @@ pub(crate) fn activate(activation: Activation, values: &mut [f32]) {
 
 /// `x * sigmoid(x)`.
 #[inline(always)]
-pub(crate) fn silu(x: f32) -> f32 {
+pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
@@ -32,7 +33,7 @@ pub(crate) fn silu(x: f32) -> f32 {
 /// Source: Abramowitz and Stegun, Handbook of Mathematical Functions, formula 7.1.26: `1 - erf(z)` for
 /// `z >= 0` within 1.5e-7.
 #[inline(always)]
-pub(crate) fn gelu(x: f32) -> f32 {
+pub fn gelu(x: f32) -> f32 {
     let z = x.abs() * FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
     let polynomial =
@@ -47,7 +48,7 @@ pub(crate) fn gelu(x: f32) -> f32 {
 ///
 /// Source: the polynomial for `|r| <= ln(2) / 2` is that of `expf` in Stephen Moshier's Cephes library.
 #[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     // Adding 1.5 * 2^23 leaves no room for a fraction: the sum's low bits are the nearest integer.
     const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts, the first with so few digits that its products with integers are exact.
