@@ -24,6 +24,11 @@ const RULES: &[Rule] = &[
     Rule { name: "alice-checkpoint", directory: "backends/checkpoint", may_use: &[] },
     Rule { name: "alice-nets", directory: "backends/nets", may_use: &["alice-checkpoint", "alice-plugin"] },
     Rule {
+        name: "alice-backend-cpu",
+        directory: "backends/cpu",
+        may_use: &["alice-checkpoint", "alice-nets", "alice-plugin"],
+    },
+    Rule {
         name: "alice-candle",
         directory: "backends/candle",
         may_use: &["alice-checkpoint", "alice-nets", "alice-plugin"],
@@ -44,7 +49,12 @@ const TENSOR_LIBRARIES: &[&str] =
 const IMPURE: &[&str] = &["std::fs", "std::net", "std::thread", "std::time", "std::env", "std::process"];
 
 /// The directories in which `unsafe` may stand.
-const UNSAFE: &[&str] = &["backends/plugin/src", "backends/checkpoint/src/tensors.rs"];
+const UNSAFE: &[&str] = &[
+    "backends/plugin/src",
+    "backends/checkpoint/src/tensors.rs",
+    "backends/cpu/src/kernels.rs",
+    "backends/cpu/src/kernels",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
