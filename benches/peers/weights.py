@@ -5,7 +5,8 @@
     python weights.py {sd15,sdxl} DIRECTORY
 
 Time does not depend on the values as long as they stay finite, and these do: every layer keeps the deviation of its
-input near one. The files are f16, as published ones.
+input near one. The files are f16, as published ones. There are no tokenizers: a backend loads the directory, the daemon
+does not.
 """
 
 import argparse
@@ -15,8 +16,6 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-TOKENIZER = Path(__file__).resolve().parents[2] / "tests" / "fixtures" / "sd1-eps"
 
 LEVELS = (320, 640, 1280, 1280)
 UNETS = {

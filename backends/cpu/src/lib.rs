@@ -15,7 +15,7 @@ mod backend;
 mod format;
 mod isa;
 mod kernels;
-mod layers;
+mod machine;
 mod memory;
 mod ops;
 mod tensor;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use alice_checkpoint::Tensor as Weight;
 use alice_nets::{Activation, ConvAdd, ConvSpec, Ops, Padding};
-use alice_plugin::Result;
+use alice_plugin::{Error, Result};
 
 use crate::{
     format::{Bf16, Element},
@@ -18,7 +18,7 @@ use crate::{
         product::Out,
         window::{Left, Walk, Windows},
     },
-    layers::{Joining, Machine, Norm, read},
+    machine::{Joining, Machine, Norm, read},
     memory::{Arena, Buffer},
     tensor::{Kept, Shape, Tensor},
     threads::Threads,
@@ -451,7 +451,10 @@ impl Ops for CpuOps {
         causal: bool,
     ) -> Result<Tensor> {
         let head_width = query.shape.channels / heads;
-        assert!(head_width <= MOST_WIDTH, "no known network has heads of {head_width} values");
+        if head_width > MOST_WIDTH {
+            let message = format!("attention heads of {head_width} values; up to {MOST_WIDTH} are known");
+            return Err(Error::unsupported(message));
+        }
         match self.bf16 {
             Some(kernels) if head_width.is_multiple_of(Bf16::DEPTH) => {
                 self.attend(kernels, [query, key, value], heads, causal)

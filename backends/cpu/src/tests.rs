@@ -172,6 +172,15 @@ fn the_number_of_threads_does_not_change_a_byte() {
 }
 
 #[test]
+fn a_head_that_is_too_wide_is_refused() {
+    let ops = ops(Isa::Portable, Format::F32, 1);
+    let words = ops.tokens([1, 2, 520], &numbers(1040, 1)).unwrap();
+    let error = ops.attention(&words, &words, &words, 1, false).unwrap_err();
+    assert!(error.kind == ErrorKind::Unsupported && error.message.contains("520"), "{error}");
+    assert!(ops.attention(&words, &words, &words, 2, false).is_ok());
+}
+
+#[test]
 fn a_weight_that_is_no_real_number_is_a_bad_model() {
     let bytes = [0; 32];
     let weight =

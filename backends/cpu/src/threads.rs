@@ -48,7 +48,7 @@ impl Threads {
         self.pool.install(|| chunks.for_each(|(number, chunk)| task(number, chunk)));
     }
 
-    /// As [`chunks`](Self::chunks) with results.
+    /// Does every task once, and gives the results in their order.
     pub(crate) fn map<T: Send>(&self, tasks: usize, task: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
         self.pool.install(|| (0..tasks).into_par_iter().with_max_len(1).map(task).collect())
     }

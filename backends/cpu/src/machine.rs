@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! The layers' weights as the kernels want them, and how their work is cut into tasks.
+//! Threads and memory, and how the operations' work is cut into tasks for them.
 
 use std::sync::Arc;
 
