@@ -65,6 +65,14 @@ impl Ops for CandleOps {
     type LayerNorm = LayerNorm;
     type Embedding = Tensor;
 
+    fn precise(&self) -> &Self {
+        self
+    }
+
+    fn adopt(&self, tensor: &Tensor) -> Result<Tensor> {
+        Ok(tensor.clone())
+    }
+
     fn conv(&self, spec: ConvSpec, weight: &Weight<'_>, bias: Option<&Weight<'_>>) -> Result<Conv> {
         let shape = (spec.output, spec.input * spec.kernel * spec.kernel);
         let bias = read_bias(bias, spec.output)?;

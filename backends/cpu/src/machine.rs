@@ -22,6 +22,7 @@ use crate::{
 };
 
 /// What computes.
+#[derive(Clone)]
 pub(crate) struct Machine {
     pub(crate) threads: Arc<Threads>,
     pub(crate) arena: Arc<Arena>,

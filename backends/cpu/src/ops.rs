@@ -39,6 +39,8 @@ pub struct CpuOps {
     f32: &'static Kernels<f32>,
     /// There exactly if the format is bf16.
     bf16: Option<&'static Kernels<Bf16>>,
+    /// The operations in f32, unless these are they.
+    precise: Option<Box<Self>>,
 }
 
 /// Packed weights in the format that they are multiplied in.
@@ -91,8 +93,12 @@ impl CpuOps {
     /// The operations on those threads with the instructions of `isa`, which this processor has.
     pub fn new(isa: Isa, format: Format, threads: Arc<Threads>) -> Self {
         let machine = Machine { threads, arena: Arc::new(Arena::default()) };
-        let bf16 = if format == Format::Bf16 { kernels::of_bf16(isa) } else { None };
-        Self { machine, f32: kernels::of_f32(isa), bf16 }
+        let f32 = kernels::of_f32(isa);
+        let precise = Self { machine: machine.clone(), f32, bf16: None, precise: None };
+        match kernels::of_bf16(isa).filter(|_| format == Format::Bf16) {
+            Some(bf16) => Self { machine, f32, bf16: Some(bf16), precise: Some(Box::new(precise)) },
+            None => precise,
+        }
     }
 
     fn arena(&self) -> &Arc<Arena> {
@@ -287,6 +293,14 @@ impl Ops for CpuOps {
     type GroupNorm = GroupNorm;
     type LayerNorm = Norm;
     type Embedding = Embedding;
+
+    fn precise(&self) -> &Self {
+        self.precise.as_deref().unwrap_or(self)
+    }
+
+    fn adopt(&self, tensor: &Tensor) -> Result<Tensor> {
+        self.own(tensor.clone())
+    }
 
     fn conv(&self, spec: ConvSpec, weight: &Weight<'_>, bias: Option<&Weight<'_>>) -> Result<Conv> {
         Ok(Conv { spec, weights: self.weights(weight, bias, spec, false)? })

@@ -21,10 +21,13 @@ use alice_plugin::{
 use self::{
     guide::{Guidance, Picture},
     loaded::Loaded,
-    model::{Model, bytes_per_value},
+    model::Model,
     text::Prompt,
 };
-use crate::ops::Ops;
+use crate::{
+    ops::Ops,
+    weights::{PRECISE_BYTES, bytes_per_value},
+};
 
 /// The further input with the sizes that SDXL hears.
 const TIME_IDS: &str = "time_ids";
@@ -167,7 +170,7 @@ impl<O: Ops> Backend for NetBackend<O> {
     ) -> Result<ConditioningHandle> {
         let found = self.models.get(model.0)?.model()?;
         let prompt = found.encode_text(request, control)?;
-        let bytes = found.bytes_of(prompt.length * found.unet.plan.trunk.context);
+        let bytes = (prompt.length * found.unet.plan.trunk.context) as u64 * PRECISE_BYTES;
         let conditioning = Conditioning { model: model.0, content: Content::Prompt(prompt), bytes };
         Ok(ConditioningHandle(self.conditionings.insert(conditioning)))
     }

@@ -19,6 +19,8 @@ pub(crate) struct Changeable<O: Ops> {
     pub(crate) place: Place<O>,
     /// Whether it has a bias, which no adapter changes.
     pub(crate) bias: bool,
+    /// Whether it is a layer of the precise operations.
+    pub(crate) precise: bool,
 }
 
 /// Where the network has the layer.
@@ -37,6 +39,7 @@ impl<O: Ops> Changeable<O> {
         tensors: &TensorSet,
         change: Option<impl FnOnce(&mut [f32]) -> Result<()>>,
     ) -> Result<()> {
+        let ops = if self.precise { ops.precise() } else { ops };
         let scope = Scope::root(tensors).at(&self.layer.module);
         let mut values;
         let mut weight = scope.tensor("weight", &self.layer.shape).map_err(bad_model)?;

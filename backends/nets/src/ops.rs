@@ -11,6 +11,9 @@
 //! Layers are the backend's own types, built once while loading from the file's tensors, so that each
 //! backend can convert, pack and blend them as its kernels want. Every loaded model has operations of its own; those for
 //! one device and one number format understand each other's tensors, which is how a ControlNet sees a model's prompt.
+//!
+//! Rounding in the text encoders or on the way from the timestep to the blocks moves a whole picture, and both are little
+//! work. Whatever the format of a model, they run on its [precise](Ops::precise) operations.
 
 use alice_checkpoint::Tensor as Weight;
 use alice_plugin::Result;
@@ -61,7 +64,8 @@ pub enum Padding {
 /// `activation(conv(x) + bias + per_channel + residual)`.
 #[derive(Debug)]
 pub struct ConvAdd<'a, T> {
-    /// One value per row and output channel, tokens `[rows, 1, output]`: the projected time embedding.
+    /// One value per row and output channel, tokens `[rows, 1, output]` of the [precise](Ops::precise) operations:
+    /// the projected time embedding.
     pub per_channel: Option<&'a T>,
     /// An image of the result's own shape.
     pub residual: Option<&'a T>,
@@ -93,6 +97,15 @@ pub trait Ops: Send + 'static {
     type LayerNorm: Send;
     /// A table of vectors.
     type Embedding: Send;
+
+    // Number formats.
+
+    /// The operations in f32 on the same device; these themselves if f32 is their format. Layers and tensors of the
+    /// one are not for the other, but for [`adopt`](Self::adopt) and [`ConvAdd::per_channel`].
+    fn precise(&self) -> &Self;
+
+    /// A tensor of the [precise](Self::precise) operations in this format.
+    fn adopt(&self, tensor: &Self::Tensor) -> Result<Self::Tensor>;
 
     // Layers, built while loading.
 

@@ -43,7 +43,8 @@ impl<O: Ops> Resnet<O> {
     /// Builds the block from its part of the file.
     pub(crate) fn load(weights: &Weights<'_, O>, shape: ResnetShape) -> Result<Self> {
         let ResnetShape { input, output, time, groups, epsilon } = shape;
-        let time = time.map(|width| weights.at("time_emb_proj").linear(width, output)).transpose()?;
+        let time =
+            time.map(|width| weights.at("time_emb_proj").precise().linear(width, output)).transpose()?;
         let shortcut = match input == output {
             true => None,
             false => Some(weights.at("conv_shortcut").conv1x1(input, output, Pointwise::Kernel)?),
@@ -59,11 +60,11 @@ impl<O: Ops> Resnet<O> {
     }
 
     /// The block's answer to `image`. `time` is the time embedding after its activation, tokens
-    /// `[rows, 1, width]`; it is there exactly if the block was built for one.
+    /// `[rows, 1, width]` of the precise operations; it is there exactly if the block was built for one.
     pub(crate) fn forward(&self, ops: &O, image: &O::Tensor, time: Option<&O::Tensor>) -> Result<O::Tensor> {
         let time = match (&self.time, time) {
             (Some(project), Some(time)) => {
-                Some(ops.apply_linear(&project.get(), time, Activation::None, None)?)
+                Some(ops.precise().apply_linear(&project.get(), time, Activation::None, None)?)
             }
             _ => None,
         };

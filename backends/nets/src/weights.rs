@@ -20,6 +20,8 @@ use crate::{
     slot::{Conv, Gated, Linear, Slot},
 };
 
+/// Bytes of one number of the precise operations.
+pub(crate) const PRECISE_BYTES: u64 = 4;
 /// The networks that no adapter changes.
 const UNCHANGED: [&str; 4] = ["vae", "controlnet", "t2i_adapter", "upscaler"];
 
@@ -30,21 +32,30 @@ pub(crate) struct Weights<'a, O: Ops> {
     component: &'static str,
     scope: Scope<'a>,
     loading: &'a Loading<'a, O>,
+    /// Whether the layers are the precise operations'.
+    precise: bool,
 }
 
 /// One load of a model: how far it is, and what it has loaded.
 pub(crate) struct Loading<'a, O: Ops> {
     pub(crate) progress: Progress<'a>,
-    /// Number of weights that layers were built of.
-    pub(crate) values: Cell<u64>,
+    /// Bytes of one weight in the model's number format.
+    value_bytes: u64,
+    /// Bytes of the weights that layers were built of.
+    pub(crate) bytes: Cell<u64>,
     /// The layers that adapters can change.
     pub(crate) layers: RefCell<Vec<Changeable<O>>>,
 }
 
 impl<'a, O: Ops> Loading<'a, O> {
-    /// A load that begins now.
-    pub(crate) fn new(progress: Progress<'a>) -> Self {
-        Self { progress, values: Cell::new(0), layers: RefCell::default() }
+    /// A load that begins now, of a model in the number format called `dtype`.
+    pub(crate) fn new(progress: Progress<'a>, dtype: &str) -> Self {
+        Self {
+            progress,
+            value_bytes: bytes_per_value(dtype),
+            bytes: Cell::new(0),
+            layers: RefCell::default(),
+        }
     }
 }
 
@@ -74,7 +85,17 @@ impl<'a, O: Ops> Weights<'a, O> {
         tensors: &'a TensorSet,
         loading: &'a Loading<'a, O>,
     ) -> Self {
-        Self { ops, component, scope: Scope::root(tensors), loading }
+        Self { ops, component, scope: Scope::root(tensors), loading, precise: false }
+    }
+
+    /// The same part for the [precise](Ops::precise) operations.
+    pub(crate) fn precise(self) -> Self {
+        Self { precise: true, ..self }
+    }
+
+    /// The operations that are to have the layers.
+    fn ops(&self) -> &'a O {
+        if self.precise { self.ops.precise() } else { self.ops }
     }
 
     /// The part called `name` (or numbered so) within this one; dots go further down.
@@ -126,7 +147,7 @@ impl<'a, O: Ops> Weights<'a, O> {
     /// A convolution whose weight has this shape in the file.
     fn conv_of(&self, spec: ConvSpec, shape: &[usize], bias: bool) -> Result<Conv<O>> {
         let (weight, bias) = (self.tensor("weight", shape)?, self.bias(bias, spec.output)?);
-        let slot = Slot::new(self.ops.conv(spec, &weight, bias.as_ref())?);
+        let slot = Slot::new(self.ops().conv(spec, &weight, bias.as_ref())?);
         self.register(Place::Conv(spec, slot.clone()), shape, bias.is_some());
         Ok(slot)
     }
@@ -150,7 +171,7 @@ impl<'a, O: Ops> Weights<'a, O> {
     pub(crate) fn gated(&self, input: usize, output: usize) -> Result<Gated<O>> {
         let shape = [2 * output, input];
         let (weight, bias) = (self.tensor("weight", &shape)?, self.bias(true, 2 * output)?);
-        let slot = Slot::new(self.ops.gated(&weight, bias.as_ref())?);
+        let slot = Slot::new(self.ops().gated(&weight, bias.as_ref())?);
         self.register(Place::Gated(slot.clone()), &shape, true);
         Ok(slot)
     }
@@ -158,7 +179,7 @@ impl<'a, O: Ops> Weights<'a, O> {
     /// A linear layer whose weight has this shape in the file.
     fn linear_of(&self, shape: &[usize], bias: bool) -> Result<Linear<O>> {
         let (weight, bias) = (self.tensor("weight", shape)?, self.bias(bias, shape[0])?);
-        let slot = Slot::new(self.ops.linear(&weight, bias.as_ref())?);
+        let slot = Slot::new(self.ops().linear(&weight, bias.as_ref())?);
         self.register(Place::Linear(slot.clone()), shape, bias.is_some());
         Ok(slot)
     }
@@ -168,25 +189,25 @@ impl<'a, O: Ops> Weights<'a, O> {
         if !UNCHANGED.contains(&self.component) {
             let (component, module) = (self.component, self.scope.module().to_owned());
             let layer = Layer { component, module, shape: shape.to_vec() };
-            self.loading.layers.borrow_mut().push(Changeable { layer, place, bias });
+            self.loading.layers.borrow_mut().push(Changeable { layer, place, bias, precise: self.precise });
         }
     }
 
     /// A group normalisation of `channels` channels; `groups` divides them.
     pub(crate) fn group_norm(&self, groups: usize, epsilon: f32, channels: usize) -> Result<O::GroupNorm> {
         let (weight, bias) = (self.tensor("weight", &[channels])?, self.tensor("bias", &[channels])?);
-        self.ops.group_norm(groups, epsilon, &weight, &bias)
+        self.ops().group_norm(groups, epsilon, &weight, &bias)
     }
 
     /// A layer normalisation of tokens of `width` values.
     pub(crate) fn layer_norm(&self, epsilon: f32, width: usize) -> Result<O::LayerNorm> {
         let (weight, bias) = (self.tensor("weight", &[width])?, self.tensor("bias", &[width])?);
-        self.ops.layer_norm(epsilon, &weight, &bias)
+        self.ops().layer_norm(epsilon, &weight, &bias)
     }
 
     /// A table of `entries` vectors.
     pub(crate) fn embedding(&self, entries: usize, width: usize) -> Result<O::Embedding> {
-        self.ops.embedding(&self.tensor("weight", &[entries, width])?)
+        self.ops().embedding(&self.tensor("weight", &[entries, width])?)
     }
 
     fn bias(&self, there: bool, length: usize) -> Result<Option<Tensor<'a>>> {
@@ -195,8 +216,9 @@ impl<'a, O: Ops> Weights<'a, O> {
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'a>> {
         let tensor = self.scope.tensor(name, shape).map_err(bad_model)?;
-        let values = &self.loading.values;
-        values.set(values.get() + shape.iter().product::<usize>() as u64);
+        let (bytes, values) = (&self.loading.bytes, shape.iter().product::<usize>() as u64);
+        let each = if self.precise { PRECISE_BYTES } else { self.loading.value_bytes };
+        bytes.set(bytes.get() + values * each);
         Ok(tensor)
     }
 }
@@ -207,6 +229,14 @@ fn same_size(input: usize, output: usize) -> ConvSpec {
 
 fn half_size(input: usize, output: usize, padding: Padding) -> ConvSpec {
     ConvSpec { input, output, kernel: 3, stride: 2, padding }
+}
+
+/// Bytes of one number in the format called `dtype`.
+pub(crate) fn bytes_per_value(dtype: &str) -> u64 {
+    match dtype {
+        "f16" | "bf16" => 2,
+        _ => PRECISE_BYTES,
+    }
 }
 
 /// A fault of the model's files in the contract's terms.

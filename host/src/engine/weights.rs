@@ -7,27 +7,35 @@ use alice_checkpoint::upscaler::UpscalerFile;
 use alice_checkpoint::{Checkpoint, Error};
 use alice_plugin::{Description, LoadRequest};
 
+/// The least bytes of a text encoder's value: networks in less than f32 have their text encoders in f32 all the same.
+const TEXT_BYTES: u64 = 4;
+
 /// Bytes that the weights will take in the number format in which they will be loaded; 0 for files that cannot be
 /// read, about which loading them will say more.
 pub(super) fn expected(request: &LoadRequest, backend: &Description) -> u64 {
-    let path = request.files.path();
-    let values = match request.family.as_str() {
-        "controlnet" | "t2i_adapter" => ControlFile::open(path).and_then(|file| file.values()),
-        "upscaler" => UpscalerFile::open(path).map(|file| file.values()),
-        _ => values_of_model(request),
+    let (path, each) = (request.files.path(), bytes_of_value(request, backend));
+    let bytes = |values: u64| values.saturating_mul(each);
+    let bytes = match request.family.as_str() {
+        "controlnet" | "t2i_adapter" => ControlFile::open(path).and_then(|file| file.values()).map(bytes),
+        "upscaler" => UpscalerFile::open(path).map(|file| bytes(file.values())),
+        _ => bytes_of_model(request, each),
     };
-    values.unwrap_or(0).saturating_mul(bytes_of_value(request, backend))
+    bytes.unwrap_or(0)
 }
 
-/// Values in all parts of a model that makes pictures.
-fn values_of_model(request: &LoadRequest) -> Result<u64, Error> {
+/// Bytes of all parts of a model that makes pictures, whose values take `each` bytes.
+fn bytes_of_model(request: &LoadRequest, each: u64) -> Result<u64, Error> {
     let checkpoint = Checkpoint::open(request.files.path())?;
     let checkpoint = match &request.vae {
         Some(vae) => checkpoint.with_vae(vae)?,
         None => checkpoint,
     };
     let components = checkpoint.components().unwrap_or_default();
-    Ok(components.iter().map(|component| checkpoint.values(component).unwrap_or(0)).sum())
+    let bytes = |component: &&str| {
+        let each = if component.starts_with("text_encoder") { each.max(TEXT_BYTES) } else { each };
+        checkpoint.values(component).unwrap_or(0).saturating_mul(each)
+    };
+    Ok(components.iter().map(bytes).fold(0, u64::saturating_add))
 }
 
 /// Bytes of one value in the number format that is asked for, which is the backend's first unless it is named.
@@ -79,5 +87,20 @@ mod tests {
         assert_eq!(bytes(true, "upscalers/old-x4.safetensors", "upscaler", "f32"), 4 * 25_387);
         assert_eq!(bytes(true, "upscalers/real-x4.safetensors", "controlnet", "f32"), 0, "another kind");
         assert_eq!(bytes(true, "nothing.safetensors", "upscaler", "f32"), 0);
+    }
+
+    #[test]
+    fn text_encoders_are_expected_in_f32() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/sd1-eps");
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        let [text, unet, vae] = ["text_encoder", "unet", "vae"].map(|name| checkpoint.values(name).unwrap());
+        let bytes = |each| {
+            let files = ModelFiles::Diffusers { path: path.clone() };
+            let request =
+                LoadRequest { files, family: "sd1".into(), vae: None, dtype: "auto".into(), device: 0 };
+            bytes_of_model(&request, each).unwrap()
+        };
+        assert_eq!(bytes(2), 4 * text + 2 * (unet + vae));
+        assert_eq!(bytes(8), 8 * (text + unet + vae));
     }
 }

@@ -5,7 +5,7 @@
 use alice_checkpoint::control::{ControlFile, ControlKind};
 use alice_plugin::{Control, Error, LatentShape, LoadRequest, ModelInfo, Result, checks};
 
-use super::{arguments::check_sides, model::bytes_per_value};
+use super::arguments::check_sides;
 use crate::{
     config::ConfigFile,
     controlnet::{ControlNet, ControlNetConfig, ControlNetPlan},
@@ -71,7 +71,7 @@ impl<O: Ops> Guide<O> {
             return Err(Error::bad_model(message));
         }
         let plan = Plan::read(&file)?;
-        let loading = Loading::new(Progress::begin(control, plan.blocks())?);
+        let loading = Loading::new(Progress::begin(control, plan.blocks())?, &dtype);
         let ops = open(request.device, &dtype)?;
         let tensors = file.weights().map_err(bad_model)?;
         let weights = Weights::new(&ops, kind.as_str(), &tensors, &loading);
@@ -86,7 +86,7 @@ impl<O: Ops> Guide<O> {
             latent_scale: scale,
             text_encoders: Vec::new(),
             inputs: Vec::new(),
-            memory_bytes: loading.values.get() * bytes_per_value(&dtype),
+            memory_bytes: loading.bytes.get(),
             dtype,
         };
         Ok(Self { ops, network, device: request.device, info })

@@ -65,7 +65,7 @@ impl<O: Ops> Model<O> {
             return Err(Error::bad_model(message));
         }
         let plans = Plans::read(&checkpoint)?;
-        let loading = Loading::new(Progress::begin(control, plans.blocks())?);
+        let loading = Loading::new(Progress::begin(control, plans.blocks())?, &dtype);
         let ops = open(request.device, &dtype)?;
         let mut files = Files::new();
         let mut file = |component| {
@@ -74,8 +74,9 @@ impl<O: Ops> Model<O> {
             Ok(tensors)
         };
         let Plans { encoders, unet, vae, inputs } = plans;
-        let encoder =
-            |(component, plan)| Clip::load(&Weights::new(&ops, component, &file(component)?, &loading), plan);
+        let encoder = |(component, plan)| {
+            Clip::load(&Weights::new(&ops, component, &file(component)?, &loading).precise(), plan)
+        };
         let encoders = encoders.into_iter().map(encoder).collect::<Result<Vec<_>>>()?;
         let unet = Unet::load(&Weights::new(&ops, "unet", &file("unet")?, &loading), unet)?;
         let vae = Vae::load(&Weights::new(&ops, "vae", &file("vae")?, &loading), vae)?;
@@ -85,7 +86,7 @@ impl<O: Ops> Model<O> {
             latent_scale: vae.plan.scale(),
             text_encoders: encoders.iter().map(|clip| encoder_info(&clip.plan)).collect(),
             inputs,
-            memory_bytes: loading.values.get() * bytes_per_value(&dtype),
+            memory_bytes: loading.bytes.get(),
             dtype,
         };
         let adapters = Adapters::none(checkpoint, files, loading.layers.into_inner());
@@ -95,11 +96,6 @@ impl<O: Ops> Model<O> {
     /// Makes the model behave as with exactly these adapters.
     pub(super) fn adapt(&mut self, adapters: &[Adapter], control: &dyn Control) -> Result<()> {
         self.adapters.adapt(&self.ops, adapters, control)
-    }
-
-    /// Bytes that `values` numbers take on the device.
-    pub(super) fn bytes_of(&self, values: usize) -> u64 {
-        values as u64 * bytes_per_value(&self.info.dtype)
     }
 }
 
@@ -197,13 +193,5 @@ fn encoder_info(plan: &ClipPlan) -> TextEncoderInfo {
         context_length: plan.context_length as u32,
         vocab_size: plan.vocabulary as u32,
         hidden_size: plan.width as u32,
-    }
-}
-
-/// Bytes of one number in the format called `dtype`.
-pub(super) fn bytes_per_value(dtype: &str) -> u64 {
-    match dtype {
-        "f16" | "bf16" => 2,
-        _ => 4,
     }
 }

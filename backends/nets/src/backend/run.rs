@@ -44,7 +44,7 @@ impl<O: Ops> Model<O> {
             None => Vec::new(),
         };
         let prompts: Vec<&O::Tensor> = prompts.iter().map(|prompt| &prompt.tokens).collect();
-        let prompt = self.ops.stack(&prompts)?;
+        let prompt = self.ops.adopt(&self.ops.precise().stack(&prompts)?)?;
         let latents =
             self.images(shape, shape.channels as usize, rows.iter().map(|row| row.latent.to_vec()))?;
         let question = Question {

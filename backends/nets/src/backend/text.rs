@@ -19,7 +19,7 @@ use crate::{
 
 /// An encoded prompt.
 pub(super) struct Prompt<O: Ops> {
-    /// Tokens `[1, length, width]`, as wide as all encoders together.
+    /// Tokens `[1, length, width]` of the precise operations, as wide as all encoders together.
     pub(super) tokens: O::Tensor,
     /// Number of tokens.
     pub(super) length: usize,
@@ -53,7 +53,7 @@ impl<O: Ops> Model<O> {
             && part.places.len() == 1
             && unweighted(part.chunk)
         {
-            let encoded = part.clip.forward(&self.ops, part.words(), skip, true, &progress)?;
+            let encoded = part.clip.forward(self.ops.precise(), part.words(), skip, true, &progress)?;
             let pooled = encoded.pooled.map(|pooled| self.pooled(part.clip, &pooled)).transpose()?;
             return Ok(Prompt { tokens: encoded.tokens, length, pooled });
         }
@@ -70,7 +70,7 @@ impl<O: Ops> Model<O> {
                 }
             }
         }
-        Ok(Prompt { tokens: self.ops.tokens([1, length, width], &joined)?, length, pooled })
+        Ok(Prompt { tokens: self.ops.precise().tokens([1, length, width], &joined)?, length, pooled })
     }
 
     /// The chunks, encoder by encoder, each of them once.
@@ -108,8 +108,8 @@ impl<O: Ops> Model<O> {
             let pooled = clip.plan.projection.filter(|_| part.pools());
             return Ok((tokens, pooled.map(|length| vec![0.0; length])));
         }
-        let encoded = clip.forward(&self.ops, part.words(), skip, part.pools(), progress)?;
-        self.ops.download(&encoded.tokens, &mut tokens)?;
+        let encoded = clip.forward(self.ops.precise(), part.words(), skip, part.pools(), progress)?;
+        self.ops.precise().download(&encoded.tokens, &mut tokens)?;
         if !unweighted(chunk) {
             emphasise(&mut tokens, chunk.weights);
         }
@@ -120,14 +120,14 @@ impl<O: Ops> Model<O> {
     /// The values of the prompt's tokens.
     pub(super) fn tokens_of(&self, prompt: &Prompt<O>) -> Result<Vec<f32>> {
         let mut values = vec![0.0; prompt.length * self.unet.plan.trunk.context];
-        self.ops.download(&prompt.tokens, &mut values)?;
+        self.ops.precise().download(&prompt.tokens, &mut values)?;
         Ok(values)
     }
 
     /// The values of a pooled vector that `clip` has made.
     fn pooled(&self, clip: &Clip<O>, pooled: &O::Tensor) -> Result<Vec<f32>> {
         let mut values = vec![0.0; clip.plan.projection.unwrap_or(0)];
-        self.ops.download(pooled, &mut values)?;
+        self.ops.precise().download(pooled, &mut values)?;
         Ok(values)
     }
 }

@@ -5,7 +5,6 @@
 use alice_checkpoint::upscaler::UpscalerFile;
 use alice_plugin::{Control, Error, LoadRequest, ModelInfo, Result, UpscaleOptions, checks};
 
-use super::model::bytes_per_value;
 use crate::{
     ops::Ops,
     progress::Progress,
@@ -37,7 +36,7 @@ impl<O: Ops> Upscaler<O> {
         let tensors = file.weights().map_err(bad_model)?;
         let shape = |name: &str| tensors.tensor(name).ok().map(|tensor| tensor.shape);
         let plan = RrdbPlan::new(file.unshuffle(), shape)?;
-        let loading = Loading::new(Progress::begin(control, plan.blocks())?);
+        let loading = Loading::new(Progress::begin(control, plan.blocks())?, &dtype);
         let ops = open(request.device, &dtype)?;
         let network = Rrdb::load(&Weights::new(&ops, "upscaler", &tensors, &loading), plan)?;
         let info = ModelInfo {
@@ -46,7 +45,7 @@ impl<O: Ops> Upscaler<O> {
             latent_scale: plan.scale() as u32,
             text_encoders: Vec::new(),
             inputs: Vec::new(),
-            memory_bytes: loading.values.get() * bytes_per_value(&dtype),
+            memory_bytes: loading.bytes.get(),
             dtype,
         };
         Ok(Self { ops, network, info })

@@ -49,6 +49,8 @@ impl<O: Ops> Check<'_, O> {
         self.expect("image", Ok(self.upload(&image)), &image);
         self.expect("tokens", Ok(self.upload(&tokens)), &tokens);
         assert_eq!(self.ops.image_shape(&self.upload(&image)), [2, 3, 4, 5], "image_shape");
+        let precise = self.ops.precise().image([2, 3, 4, 5], &image.to_f32());
+        self.expect("adopt", precise.and_then(|precise| self.ops.adopt(&precise)), &image);
     }
 
     fn layouts(&self) {

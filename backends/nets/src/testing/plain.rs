@@ -75,6 +75,14 @@ impl Ops for Plain {
     type LayerNorm = Layer<f64>;
     type Embedding = Array;
 
+    fn precise(&self) -> &Self {
+        self
+    }
+
+    fn adopt(&self, tensor: &Self::Tensor) -> Result<Self::Tensor> {
+        Ok(tensor.clone())
+    }
+
     fn conv(&self, spec: ConvSpec, weight: &Weight<'_>, bias: Option<&Weight<'_>>) -> Result<Self::Conv> {
         let layer = Layer::new(weight, bias, spec)?;
         let shape = [spec.output, spec.input, spec.kernel, spec.kernel];

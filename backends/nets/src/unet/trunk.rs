@@ -55,7 +55,7 @@ pub(crate) struct Added<'a> {
 
 /// What every stage of one evaluation hears.
 pub(crate) struct Hears<'a, T> {
-    /// The time embedding after its activation, tokens `[rows, 1, time]`.
+    /// The time embedding after its activation, tokens `[rows, 1, time]` of the precise operations.
     pub(super) time: T,
     /// The encoded prompts, tokens `[rows, tokens, context]`.
     pub(super) prompt: &'a T,
@@ -87,7 +87,7 @@ impl<O: Ops> Trunk<O> {
     pub(crate) fn load(weights: &Weights<'_, O>, plan: &TrunkPlan) -> Result<Self> {
         let levels = plan.levels.len();
         let bottom = &plan.levels[levels - 1];
-        let embedding = |name, input| Embedding::load(&weights.at(name), input, plan.time);
+        let embedding = |name, input| Embedding::load(&weights.at(name).precise(), input, plan.time);
         let mid = weights.at("mid_block");
         let stage =
             |(index, depth): (usize, &usize)| Stage::load(&mid, plan, bottom, index, bottom.channels, *depth);
@@ -108,7 +108,7 @@ impl<O: Ops> Trunk<O> {
         ops: &O,
         question: &Question<'a, O::Tensor>,
     ) -> Result<Hears<'a, O::Tensor>> {
-        let time = self.embed_time(ops, question.timesteps, question.added)?;
+        let time = self.embed_time(ops.precise(), question.timesteps, question.added)?;
         Ok(Hears { time, prompt: question.prompt, progress: question.progress })
     }
 
@@ -148,7 +148,7 @@ impl<O: Ops> Trunk<O> {
         self.down.len()
     }
 
-    /// Every residual block begins its use of the time embedding with the same activation, so that is part
+    /// The time embedding of the rows; `ops` are the precise ones. Every residual block begins its use of the time embedding with the same activation, so that is part
     /// of it here.
     fn embed_time(&self, ops: &O, timesteps: &[f32], added: &[Added<'_>]) -> Result<O::Tensor> {
         let time = sinusoids(self.sinusoid, timesteps);
