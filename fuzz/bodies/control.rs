@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use alice_checkpoint::control::ControlFile;
-use alice_plugin::{Backend, LatentShape, Result, Uncontrolled};
+use alice_plugin::{Backend, LatentShape, ModelFiles, Result, Uncontrolled};
 
 use super::plain::{is_a_sentence, loaded};
 use super::written::written;
@@ -29,7 +29,7 @@ pub(crate) fn check(bytes: &[u8]) {
 
 /// Encodes a picture of four cells.
 fn look(path: &Path, family: &str) -> Result<()> {
-    let (mut backend, model, info) = loaded(path, family)?;
+    let (mut backend, model, info) = loaded(ModelFiles::SingleFile { path: path.to_owned() }, family)?;
     let shape = LatentShape { channels: info.latent_channels, height: 2, width: 2 };
     let pixels = vec![9; 3 * (2 * info.latent_scale as usize).pow(2)];
     backend.encode_hint(model, shape, &pixels, &Uncontrolled).map(drop)

@@ -9,13 +9,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use alice_checkpoint::Checkpoint;
-use alice_nets::NetBackend;
-use alice_nets::testing::Plain;
 use alice_plugin::{
-    Backend, DecodeOptions, DenoiseRow, Description, Device, EncodeOptions, Error, LatentShape, LoadRequest,
-    ModelFiles, ModelHandle, ModelInfo, NamedTensor, Result, TextChunk, TextPart, TextRequest, Uncontrolled,
+    Backend, DecodeOptions, DenoiseRow, EncodeOptions, Error, LatentShape, ModelFiles, ModelHandle,
+    ModelInfo, NamedTensor, Result, TextChunk, TextPart, TextRequest, Uncontrolled,
 };
 use tempfile::TempDir;
+
+use super::plain::{is_a_sentence, loaded};
 
 /// The files that a model may have; the first byte of an input says which of them it replaces.
 const FILES: [&str; 5] = [
@@ -83,17 +83,10 @@ pub(crate) fn check(original: &Path, input: &[u8]) {
 }
 
 fn load_and_run(path: &Path) -> Result<()> {
-    let mut backend = NetBackend::new(description, |_, _| Ok(Plain));
     let family = Checkpoint::open(path).map(|checkpoint| checkpoint.family());
     let family = family.map_err(|error| Error::bad_model(error.to_string()))?;
-    let request = LoadRequest {
-        files: ModelFiles::Diffusers { path: path.to_owned() },
-        family: family.to_string(),
-        vae: None,
-        dtype: "f32".to_owned(),
-        device: 0,
-    };
-    let (model, info) = backend.load(&request, &Uncontrolled)?;
+    let files = ModelFiles::Diffusers { path: path.to_owned() };
+    let (mut backend, model, info) = loaded(files, &family.to_string())?;
     run(&mut backend, model, &info)
 }
 
@@ -135,31 +128,4 @@ fn run(backend: &mut impl Backend, model: ModelHandle, info: &ModelInfo) -> Resu
         &mut deviation,
         &Uncontrolled,
     )
-}
-
-fn description() -> Description {
-    let device = Device {
-        index: 0,
-        name: "this one".to_owned(),
-        kind: "cpu".to_owned(),
-        memory_total: None,
-        memory_free: None,
-    };
-    Description {
-        name: "plain".to_owned(),
-        version: "1".to_owned(),
-        devices: vec![device],
-        dtypes: vec!["f32".to_owned()],
-        families: Vec::new(),
-        inputs: Vec::new(),
-        score: 1,
-        reason: None,
-        stand_in: false,
-    }
-}
-
-/// A refusal is for a log of one line each.
-fn is_a_sentence(text: &str) {
-    assert!(text.len() < 4096, "a refusal of {} bytes", text.len());
-    assert!(!text.contains(char::is_control), "a control character in {text:?}");
 }

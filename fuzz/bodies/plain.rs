@@ -2,24 +2,20 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The networks over the plain operations, for what loads a file into them.
 
-use std::path::Path;
-
 use alice_nets::NetBackend;
 use alice_nets::testing::Plain;
 use alice_plugin::{
     Backend, Description, Device, LoadRequest, ModelFiles, ModelHandle, ModelInfo, Result, Uncontrolled,
 };
 
-/// A backend that has loaded the one file at `path` as a model of `family`.
-pub(crate) fn loaded(path: &Path, family: &str) -> Result<(impl Backend, ModelHandle, ModelInfo)> {
+/// A backend that has loaded these files as a model of `family`.
+pub(crate) fn loaded(
+    files: ModelFiles,
+    family: &str,
+) -> Result<(impl Backend + use<>, ModelHandle, ModelInfo)> {
     let mut backend = NetBackend::new(description, |_, _| Ok(Plain));
-    let request = LoadRequest {
-        files: ModelFiles::SingleFile { path: path.to_owned() },
-        family: family.to_owned(),
-        vae: None,
-        dtype: "f32".to_owned(),
-        device: 0,
-    };
+    let request =
+        LoadRequest { files, family: family.to_owned(), vae: None, dtype: "f32".to_owned(), device: 0 };
     let (model, info) = backend.load(&request, &Uncontrolled)?;
     Ok((backend, model, info))
 }

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use alice_checkpoint::upscaler::UpscalerFile;
-use alice_plugin::{Backend, Result, Uncontrolled, UpscaleOptions};
+use alice_plugin::{Backend, ModelFiles, Result, Uncontrolled, UpscaleOptions};
 
 use super::plain::{is_a_sentence, loaded};
 use super::written::written;
@@ -31,7 +31,7 @@ pub(crate) fn check(bytes: &[u8]) {
 }
 
 fn enlarge(path: &Path, scale: usize) -> Result<()> {
-    let (mut backend, model, info) = loaded(path, "upscaler")?;
+    let (mut backend, model, info) = loaded(ModelFiles::SingleFile { path: path.to_owned() }, "upscaler")?;
     assert_eq!(info.latent_scale as usize, scale);
     let [height, width] = SIDES;
     let pixels = 3 * height as usize * width as usize;

@@ -7,6 +7,8 @@ use std::path::Path;
 
 #[path = "../bodies/network_config.rs"]
 mod body;
+#[path = "../bodies/plain.rs"]
+mod plain;
 
 const MODELS: [&str; 3] = ["sd1-inpaint", "sdxl-refiner", "sdxl"];
 

@@ -5,9 +5,11 @@
 use std::sync::Arc;
 
 use alice_checkpoint::{Dtype, Tensor as Weight};
-use alice_nets::{Activation, ConvAdd, ConvSpec, Ops, Padding, testing::check_ops};
+use alice_nets::{
+    Ops,
+    testing::{Size, check_company, check_ops, check_threads},
+};
 use alice_plugin::{Backend, ErrorKind};
-use candle_core::Tensor;
 use rayon::ThreadPoolBuilder;
 use serde_json::json;
 
@@ -15,83 +17,6 @@ use crate::{CandleOps, cpu_backend, values::failed};
 
 fn ops(threads: usize) -> CandleOps {
     CandleOps::cpu(Arc::new(ThreadPoolBuilder::new().num_threads(threads).build().unwrap()))
-}
-
-/// Numbers in -1..1 without a pattern, different for each seed.
-fn numbers(count: usize, seed: u32) -> Vec<f32> {
-    let scramble = |i: u32| {
-        let x = (i ^ seed.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
-        let x = (x ^ (x >> 13)).wrapping_mul(0xc2b2_ae35);
-        (x ^ (x >> 16)) as f32 / u32::MAX as f32 * 2.0 - 1.0
-    };
-    (0..count as u32).map(scramble).collect()
-}
-
-/// A weight of that shape, given to `build`.
-fn weight<T>(shape: &[usize], seed: u32, build: impl FnOnce(&Weight<'_>) -> T) -> T {
-    let values = numbers(shape.iter().product(), seed);
-    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-    build(&Weight { name: "w".into(), dtype: Dtype::F32, shape: shape.to_vec(), bytes: (&bytes[..]).into() })
-}
-
-fn download(ops: &CandleOps, tensor: &Tensor) -> Vec<u32> {
-    let mut out = vec![0.0; tensor.elem_count()];
-    ops.download(tensor, &mut out).unwrap();
-    out.into_iter().map(f32::to_bits).collect()
-}
-
-/// Every operation whose sums could be added in another order, on `rows` rows of the same values; the shapes
-/// are such that the matrix product takes its various ways. Returns the bits of the first row of each result.
-fn first_rows(ops: &CandleOps, rows: usize, size: Size) -> Vec<Vec<u32>> {
-    let Size { channels, height, width, heads } = size;
-    let tokens = height * width;
-    let image_values: Vec<f32> =
-        (0..rows as u32).flat_map(|row| numbers(channels * tokens, row + 1)).collect();
-    let image = ops.image([rows, channels, height, width], &image_values).unwrap();
-    let words = ops.tokens([rows, tokens, channels], &image_values).unwrap();
-    let vector_values: Vec<f32> = (0..rows as u32).flat_map(|row| numbers(channels, row + 1)).collect();
-    let vector = ops.tokens([rows, 1, channels], &vector_values).unwrap();
-
-    let spec =
-        |kernel, stride, padding| ConvSpec { input: channels, output: channels, kernel, stride, padding };
-    let conv = |spec: ConvSpec| {
-        let shape = [channels, channels, spec.kernel, spec.kernel];
-        weight(&shape, 7, |w| ops.conv(spec, w, None)).unwrap()
-    };
-    let linear = weight(&[2 * channels, channels], 8, |w| ops.linear(w, None)).unwrap();
-    let group_norm = weight(&[channels], 9, |w| ops.group_norm(heads, 1e-5, w, w)).unwrap();
-    let layer_norm = weight(&[channels], 9, |w| ops.layer_norm(1e-5, w, w)).unwrap();
-
-    let three = conv(spec(3, 1, Padding::Around(1)));
-    let add = ConvAdd { per_channel: Some(&vector), residual: Some(&image), activation: Activation::Silu };
-    let results = [
-        ops.apply_conv(&three, &image, add),
-        ops.apply_conv(&conv(spec(3, 2, Padding::Around(1))), &image, ConvAdd::default()),
-        ops.apply_conv(&conv(spec(1, 1, Padding::Around(0))), &image, ConvAdd::default()),
-        ops.upsample_conv(&three, &image, 2 * height, 2 * width, Activation::LeakyRelu),
-        ops.apply_linear(&linear, &words, Activation::Silu, None),
-        ops.apply_linear(&linear, &vector, Activation::Silu, None),
-        ops.apply_geglu(&linear, &words),
-        ops.attention(&words, &words, &words, heads, false),
-        ops.attention(&words, &words, &words, heads, true),
-        ops.apply_group_norm(&group_norm, &image, Activation::Silu),
-        ops.apply_layer_norm(&layer_norm, &words),
-        ops.average_pool(&image),
-        ops.add_scaled(&image, &image, &vec![0.3; rows]),
-    ];
-    let first_row = |tensor: Tensor| {
-        let bits = download(ops, &tensor);
-        bits[..bits.len() / rows].to_vec()
-    };
-    results.into_iter().map(|result| first_row(result.unwrap())).collect()
-}
-
-#[derive(Clone, Copy)]
-struct Size {
-    channels: usize,
-    height: usize,
-    width: usize,
-    heads: usize,
 }
 
 /// From a single pixel to more than one band of a convolution and one block of attention.
@@ -111,20 +36,12 @@ fn the_operations_do_what_their_definitions_say() {
 
 #[test]
 fn a_row_has_the_same_bytes_alone_and_in_company() {
-    let ops = ops(2);
-    for size in SIZES {
-        let alone = first_rows(&ops, 1, size);
-        for rows in [2, 3, 5] {
-            assert!(first_rows(&ops, rows, size) == alone, "{rows} rows, {} channels", size.channels);
-        }
-    }
+    check_company(&ops(2), &SIZES);
 }
 
 #[test]
 fn the_number_of_threads_does_not_change_a_byte() {
-    for size in SIZES {
-        assert!(first_rows(&ops(1), 2, size) == first_rows(&ops(3), 2, size), "{} channels", size.channels);
-    }
+    check_threads(&ops(1), &ops(3), &SIZES);
 }
 
 #[test]
