@@ -185,11 +185,11 @@ async fn passes_grow_where_rows_are_cheap() {
 async fn a_picture_has_the_same_bytes_alone_and_among_seven_others() {
     let (model, jobs) = (model(), jobs(8));
     let side = model.native_size as usize / 8;
-    let together = engine("candle_cpu", Value::Null, at_most(8));
+    let together = engine("cpu", Value::Null, at_most(8));
     let (pictures, _) = make_all(&together, &model, side, &jobs).await;
     let (full, _) = passes(&together, 3);
     assert!(full > 0, "{:?}", together.measurements());
-    let alone = engine("candle_cpu", Value::Null, at_most(8));
+    let alone = engine("cpu", Value::Null, at_most(8));
     for (job, picture) in jobs.iter().zip(pictures) {
         assert!(make(&alone, &model, side, job).await == picture, "{} {}", job.sampler, job.order);
     }

@@ -62,7 +62,7 @@ fn steepest(rgb: &[u8], width: u32) -> u8 {
 #[tokio::test]
 async fn tiles_make_nearly_what_the_whole_makes_and_no_seam_shows() {
     let rooms = Rooms::default();
-    let (engine, _) = engine("candle_cpu", json!({"threads": 2}));
+    let (engine, _) = engine("cpu", json!({"threads": 2}));
     let seat = engine.seat(0, 0);
     for (name, size) in
         [("real-x4", (301, 130)), ("real-x2", (601, 90)), ("real-x1", (130, 1103)), ("old-x8", (80, 163))]
@@ -91,7 +91,7 @@ async fn tiles_make_nearly_what_the_whole_makes_and_no_seam_shows() {
 #[tokio::test]
 async fn a_small_picture_is_one_call_and_what_that_says() {
     let rooms = Rooms::default();
-    let (engine, metrics) = engine("candle_cpu", json!({"threads": 2}));
+    let (engine, metrics) = engine("cpu", json!({"threads": 2}));
     let seat = engine.seat(0, 0);
     let model = upscaler(&seat, "real-x4").await;
     for size in [(1, 1), (9, 14), (256, 40)] {

@@ -146,7 +146,7 @@ fn server() -> Server {
     let models = directory.path().join("models");
     fs::create_dir(&models).unwrap();
     fill(&models);
-    let config = "server: { port: 0 }\nmodels: { directory: models }\ngeneration: { backend: candle-cpu }\n";
+    let config = "server: { port: 0 }\nmodels: { directory: models }\ngeneration: { backend: cpu }\n";
     fs::write(directory.path().join("config.yaml"), config).unwrap();
     Server::start(directory, &[])
 }

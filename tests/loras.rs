@@ -345,7 +345,7 @@ async fn a_lora_whose_file_was_replaced_is_the_new_one_after_a_refresh() {
 
 #[tokio::test]
 async fn real_networks_take_the_new_file_of_a_lora() {
-    let server = Server::start(directory("backend: candle-cpu"), &[]);
+    let server = Server::start(directory("backend: cpu"), &[]);
     let (one, other) = (body("a red apple <lora:kohya>"), body("a red apple <lora:other spelling>"));
     let (old, _) = made(&server, &one).await;
     let (expected, _) = made(&server, &other).await;
@@ -384,7 +384,7 @@ async fn a_job_whose_lora_is_gone_after_a_restart_fails_and_says_so() {
 
 #[tokio::test]
 async fn real_networks_hear_loras_embeddings_and_long_prompts_and_forget_them() {
-    let server = Server::start(directory("backend: candle-cpu"), &[]);
+    let server = Server::start(directory("backend: cpu"), &[]);
     let long = "a red apple, ".repeat(12);
     let mut seen = Vec::new();
     for prompt in [

@@ -176,7 +176,7 @@ async fn jobs_that_wait_run_fail_or_are_refused_are_told_apart() {
 
 #[tokio::test]
 async fn a_picture_has_the_same_bytes_among_seven_others_that_share_its_passes() {
-    let server = Server::with("generation: { backend: candle-cpu }\nengine: { max_rows: 8 }").await;
+    let server = Server::with("generation: { backend: cpu }\nengine: { max_rows: 8 }").await;
     // Passes of four rows and more; a guided picture alone has two.
     let shared = async || {
         let metrics = server.get_json("/metrics").await;

@@ -25,7 +25,7 @@ async fn server() -> Server {
 /// A server over the models in `directory`, among them `sd1-eps`.
 async fn server_of(directory: &Path) -> Server {
     let models = format!("models: {{ directory: {}, default_model: sd1-eps }}", directory.display());
-    Server::with(&format!("generation: {{ backend: candle-cpu, default_steps: 4 }}\n{models}")).await
+    Server::with(&format!("generation: {{ backend: cpu, backend_options: {{ cpu: {{ dtype: f32 }} }}, default_steps: 4 }}\n{models}")).await
 }
 
 fn text(file: &[u8]) -> String {

@@ -13,6 +13,7 @@ use alice::models::read_tokenizers;
 use alice_checkpoint::Checkpoint;
 use alice_diffusion::{Method, NoiseSchedule, Sampler};
 use alice_plugin::TextEncoderInfo;
+use alice_plugin::load::Plugin;
 use serde_json::{Value, json};
 
 use self::bench::{Bench, Distance, psnr};
@@ -26,6 +27,7 @@ mod files_with_loras;
 mod hires;
 mod network;
 mod pictures;
+mod precision;
 mod prompts;
 
 /// The small random models with full runs, one for each family.
@@ -101,12 +103,20 @@ async fn encoders_without_tokenizer_files_get_clips_own_words_and_each_its_paddi
 }
 
 #[test]
-fn candles_networks_are_those_of_diffusers() {
-    let checks = networks::run(&plugin("candle_cpu"), &json!({}), &source("tests/fixtures")).unwrap();
-    assert!(checks.len() > 10);
-    for check in checks {
-        assert_eq!(check.outcome, Outcome::Passed, "{}", check.name);
+fn the_networks_are_those_of_diffusers_with_every_instruction_set() {
+    let mut ways = Vec::new();
+    for isa in precision::ISAS {
+        let options = json!({"isa": isa, "threads": 1});
+        if Plugin::open(&plugin("cpu")).unwrap().start(&options).is_ok() {
+            let checks = networks::run(&plugin("cpu"), &options, &source("tests/fixtures")).unwrap();
+            assert!(checks.len() > 10);
+            for check in checks {
+                assert_eq!(check.outcome, Outcome::Passed, "{isa}: {}", check.name);
+            }
+            ways.push(isa);
+        }
     }
+    assert!(ways.contains(&"portable"), "{ways:?}");
 }
 
 #[test]
@@ -306,7 +316,7 @@ async fn table() {
         }
     }
     println!("\n| level B | |\n|---|---|");
-    for check in networks::run(&plugin("candle_cpu"), &json!({}), &source("tests/fixtures")).unwrap() {
+    for check in networks::run(&plugin("cpu"), &json!({}), &source("tests/fixtures")).unwrap() {
         println!("| {} | {} |", check.name, check.measured.unwrap_or_default());
     }
 }

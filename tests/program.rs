@@ -80,16 +80,32 @@ fn backends_are_listed_with_their_devices_or_why_they_were_passed_over() {
     let bad = directory.path().join("libalice_backend_bad.so");
     fs::write(&bad, "this is no library").unwrap();
     fs::copy(plugin("paint"), directory.path().join("libalice_backend_paint.so")).unwrap();
-    fs::copy(plugin("candle_cpu"), directory.path().join("libalice_backend_candle_cpu.so")).unwrap();
+    fs::copy(plugin("cpu"), directory.path().join("libalice_backend_cpu.so")).unwrap();
     let ran = ended(alice(directory.path()).arg("backends").env("ALICE_BACKEND_PATH", directory.path()));
     assert!(ran.status.success(), "{}", ran.stderr);
     let entry = |name: &str| {
         ran.stdout.split("\n\n").find(|entry| entry.contains(name)).unwrap_or_default().to_owned()
     };
     assert!(entry("libalice_backend_bad.so").contains("passed over"), "{}", ran.stdout);
-    assert!(entry("candle-cpu ").contains("device 0: "), "{}", ran.stdout);
+    assert!(entry("cpu ").contains("device 0: "), "{}", ran.stdout);
     assert!(entry("paint ").contains("stand-in"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("Chosen for `generation.backend: auto`: candle-cpu"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("Chosen for `generation.backend: auto`: cpu"), "{}", ran.stdout);
+}
+
+#[test]
+fn the_instructions_that_the_environment_names_reach_the_backends_process() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::copy(plugin("cpu"), directory.path().join("libalice_backend_cpu.so")).unwrap();
+    let asked = |isa: &str| {
+        let mut command = alice(directory.path());
+        command.arg("backends").env("ALICE_BACKEND_PATH", directory.path()).env("ALICE_CPU_ISA", isa);
+        ended(&mut command).stdout
+    };
+    let refused = asked("quantum");
+    assert!(refused.contains("ALICE_CPU_ISA is `quantum`; here there is portable"), "{refused}");
+    // It multiplies no bf16.
+    let described = asked("portable");
+    assert!(described.contains("formats f32; "), "{described}");
 }
 
 #[test]

@@ -185,9 +185,7 @@ impl Ready<'_> {
 #[test]
 fn every_call_gives_the_bits_and_the_errors_that_it_gives_in_process() {
     let (_directory, configurations) = model();
-    for (name, directory) in
-        [("paint", configurations.directory), ("candle_cpu", source("models/alice-emoji"))]
-    {
+    for (name, directory) in [("paint", configurations.directory), ("cpu", source("models/alice-emoji"))] {
         let options = json!({"threads": 2});
         let mut plugin = Plugin::open(&plugin(name)).unwrap().start(&options).unwrap();
         let mut here = ready(&mut plugin, &directory);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! A model on the candle backend behind the engine, and full runs on it.
+//! A model on the backend `cpu` behind the engine, and full runs on it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use super::company::{MostTimesteps, Observed};
 use crate::harness::{plugin, source};
 
-/// Everything that a run needs: the model on the candle backend, and its files.
+/// Everything that a run needs: the model on the backend `cpu`, and its files.
 pub(crate) struct Bench {
     pub(crate) reference: Reference,
     /// One for each of the model's text encoders.
@@ -54,12 +54,24 @@ impl Bench {
 
     /// The same with the autoencoder in the directory `vae` in the place of its own.
     pub(crate) async fn with_vae(name: &str, model: PathBuf, vae: Option<PathBuf>, max_rows: u32) -> Self {
-        let library = Plugin::open(&plugin("candle_cpu")).unwrap();
+        // A second thread costs these small networks more than it brings.
+        Self::computing(name, model, vae, max_rows, "f32", json!({"threads": 1})).await
+    }
+
+    /// The same in the number format `dtype`, by a backend with these `options`.
+    pub(crate) async fn computing(
+        name: &str,
+        model: PathBuf,
+        vae: Option<PathBuf>,
+        max_rows: u32,
+        dtype: &str,
+        options: Value,
+    ) -> Self {
+        let library = Plugin::open(&plugin("cpu")).unwrap();
         let most_timesteps = MostTimesteps::default();
         let observer = most_timesteps.clone();
         let start = move || {
-            // A second thread costs these small networks more than it brings.
-            let (inner, most_timesteps) = (library.start(&json!({"threads": 1}))?, observer.clone());
+            let (inner, most_timesteps) = (library.start(&options)?, observer.clone());
             Ok(Box::new(Observed { inner, most_timesteps }) as Box<dyn Instance>)
         };
         let max_rows = MaxRows::Rows(max_rows);
@@ -73,7 +85,7 @@ impl Bench {
             Layout::SingleFile => ModelFiles::SingleFile { path: model },
         };
         let (family, settings) = (checkpoint.family(), checkpoint.settings().unwrap());
-        let request = LoadRequest { files, family: family.to_string(), vae, dtype: "f32".into(), device: 0 };
+        let request = LoadRequest { files, family: family.to_string(), vae, dtype: dtype.into(), device: 0 };
         let model = engine.seat(0, 0).load(request).await.unwrap();
         let tokenizers = read_tokenizers(&checkpoint, &model.info.text_encoders).unwrap();
         Self { reference, tokenizers, family, settings, engine, model, scheduler, most_timesteps }

@@ -56,7 +56,10 @@ impl Wanted {
 async fn server() -> Server {
     let directory = source("tests/fixtures").display().to_string();
     let models = format!("models: {{ directory: {directory}, default_model: sd1-eps }}");
-    Server::with(&format!("generation: {{ backend: candle-cpu }}\n{models}")).await
+    Server::with(&format!(
+        "generation: {{ backend: cpu, backend_options: {{ cpu: {{ dtype: f32 }} }} }}\n{models}"
+    ))
+    .await
 }
 
 #[tokio::test]

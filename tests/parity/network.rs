@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! A model on the candle backend, asked without the engine.
+//! A model on the backend `cpu`, asked without the engine.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use alice_plugin::{
     Adapter, Backend, ConditioningHandle, DecodeOptions, DenoiseRow, EncodeOptions, LatentShape, LoadRequest,
     ModelFiles, ModelHandle, ModelInfo, NamedTensor, TextChunk, TextPart, TextRequest, Uncontrolled,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::plugin;
 
@@ -31,13 +31,18 @@ pub(crate) type Windows = Vec<(Vec<u32>, Vec<f32>)>;
 impl Network {
     /// The model at `path`, with another autoencoder if there is one.
     pub(crate) fn load(path: &Path, vae: Option<PathBuf>) -> Self {
+        Self::load_as(path, vae, "f32", &json!({"threads": 1}))
+    }
+
+    /// The same in another number format, by a backend with these options.
+    pub(crate) fn load_as(path: &Path, vae: Option<PathBuf>, dtype: &str, options: &Value) -> Self {
         let checkpoint = Checkpoint::open(path).unwrap();
         let path = path.to_owned();
         let files =
             if path.is_dir() { ModelFiles::Diffusers { path } } else { ModelFiles::SingleFile { path } };
         let family = checkpoint.family().to_string();
-        let request = LoadRequest { files, family, vae, dtype: "f32".into(), device: 0 };
-        let mut backend = Plugin::open(&plugin("candle_cpu")).unwrap().start(&json!({"threads": 1})).unwrap();
+        let request = LoadRequest { files, family, vae, dtype: dtype.into(), device: 0 };
+        let mut backend = Plugin::open(&plugin("cpu")).unwrap().start(options).unwrap();
         let (model, info) = backend.load(&request, &Uncontrolled).unwrap();
         let tokenizers = read_tokenizers(&checkpoint, &info.text_encoders).unwrap();
         Self { backend, model, info, tokenizers }

@@ -181,7 +181,7 @@ fn a_library_that_crashes_or_hangs_when_it_is_asked_is_passed_over_with_the_reas
     fs::copy(plugin("paint"), directory.path().join("libalice_backend_paint.so")).unwrap();
     let hang = "{ faults: [{ call: describe, do: hang }] }";
     let config = format!(
-        "generation: {{ backend: candle-cpu, backend_options: {{ paint: {hang} }} }}\nengine: {{ hang_seconds: 1 }}\n"
+        "generation: {{ backend: cpu, backend_options: {{ paint: {hang} }} }}\nengine: {{ hang_seconds: 1 }}\n"
     );
     fs::write(directory.path().join("config.yaml"), config).unwrap();
     let ran = ended(alice(directory.path()).arg("backends").env("ALICE_BACKEND_PATH", directory.path()));

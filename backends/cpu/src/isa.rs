@@ -54,16 +54,20 @@ impl Isa {
     /// `Unsupported` for a name that is unknown or that this processor does not have.
     pub fn chosen() -> Result<Self> {
         match env::var(VARIABLE) {
-            Ok(name) if !name.is_empty() => Self::named(&name),
+            Ok(name) if !name.is_empty() => Self::named(&name, VARIABLE),
             _ => Ok(Self::available().last().unwrap_or(Self::Portable)),
         }
     }
 
-    fn named(name: &str) -> Result<Self> {
+    /// The one called `name`; `setting` is what says so.
+    ///
+    /// # Errors
+    /// As [`chosen`](Self::chosen).
+    pub(crate) fn named(name: &str, setting: &str) -> Result<Self> {
         let known: Vec<_> = Self::available().map(Self::as_str).collect();
         let found = Self::available().find(|isa| isa.as_str() == name);
         let refused =
-            || Error::unsupported(format!("{VARIABLE} is `{name}`; here there is {}", known.join(", ")));
+            || Error::unsupported(format!("{setting} is `{name}`; here there is {}", known.join(", ")));
         found.ok_or_else(refused)
     }
 

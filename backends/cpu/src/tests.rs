@@ -100,17 +100,30 @@ fn a_weight_that_is_no_real_number_is_a_bad_model() {
 }
 
 #[test]
-fn the_backend_describes_this_machine_and_takes_its_number_of_threads() {
+fn the_backend_describes_this_machine_and_takes_its_options() {
+    let has_bf16 = Isa::chosen().unwrap().has_bf16();
     for options in [json!(null), json!({}), json!({"threads": 1}), json!({"threads": null, "other": 7})] {
         let description = cpu_backend(&options).unwrap().describe().unwrap();
         assert_eq!((description.name.as_str(), description.score > 0), ("cpu", true));
-        assert_eq!(description.dtypes[0], "f32");
+        let formats: &[&str] = if has_bf16 { &["bf16", "f32"] } else { &["f32"] };
+        assert_eq!(description.dtypes, formats);
         assert!(description.families.contains(&"sd1".to_owned()));
         let device = &description.devices[0];
         assert!(device.kind == "cpu" && !device.name.is_empty());
         assert!(!cfg!(target_os = "linux") || device.memory_total > device.memory_free, "{device:?}");
     }
-    for options in [json!({"threads": 0}), json!({"threads": "two"}), json!({"threads": -1})] {
+    let described = |dtype: &str| {
+        let backend = cpu_backend(&json!({"threads": 1, "dtype": dtype}));
+        backend.and_then(|mut backend| backend.describe()).map(|description| description.dtypes[0].clone())
+    };
+    assert_eq!(described("f32").unwrap(), "f32");
+    match described("bf16") {
+        Ok(first) => assert!(has_bf16 && first == "bf16"),
+        Err(error) => assert!(!has_bf16 && error.kind == ErrorKind::Unsupported, "{error}"),
+    }
+    let refused =
+        [json!({"threads": 0}), json!({"threads": "two"}), json!({"threads": -1}), json!({"dtype": "f8"})];
+    for options in refused {
         let error = cpu_backend(&options).err().unwrap();
         assert_eq!(error.kind, ErrorKind::Invalid, "{options}: {error}");
     }

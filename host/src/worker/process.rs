@@ -16,8 +16,9 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use tracing::warn;
 
 /// Environment variables that a worker gets when the daemon has them: what programs and drivers need to find
-/// their files, and how an operator steers a computing library. Nothing of the daemon's own is among them.
+/// their files, and how an operator steers a computing library. Nothing that the daemon itself reads is among them.
 const INHERITED: &[&str] = &[
+    "ALICE_CPU_ISA",
     "DYLD_FALLBACK_LIBRARY_PATH",
     "GLIBC_TUNABLES",
     "HOME",

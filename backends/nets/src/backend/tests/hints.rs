@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
 //! What the contract says of networks beside a model: handles, lengths, memory and signs of life. What they answer is
-//! tested where they run fast enough, in `alice-candle`.
+//! tested where they run fast enough, in `alice-backend-cpu`.
 
 use alice_plugin::{Hint, UpscaleOptions};
 

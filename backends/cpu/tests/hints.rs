@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alice_candle::{CandleOps, cpu_backend};
+use alice_backend_cpu::{CpuOps, cpu_backend};
 use alice_checkpoint::{Checkpoint, TensorFile, control::ControlFile};
 use alice_nets::NetBackend;
 use alice_plugin::{
@@ -77,7 +77,7 @@ struct HintOfRows {
 
 /// A model with the networks that its cases name.
 struct Bench {
-    backend: NetBackend<CandleOps>,
+    backend: NetBackend<CpuOps>,
     model: ModelHandle,
     info: ModelInfo,
     texts: HashMap<String, ConditioningHandle>,
@@ -275,7 +275,7 @@ fn a_network_for_another_model_is_refused_with_a_sentence() {
 
 /// An upscaler and its answers.
 struct Upscaling {
-    backend: NetBackend<CandleOps>,
+    backend: NetBackend<CpuOps>,
     model: ModelHandle,
     scale: u32,
 }

@@ -11,7 +11,7 @@ mod tensors;
 
 use std::{env, fs, path::Path, process::Command};
 
-use alice_candle::cpu_backend;
+use alice_backend_cpu::cpu_backend;
 use alice_checkpoint::Checkpoint;
 use alice_plugin::{Backend as _, LoadRequest, ModelFiles, Uncontrolled};
 use serde_json::json;
