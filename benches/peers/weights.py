@@ -5,12 +5,13 @@
     python weights.py {sd15,sdxl} DIRECTORY
 
 Time does not depend on the values as long as they stay finite, and these do: every layer keeps the deviation of its
-input near one. The files are f16, as published ones. There are no tokenizers: a backend loads the directory, the daemon
-does not.
+input near one. The files are f16, as published ones. There are as many tokens as CLIP has, and as there the last two
+begin and end a prompt; the words are those of the built-in model.
 """
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -30,6 +31,10 @@ UNETS = {
                  down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
                  up_block_types=("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",)),
 }
+# Words of CLIP's vocabulary, the last two of which begin and end a prompt.
+WORDS = 49408
+ENDS = ("<|startoftext|>", "<|endoftext|>")
+WORDS_OF = Path(__file__).parents[2] / "models" / "alice-emoji" / "tokenizer"
 CLIP_L = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
               projection_dim=768)
 CLIP_G = dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20,
@@ -43,10 +48,26 @@ def randomise(module: torch.nn.Module) -> torch.nn.Module:
             fan_in = parameter[0].numel()
             with torch.no_grad():
                 parameter.normal_(0, fan_in ** -0.5, generator=generator)
-    return module.half()
+    return module
+
+def write_tokenizer(directory: Path) -> None:
+    """A tokenizer of CLIP's size, filled up with words that no prompt contains."""
+    directory.mkdir(parents=True, exist_ok=True)
+    known = json.loads((WORDS_OF / "vocab.json").read_text())
+    words = [word for word in sorted(known, key=known.get) if word not in ENDS]
+    words += [f"<|unused{number}|>" for number in range(len(words), WORDS - len(ENDS))]
+    words += ENDS
+    (directory / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
+    settings = json.loads((WORDS_OF / "tokenizer_config.json").read_text()) | {"model_max_length": 77}
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    for name in ("merges.txt", "special_tokens_map.json"):
+        shutil.copy(WORDS_OF / name, directory / name)
 
 def write(kind: str, directory: Path) -> None:
     """The whole model in diffusers' layout."""
+    # SDXL in f32 would take 10 GB on the way.
+    torch.set_default_dtype(torch.float16)
+    write_tokenizer(directory / "tokenizer")
     randomise(UNet2DConditionModel(**UNETS[kind])).save_pretrained(directory / "unet")
     vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
                         scaling_factor=0.18215 if kind == "sd15" else 0.13025,
@@ -54,13 +75,14 @@ def write(kind: str, directory: Path) -> None:
     randomise(vae).save_pretrained(directory / "vae")
     DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(
         directory / "scheduler")
-    clip = randomise(CLIPTextModel(CLIPTextConfig(vocab_size=49408, **CLIP_L)))
+    clip = randomise(CLIPTextModel(CLIPTextConfig(vocab_size=WORDS, **CLIP_L)))
     clip.save_pretrained(directory / "text_encoder")
     index = {"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "DDIMScheduler"],
              "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
              "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
     if kind == "sdxl":
-        clip = randomise(CLIPTextModelWithProjection(CLIPTextConfig(vocab_size=49408, **CLIP_G)))
+        write_tokenizer(directory / "tokenizer_2")
+        clip = randomise(CLIPTextModelWithProjection(CLIPTextConfig(vocab_size=WORDS, **CLIP_G)))
         clip.save_pretrained(directory / "text_encoder_2")
         index |= {"_class_name": "StableDiffusionXLPipeline",
                   "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
