@@ -5,6 +5,7 @@
 use std::{
     borrow::Cow,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     time::SystemTime,
 };
 
@@ -18,6 +19,10 @@ use crate::{
     listing::{refused, regular_file},
 };
 
+/// Bytes of tensors that are handed out before the file's pages go back to the system: a network is loaded with so much of
+/// its file in memory, and not with all of it beside what is made of it.
+const HELD_BYTES: usize = 64 << 20;
+
 /// One memory-mapped safetensors file. All its tensors have been checked to lie within it.
 ///
 /// The file must not be cut short while it is open: reading a page that is gone ends the process. Model
@@ -28,6 +33,8 @@ pub struct TensorFile {
     map: Mmap,
     modified: Option<SystemTime>,
     header: Header,
+    /// Bytes of the tensors that were handed out since the pages went back last.
+    given: AtomicUsize,
 }
 
 impl TensorFile {
@@ -39,7 +46,7 @@ impl TensorFile {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let (map, modified) = map(path)?;
         let header = header::parse(&map, map.len() as u64).map_err(|refusal| refused(path, refusal))?;
-        Ok(Self { path: path.to_owned(), map, modified, header })
+        Ok(Self { path: path.to_owned(), map, modified, header, given: AtomicUsize::new(0) })
     }
 
     /// The tensor called `name`.
@@ -53,6 +60,7 @@ impl TensorFile {
             .get(name)
             .ok_or_else(|| Error::MissingTensor { path: self.path.clone(), name: name.to_owned() })?;
         let (start, end) = info.data_offsets;
+        self.make_room_for(end - start);
         let bytes = &self.map[self.header.data_start..][start..end];
         Ok(Tensor {
             name: name.to_owned(),
@@ -60,6 +68,14 @@ impl TensorFile {
             shape: info.shape.clone(),
             bytes: bytes.into(),
         })
+    }
+
+    /// Lets the pages that were read so far go when enough tensors have been handed out.
+    fn make_room_for(&self, bytes: usize) {
+        if self.given.fetch_add(bytes, Ordering::Relaxed) + bytes > HELD_BYTES {
+            self.given.store(bytes, Ordering::Relaxed);
+            give_back(&self.map);
+        }
     }
 
     /// The names of all tensors, sorted.
@@ -110,6 +126,20 @@ fn map(path: &Path) -> Result<(Mmap, Option<SystemTime>), Error> {
     let map = unsafe { Mmap::map(&file) }.map_err(|cause| Error::Io { path: path.to_owned(), cause })?;
     Ok((map, modified))
 }
+
+/// Takes a map's pages out of the process's memory. Whoever reads them again gets them out of the file.
+#[cfg(unix)]
+#[allow(unsafe_code)]
+fn give_back(map: &Mmap) {
+    // SAFETY: what this advice can lose is what was written to pages; nothing writes to a map that is read-only, so a
+    // page that is read afterwards, by a slice that was borrowed before too, holds the same bytes of the file.
+    let given = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    // A system that refuses, as it does for a process that has locked its memory, keeps the pages; nothing else differs.
+    given.unwrap_or_default();
+}
+
+#[cfg(not(unix))]
+fn give_back(_: &Mmap) {}
 
 /// One tensor of an open file.
 #[derive(Clone, Debug)]
