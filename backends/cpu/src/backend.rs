@@ -62,7 +62,7 @@ pub fn cpu_backend(options: &serde_json::Value) -> Result<NetBackend<CpuOps>> {
     tracing::info!(threads, %isa, "The backend `cpu` computes on {threads} threads with {isa}");
     let open = move |_device: u32, dtype: &str| {
         let format = if dtype == "bf16" { Format::Bf16 } else { Format::F32 };
-        Ok(CpuOps::new(isa, format, Arc::clone(&pool)))
+        CpuOps::new(isa, format, Arc::clone(&pool))
     };
     Ok(NetBackend::new(move || describe(dtypes), open))
 }

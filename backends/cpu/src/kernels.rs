@@ -9,6 +9,8 @@
 //! window     where a convolution finds the rows of the left side
 //! attention  scores, softmax and values block by block
 //! norm, pointwise, sums
+//! memory     memory for tensors, used again
+//! region     addresses, and memory in large pages
 //! ```
 #![allow(unsafe_code)]
 
@@ -25,10 +27,12 @@ use crate::{
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
 pub(crate) mod attention;
+pub(crate) mod memory;
 pub(crate) mod norm;
 pub(crate) mod pack;
 mod pointwise;
 pub(crate) mod product;
+mod region;
 mod simd;
 mod sums;
 pub(crate) mod window;

@@ -16,7 +16,6 @@ mod format;
 mod isa;
 mod kernels;
 mod machine;
-mod memory;
 mod ops;
 mod tensor;
 mod threads;

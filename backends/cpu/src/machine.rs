@@ -11,12 +11,12 @@ use alice_plugin::{Error, Result};
 use crate::{
     kernels::{
         Kernels,
+        memory::Arena,
         norm::PIXELS,
         pack::{self, Packed, Room},
         product::{Out, Product},
         window::Left,
     },
-    memory::Arena,
     tensor::{Kept, Shape, Tensor},
     threads::Threads,
 };

@@ -14,12 +14,12 @@ use crate::{
     kernels::{
         self, Kernels,
         attention::{Attention, MOST_WIDTH},
+        memory::{Arena, Buffer},
         pack::{self, Packed, Room},
         product::Out,
         window::{Left, Walk, Windows},
     },
     machine::{Joining, Machine, Norm, read},
-    memory::{Arena, Buffer},
     tensor::{Kept, Shape, Tensor},
     threads::Threads,
 };
@@ -91,14 +91,17 @@ macro_rules! in_format {
 
 impl CpuOps {
     /// The operations on those threads with the instructions of `isa`, which this processor has.
-    pub fn new(isa: Isa, format: Format, threads: Arc<Threads>) -> Self {
-        let machine = Machine { threads, arena: Arc::new(Arena::default()) };
+    ///
+    /// # Errors
+    /// `OutOfMemory` when the system has no addresses left for tensors.
+    pub fn new(isa: Isa, format: Format, threads: Arc<Threads>) -> Result<Self> {
+        let machine = Machine { threads, arena: Arena::new()? };
         let f32 = kernels::of_f32(isa);
         let precise = Self { machine: machine.clone(), f32, bf16: None, precise: None };
-        match kernels::of_bf16(isa).filter(|_| format == Format::Bf16) {
+        Ok(match kernels::of_bf16(isa).filter(|_| format == Format::Bf16) {
             Some(bf16) => Self { machine, f32, bf16: Some(bf16), precise: Some(Box::new(precise)) },
             None => precise,
-        }
+        })
     }
 
     fn arena(&self) -> &Arc<Arena> {

@@ -9,7 +9,7 @@ use alice_plugin::Result;
 
 use crate::{
     format::{Bf16, Element},
-    memory::{Arena, Buffer},
+    kernels::memory::{Arena, Buffer},
 };
 
 /// An image or tokens.
@@ -90,6 +90,11 @@ impl Kept for Bf16 {
 }
 
 impl Tensor {
+    /// A tensor of these values, and of some more behind them.
+    pub(crate) fn of<E: Kept>(shape: Shape, values: Buffer) -> Self {
+        Self { shape, values: E::kept(values) }
+    }
+
     /// A tensor whose values `fill` writes; they are anything before.
     pub(crate) fn build<E: Kept>(
         arena: &Arc<Arena>,
@@ -98,7 +103,7 @@ impl Tensor {
     ) -> Result<Self> {
         let mut buffer = arena.take::<E>(shape.count())?;
         fill(&mut buffer.as_mut_slice()[..shape.count()]);
-        Ok(Self { shape, values: E::kept(buffer) })
+        Ok(Self::of::<E>(shape, buffer))
     }
 
     /// The values in the format `E`, converted where they are not.

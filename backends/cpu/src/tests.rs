@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::{CpuOps, Format, Isa, Threads, cpu_backend};
 
 fn ops(isa: Isa, format: Format, threads: usize) -> CpuOps {
-    CpuOps::new(isa, format, Arc::new(Threads::new(threads).unwrap()))
+    CpuOps::new(isa, format, Arc::new(Threads::new(threads).unwrap())).unwrap()
 }
 
 /// Every instruction set with every format that it multiplies.

@@ -7,12 +7,11 @@ use std::{ops::Range, sync::Arc};
 
 use alice_plugin::Result;
 
-use super::product::PANEL;
-use crate::{
-    format::Element,
+use super::{
     memory::{Arena, Buffer},
-    threads::Threads,
+    product::PANEL,
 };
+use crate::{format::Element, threads::Threads};
 
 /// How a kernel wants the right side.
 #[derive(Clone, Copy, Debug)]
