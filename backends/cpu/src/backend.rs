@@ -39,12 +39,14 @@ enum Dtype {
     Auto,
     F32,
     Bf16,
+    /// Coarser: never taken unless it is asked for.
+    Int8,
 }
 
 /// The CPU backend.
 ///
 /// `options` is null or an object; its `threads` is the number of threads to compute on (default: the
-/// physical cores), its `dtype` (`auto`, `f32`, `bf16`) the number format of models that ask for none: bf16 where the
+/// physical cores), its `dtype` (`auto`, `f32`, `bf16`, `int8`) the number format of models that ask for none: bf16 where the
 /// processor multiplies it, else f32; its `isa` the instruction set, in the place of `ALICE_CPU_ISA`. Unknown members are
 /// ignored.
 ///
@@ -61,7 +63,11 @@ pub fn cpu_backend(options: &serde_json::Value) -> Result<NetBackend<CpuOps>> {
     let pool = Arc::new(Threads::new(threads)?);
     tracing::info!(threads, %isa, "The backend `cpu` computes on {threads} threads with {isa}");
     let open = move |_device: u32, dtype: &str| {
-        let format = if dtype == "bf16" { Format::Bf16 } else { Format::F32 };
+        let format = match dtype {
+            "int8" => Format::Int8,
+            "bf16" => Format::Bf16,
+            _ => Format::F32,
+        };
         CpuOps::new(isa, format, Arc::clone(&pool))
     };
     Ok(NetBackend::new(move || describe(dtypes), open))
@@ -69,12 +75,16 @@ pub fn cpu_backend(options: &serde_json::Value) -> Result<NetBackend<CpuOps>> {
 
 /// The number formats, the one that `auto` stands for first.
 fn dtypes(isa: Isa, wanted: Dtype) -> Result<&'static [&'static str]> {
-    match (wanted, isa.has_bf16()) {
-        (Dtype::Auto | Dtype::Bf16, true) => Ok(&["bf16", "f32"]),
-        (Dtype::F32, true) => Ok(&["f32", "bf16"]),
-        (Dtype::Auto | Dtype::F32, false) => Ok(&["f32"]),
-        (Dtype::Bf16, false) => {
-            let message = format!("the backend `cpu` was asked for bf16, which {isa} does not multiply");
+    match (wanted, isa.has_bf16(), isa.has_int8()) {
+        (Dtype::Int8, _, true) => Ok(&["int8", "bf16", "f32"]),
+        (Dtype::Auto | Dtype::Bf16, true, true) => Ok(&["bf16", "f32", "int8"]),
+        (Dtype::F32, true, true) => Ok(&["f32", "bf16", "int8"]),
+        (Dtype::Auto | Dtype::Bf16, true, false) => Ok(&["bf16", "f32"]),
+        (Dtype::F32, true, false) => Ok(&["f32", "bf16"]),
+        (Dtype::Auto | Dtype::F32, false, _) => Ok(&["f32"]),
+        (Dtype::Bf16, false, _) | (Dtype::Int8, _, false) => {
+            let message =
+                format!("the backend `cpu` was asked for {wanted:?}, which {isa} does not multiply");
             Err(Error::unsupported(message))
         }
     }

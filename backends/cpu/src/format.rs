@@ -35,6 +35,21 @@ impl Element for f32 {
     }
 }
 
+impl Element for i8 {
+    const DEPTH: usize = 4;
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from(self)
+    }
+
+    /// Rounds to nearest, of two equally near ones to the even one.
+    #[inline(always)]
+    fn narrow(value: f32) -> Self {
+        value.round_ties_even() as Self
+    }
+}
+
 impl Element for Bf16 {
     const DEPTH: usize = 2;
 

@@ -76,6 +76,11 @@ impl Isa {
         self >= Self::Avx512Bf16
     }
 
+    /// Whether products of int8 are done by the hardware, on tiles.
+    pub fn has_int8(self) -> bool {
+        self == Self::Amx
+    }
+
     #[cfg(target_arch = "x86_64")]
     fn is_available(self) -> bool {
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");

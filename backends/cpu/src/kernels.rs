@@ -39,7 +39,7 @@ pub(crate) mod window;
 
 use attention::{Attention, QUERIES};
 use pack::Layout;
-use product::{BLOCK, Product};
+use product::{BLOCK, PANEL, Product};
 
 /// Bytes of a panel's slab: it stays in the second cache.
 const SLAB_BYTES: usize = 384 << 10;
@@ -48,12 +48,6 @@ const SLAB_BYTES: usize = 384 << 10;
 pub(crate) struct Kernels<E: 'static> {
     /// How the right side of a product is packed.
     pub(crate) layout: Layout,
-    /// The same in attention.
-    pub(crate) attention_layout: Layout,
-    /// Panels of a product that one task computes at most.
-    most_panels: usize,
-    /// Queries that are answered together.
-    queries: usize,
     product: unsafe fn(&Product<'_, E>, Range<usize>, Range<usize>),
     attention: unsafe fn(&Attention<'_, E>, usize, Range<usize>),
     moments: unsafe fn(&[E], &mut [f32], &mut [f32]),
@@ -71,9 +65,8 @@ impl<E: Element> Kernels<E> {
     /// All `rows` of a product. A task is a block of rows, and where there are too few of these for all threads, a part
     /// of the panels.
     pub(crate) fn multiply(&self, threads: &Threads, product: &Product<'_, E>, rows: usize) {
-        let (blocks, panels) = (rows.div_ceil(BLOCK), product.right.panels());
-        let parts =
-            (4 * threads.count()).div_ceil(blocks).max(panels.div_ceil(self.most_panels)).clamp(1, panels);
+        let (blocks, panels) = (rows.div_ceil(BLOCK), product.joined.right.panels());
+        let parts = (4 * threads.count()).div_ceil(blocks).clamp(1, panels);
         threads.each(blocks * parts, |task| {
             let (block, part) = (task / parts, task % parts);
             let rows = block * BLOCK..rows.min((block + 1) * BLOCK);
@@ -85,10 +78,10 @@ impl<E: Element> Kernels<E> {
 
     /// All queries of all `heads` (those of every row). A task is a block of one head's queries.
     pub(crate) fn attend(&self, threads: &Threads, task: &Attention<'_, E>, heads: usize) {
-        let blocks = task.queries.div_ceil(self.queries);
+        let blocks = task.heads.queries.div_ceil(QUERIES);
         threads.each(heads * blocks, |number| {
-            let (head, first) = (number / blocks, number % blocks * self.queries);
-            let queries = first..task.queries.min(first + self.queries);
+            let (head, first) = (number / blocks, number % blocks * QUERIES);
+            let queries = first..task.heads.queries.min(first + QUERIES);
             // SAFETY: the processor has the instruction set, and each task has queries of its own.
             unsafe { (self.attention)(task, head, queries) }
         });
@@ -176,15 +169,13 @@ macro_rules! instance {
             }
             let layout = Layout {
                 lanes: <$simd as simd::Simd>::LANES,
+                panel: PANEL,
                 vectors: 1,
                 unit: <$format as Element>::DEPTH,
                 slab_bytes: SLAB_BYTES,
             };
             Kernels {
                 layout,
-                attention_layout: layout,
-                most_panels: usize::MAX,
-                queries: QUERIES,
                 product,
                 attention,
                 moments,
@@ -206,18 +197,6 @@ instance!(AVX512, simd::Avx512, f32, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fm
 #[cfg(target_arch = "x86_64")]
 instance!(AVX512_BF16, simd::Avx512, Bf16, "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 
-/// The loops of AVX-512 with the product on tiles.
-#[cfg(target_arch = "x86_64")]
-static AMX: Kernels<Bf16> = Kernels {
-    layout: Layout { lanes: 16, vectors: 2, unit: amx::DEPTH, slab_bytes: amx::product::SLAB_BYTES },
-    attention_layout: Layout { lanes: 16, vectors: 2, unit: amx::DEPTH, slab_bytes: usize::MAX },
-    most_panels: amx::product::PANELS,
-    product: amx::product::run,
-    queries: amx::attention::QUERIES,
-    attention: amx::attention::run,
-    ..AVX512_BF16
-};
-
 /// The loops in f32 for an instruction set that the processor has.
 pub(crate) fn of_f32(isa: Isa) -> &'static Kernels<f32> {
     match isa {
@@ -235,9 +214,7 @@ pub(crate) fn of_f32(isa: Isa) -> &'static Kernels<f32> {
 pub(crate) fn of_bf16(isa: Isa) -> Option<&'static Kernels<Bf16>> {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Bf16 => Some(&AVX512_BF16),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Amx => Some(&AMX),
+        Isa::Avx512Bf16 | Isa::Amx => Some(&AVX512_BF16),
         _ => None,
     }
 }

@@ -19,6 +19,8 @@ mod machine;
 mod ops;
 mod tensor;
 mod threads;
+#[cfg(target_arch = "x86_64")]
+mod tiled;
 
 pub use backend::cpu_backend;
 pub use isa::Isa;

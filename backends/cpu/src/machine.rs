@@ -8,13 +8,15 @@ use alice_checkpoint::Tensor as Weight;
 use alice_nets::{Activation, ConvSpec};
 use alice_plugin::{Error, Result};
 
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::amx::{Tile, quantise};
 use crate::{
     kernels::{
         Kernels,
         memory::Arena,
         norm::PIXELS,
-        pack::{self, Packed, Room},
-        product::{Out, Product},
+        pack::{self, Layout, Packed, Room},
+        product::{Joined, Out, Product},
         window::Left,
     },
     tensor::{Kept, Shape, Tensor},
@@ -41,11 +43,25 @@ pub(crate) struct Joining<'a> {
     pub(crate) activation: Activation,
 }
 
+impl<'a> Joining<'a> {
+    /// The same of a product with `right` whose result is `out`; the residual is of its format.
+    pub(crate) fn to<E: Kept, R>(&self, right: &'a Packed<R>, out: Out<E>) -> Joined<'a, E, R> {
+        Joined {
+            right,
+            per_channel: self.per_channel,
+            residual: self.residual.map(Tensor::slice::<E>),
+            residual_first: self.residual_first,
+            activation: self.activation,
+            out,
+        }
+    }
+}
+
 impl Machine {
     /// Packs `[output, input, kernel, kernel]`, of which a linear layer has only the first two.
     pub(crate) fn packed<E: Kept>(
         &self,
-        kernels: &Kernels<E>,
+        layout: Layout,
         weight: &Weight<'_>,
         bias: Option<&Weight<'_>>,
         spec: ConvSpec,
@@ -59,7 +75,35 @@ impl Machine {
             |tap: usize, depth: usize, column: usize| values[(column * spec.input + depth) * taps + tap];
         let bias = |column: usize| bias.as_ref().map_or(0.0, |bias| bias[column]);
         let room = Room { threads: Some(&self.threads), arena: None };
-        Packed::new(shape, kernels.layout, &room, value, bias)
+        Packed::new(shape, layout, &room, value, bias)
+    }
+
+    /// Packs the same in int8, with the size of a step in each column in the order of the panels.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn quantised(
+        &self,
+        weight: &Weight<'_>,
+        bias: Option<&Weight<'_>>,
+        spec: ConvSpec,
+        gated: bool,
+    ) -> Result<(Packed<i8>, Vec<f32>)> {
+        let (values, bias) = (read(weight)?, bias.map(read).transpose()?);
+        let taps = spec.kernel * spec.kernel;
+        let scale = |column: &[f32]| {
+            let most = column.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+            if most > 0.0 { most / quantise::MOST } else { 1.0 }
+        };
+        let scales: Vec<_> = values.chunks(spec.input * taps).map(scale).collect();
+        let columns = if gated { spec.output / 2 } else { spec.output };
+        let shape = pack::Shape { taps, depth: spec.input, columns, gated };
+        let value = |tap: usize, depth: usize, column: usize| {
+            values[(column * spec.input + depth) * taps + tap] / scales[column]
+        };
+        let bias = |column: usize| bias.as_ref().map_or(0.0, |bias| bias[column]);
+        let room = Room { threads: Some(&self.threads), arena: None };
+        let packed = Packed::new(shape, i8::LAYOUT, &room, value, bias)?;
+        let scales = packed.in_panels(|column| scales[column], 0.0);
+        Ok((packed, scales))
     }
 
     /// The product of `left` with `right`, in a tensor of that shape.
@@ -72,16 +116,7 @@ impl Machine {
         shape: Shape,
     ) -> Result<Tensor> {
         Tensor::build::<E>(&self.arena, shape, |out| {
-            let product = Product {
-                left,
-                right,
-                per_channel: joining.per_channel,
-                area: shape.area(),
-                residual: joining.residual.map(Tensor::slice::<E>),
-                residual_first: joining.residual_first,
-                activation: joining.activation,
-                out: Out::new(out),
-            };
+            let product = Product { left, area: shape.area(), joined: joining.to(right, Out::new(out)) };
             kernels.multiply(&self.threads, &product, shape.pixels());
         })
     }

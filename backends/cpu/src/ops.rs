@@ -13,7 +13,7 @@ use crate::{
     isa::Isa,
     kernels::{
         self, Kernels,
-        attention::{Attention, MOST_WIDTH},
+        attention::{Attention, Heads, MOST_WIDTH},
         memory::{Arena, Buffer},
         pack::{self, Packed, Room},
         product::Out,
@@ -23,6 +23,8 @@ use crate::{
     tensor::{Kept, Shape, Tensor},
     threads::Threads,
 };
+#[cfg(target_arch = "x86_64")]
+use crate::{kernels::amx::Amx, tiled::Tiles};
 
 /// A number format to compute in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,22 +33,32 @@ pub enum Format {
     F32,
     /// 16 bits with the range of f32, where the processor multiplies them.
     Bf16,
+    /// The same, and weights in 8 bits, with which what they are multiplied is rounded to 8 bits as well.
+    Int8,
 }
 
 /// [`Ops`] on this processor, in one number format.
 pub struct CpuOps {
-    machine: Machine,
+    pub(crate) machine: Machine,
     f32: &'static Kernels<f32>,
     /// There exactly if the format is bf16.
     bf16: Option<&'static Kernels<Bf16>>,
+    /// Products of bf16 and int8 on tiles.
+    #[cfg(target_arch = "x86_64")]
+    amx: Option<Amx>,
+    pub(crate) format: Format,
     /// The operations in f32, unless these are they.
     precise: Option<Box<Self>>,
+    /// The operations for the autoencoder, unless these are they.
+    fine: Option<Box<Self>>,
 }
 
 /// Packed weights in the format that they are multiplied in.
 enum Weights {
     F32(Packed<f32>),
     Bf16(Packed<Bf16>),
+    #[cfg(target_arch = "x86_64")]
+    Tiled(Amx, Tiles),
 }
 
 /// A convolution's weights and geometry.
@@ -96,15 +108,25 @@ impl CpuOps {
     /// `OutOfMemory` when the system has no addresses left for tensors.
     pub fn new(isa: Isa, format: Format, threads: Arc<Threads>) -> Result<Self> {
         let machine = Machine { threads, arena: Arena::new()? };
-        let f32 = kernels::of_f32(isa);
-        let precise = Self { machine: machine.clone(), f32, bf16: None, precise: None };
-        Ok(match kernels::of_bf16(isa).filter(|_| format == Format::Bf16) {
-            Some(bf16) => Self { machine, f32, bf16: Some(bf16), precise: Some(Box::new(precise)) },
-            None => precise,
-        })
+        Ok(Self::of(machine, isa, format))
     }
 
-    fn arena(&self) -> &Arc<Arena> {
+    fn of(machine: Machine, isa: Isa, format: Format) -> Self {
+        let beside = |other| (format != other).then(|| Box::new(Self::of(machine.clone(), isa, other)));
+        let bf16 = kernels::of_bf16(isa).filter(|_| format != Format::F32);
+        Self {
+            f32: kernels::of_f32(isa),
+            bf16,
+            #[cfg(target_arch = "x86_64")]
+            amx: bf16.filter(|_| isa == Isa::Amx).and_then(|_| Amx::find()),
+            precise: beside(Format::F32),
+            fine: if format == Format::Int8 { beside(Format::Bf16) } else { None },
+            format,
+            machine,
+        }
+    }
+
+    pub(crate) fn arena(&self) -> &Arc<Arena> {
         &self.machine.arena
     }
 
@@ -116,16 +138,20 @@ impl CpuOps {
         spec: ConvSpec,
         gated: bool,
     ) -> Result<Weights> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(amx) = self.amx {
+            return Ok(Weights::Tiled(amx, self.tiles(weight, bias, spec, gated)?));
+        }
         match self.bf16 {
             Some(kernels) if spec.input.is_multiple_of(Bf16::DEPTH) => {
-                Ok(Weights::Bf16(self.machine.packed(kernels, weight, bias, spec, gated)?))
+                Ok(Weights::Bf16(self.machine.packed(kernels.layout, weight, bias, spec, gated)?))
             }
-            _ => Ok(Weights::F32(self.machine.packed(self.f32, weight, bias, spec, gated)?)),
+            _ => Ok(Weights::F32(self.machine.packed(self.f32.layout, weight, bias, spec, gated)?)),
         }
     }
 
     /// The format's own of a tensor that was computed in another one.
-    fn own(&self, tensor: Tensor) -> Result<Tensor> {
+    pub(crate) fn own(&self, tensor: Tensor) -> Result<Tensor> {
         in_format!(self, _kernels, E => tensor.in_format::<E>(self.arena()))
     }
 
@@ -152,6 +178,8 @@ impl CpuOps {
         match (weights, self.bf16) {
             (Weights::Bf16(right), Some(kernels)) => self.linear_as(kernels, right, tokens, joining),
             (Weights::F32(right), _) => self.linear_as(self.f32, right, tokens, joining),
+            #[cfg(target_arch = "x86_64")]
+            (Weights::Tiled(amx, right), _) => self.linear_tiled(*amx, right, tokens, &joining),
             (Weights::Bf16(_), None) => unreachable!("weights are bf16 only where the operations are"),
         }
     }
@@ -205,6 +233,8 @@ impl CpuOps {
         match (&conv.weights, self.bf16) {
             (Weights::Bf16(right), Some(kernels)) => self.conv_as(kernels, right, conv.spec, seen, add),
             (Weights::F32(right), _) => self.conv_as(self.f32, right, conv.spec, seen, add),
+            #[cfg(target_arch = "x86_64")]
+            (Weights::Tiled(amx, right), _) => self.conv_tiled(*amx, right, conv.spec, seen, add),
             (Weights::Bf16(_), None) => unreachable!("weights are bf16 only where the operations are"),
         }
     }
@@ -230,14 +260,14 @@ impl CpuOps {
             let of_values = pack::Shape { taps: 1, depth: keys, columns: head_width, gated: false };
             let keys = Packed::new(
                 of_keys,
-                kernels.attention_layout,
+                kernels.layout,
                 &room,
                 |_, depth, token| key[place(token) + depth].widen(),
                 |_| 0.0,
             )?;
             let values = Packed::new(
                 of_values,
-                kernels.attention_layout,
+                kernels.layout,
                 &room,
                 |_, token, column| value[place(token) + column].widen(),
                 |_| 0.0,
@@ -248,15 +278,17 @@ impl CpuOps {
         let packed = packed.into_iter().collect::<Result<Vec<_>>>()?;
         Tensor::build::<E>(arena, query.shape, |out| {
             let task = Attention {
-                query: query.slice::<E>(),
-                queries: query.shape.area(),
-                keys,
-                width,
-                heads,
+                heads: Heads {
+                    query: query.slice::<E>(),
+                    queries: query.shape.area(),
+                    keys,
+                    width,
+                    heads,
+                    scale: 1.0 / (head_width as f32).sqrt(),
+                    causal,
+                    out: Out::new(out),
+                },
                 packed: &packed,
-                scale: 1.0 / (head_width as f32).sqrt(),
-                causal,
-                out: Out::new(out),
             };
             kernels.attend(&self.machine.threads, &task, query.shape.rows * heads);
         })
@@ -299,6 +331,10 @@ impl Ops for CpuOps {
 
     fn precise(&self) -> &Self {
         self.precise.as_deref().unwrap_or(self)
+    }
+
+    fn fine(&self) -> &Self {
+        self.fine.as_deref().unwrap_or(self)
     }
 
     fn adopt(&self, tensor: &Tensor) -> Result<Tensor> {
@@ -471,6 +507,10 @@ impl Ops for CpuOps {
         if head_width > MOST_WIDTH {
             let message = format!("attention heads of {head_width} values; up to {MOST_WIDTH} are known");
             return Err(Error::unsupported(message));
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(amx) = self.amx {
+            return self.attend_tiled(amx, [query, key, value], heads, causal);
         }
         match self.bf16 {
             Some(kernels) if head_width.is_multiple_of(Bf16::DEPTH) => {

@@ -21,8 +21,10 @@ fn ops(isa: Isa, format: Format, threads: usize) -> CpuOps {
 
 /// Every instruction set with every format that it multiplies.
 fn ways() -> impl Iterator<Item = (Isa, Format)> {
-    let formats =
-        |isa: Isa| [Some(Format::F32), isa.has_bf16().then_some(Format::Bf16)].into_iter().flatten();
+    let formats = |isa: Isa| {
+        let more = [(isa.has_bf16(), Format::Bf16), (isa.has_int8(), Format::Int8)];
+        [Format::F32].into_iter().chain(more.into_iter().filter_map(|(has, format)| has.then_some(format)))
+    };
     Isa::available().flat_map(move |isa| formats(isa).map(move |format| (isa, format)))
 }
 
@@ -59,7 +61,11 @@ fn all_instruction_sets_agree_on_larger_shapes() {
                 };
                 let (error, scale) = (deviation(|found, expected| found - expected), deviation(|_, b| b));
                 // Every factor of bf16 has 8 bits.
-                let allowed = if format == Format::F32 { 2e-6 } else { 2e-2 };
+                let allowed = match format {
+                    Format::F32 => 2e-6,
+                    Format::Bf16 => 2e-2,
+                    Format::Int8 => 4e-2,
+                };
                 let channels = size.channels;
                 assert!(
                     error <= allowed * scale,
@@ -90,6 +96,17 @@ fn a_head_that_is_too_wide_is_refused() {
 }
 
 #[test]
+fn in_int8_the_autoencoder_and_what_is_precise_are_not_in_int8() {
+    let Some(isa) = Isa::available().find(|isa| isa.has_int8()) else { return };
+    let ops = ops(isa, Format::Int8, 2);
+    let size = SIZES[3];
+    let bf16 = results(&self::ops(isa, Format::Bf16, 2), 2, size);
+    assert!(results(ops.fine(), 2, size) == bf16);
+    assert!(results(&ops, 2, size) != bf16);
+    check_ops(ops.precise());
+}
+
+#[test]
 fn a_weight_that_is_no_real_number_is_a_bad_model() {
     let bytes = [0; 32];
     let weight =
@@ -101,11 +118,16 @@ fn a_weight_that_is_no_real_number_is_a_bad_model() {
 
 #[test]
 fn the_backend_describes_this_machine_and_takes_its_options() {
-    let has_bf16 = Isa::chosen().unwrap().has_bf16();
+    let isa = Isa::chosen().unwrap();
+    let (has_bf16, has_int8) = (isa.has_bf16(), isa.has_int8());
     for options in [json!(null), json!({}), json!({"threads": 1}), json!({"threads": null, "other": 7})] {
         let description = cpu_backend(&options).unwrap().describe().unwrap();
         assert_eq!((description.name.as_str(), description.score > 0), ("cpu", true));
-        let formats: &[&str] = if has_bf16 { &["bf16", "f32"] } else { &["f32"] };
+        let formats: &[&str] = match (has_bf16, has_int8) {
+            (_, true) => &["bf16", "f32", "int8"],
+            (true, false) => &["bf16", "f32"],
+            (false, false) => &["f32"],
+        };
         assert_eq!(description.dtypes, formats);
         assert!(description.families.contains(&"sd1".to_owned()));
         let device = &description.devices[0];
@@ -117,9 +139,11 @@ fn the_backend_describes_this_machine_and_takes_its_options() {
         backend.and_then(|mut backend| backend.describe()).map(|description| description.dtypes[0].clone())
     };
     assert_eq!(described("f32").unwrap(), "f32");
-    match described("bf16") {
-        Ok(first) => assert!(has_bf16 && first == "bf16"),
-        Err(error) => assert!(!has_bf16 && error.kind == ErrorKind::Unsupported, "{error}"),
+    for (dtype, has) in [("bf16", has_bf16), ("int8", has_int8)] {
+        match described(dtype) {
+            Ok(first) => assert!(has && first == dtype),
+            Err(error) => assert!(!has && error.kind == ErrorKind::Unsupported, "{error}"),
+        }
     }
     let refused =
         [json!({"threads": 0}), json!({"threads": "two"}), json!({"threads": -1}), json!({"dtype": "f8"})];

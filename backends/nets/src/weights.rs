@@ -22,6 +22,8 @@ use crate::{
 
 /// Bytes of one number of the precise operations.
 pub(crate) const PRECISE_BYTES: u64 = 4;
+/// The fewest bytes of one number of the fine operations.
+const FINE_BYTES: u64 = 2;
 /// The networks that no adapter changes.
 const UNCHANGED: [&str; 4] = ["vae", "controlnet", "t2i_adapter", "upscaler"];
 
@@ -32,8 +34,18 @@ pub(crate) struct Weights<'a, O: Ops> {
     component: &'static str,
     scope: Scope<'a>,
     loading: &'a Loading<'a, O>,
-    /// Whether the layers are the precise operations'.
-    precise: bool,
+    whose: Whose,
+}
+
+/// Whose the layers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// The operations'.
+    Own,
+    /// Those of the [fine](Ops::fine) operations.
+    Fine,
+    /// Those of the [precise](Ops::precise) operations.
+    Precise,
 }
 
 /// One load of a model: how far it is, and what it has loaded.
@@ -85,17 +97,26 @@ impl<'a, O: Ops> Weights<'a, O> {
         tensors: &'a TensorSet,
         loading: &'a Loading<'a, O>,
     ) -> Self {
-        Self { ops, component, scope: Scope::root(tensors), loading, precise: false }
+        Self { ops, component, scope: Scope::root(tensors), loading, whose: Whose::Own }
+    }
+
+    /// The same part for the [fine](Ops::fine) operations.
+    pub(crate) fn fine(self) -> Self {
+        Self { whose: Whose::Fine, ..self }
     }
 
     /// The same part for the [precise](Ops::precise) operations.
     pub(crate) fn precise(self) -> Self {
-        Self { precise: true, ..self }
+        Self { whose: Whose::Precise, ..self }
     }
 
     /// The operations that are to have the layers.
     fn ops(&self) -> &'a O {
-        if self.precise { self.ops.precise() } else { self.ops }
+        match self.whose {
+            Whose::Own => self.ops,
+            Whose::Fine => self.ops.fine(),
+            Whose::Precise => self.ops.precise(),
+        }
     }
 
     /// The part called `name` (or numbered so) within this one; dots go further down.
@@ -189,7 +210,12 @@ impl<'a, O: Ops> Weights<'a, O> {
         if !UNCHANGED.contains(&self.component) {
             let (component, module) = (self.component, self.scope.module().to_owned());
             let layer = Layer { component, module, shape: shape.to_vec() };
-            self.loading.layers.borrow_mut().push(Changeable { layer, place, bias, precise: self.precise });
+            self.loading.layers.borrow_mut().push(Changeable {
+                layer,
+                place,
+                bias,
+                precise: self.whose == Whose::Precise,
+            });
         }
     }
 
@@ -217,7 +243,11 @@ impl<'a, O: Ops> Weights<'a, O> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'a>> {
         let tensor = self.scope.tensor(name, shape).map_err(bad_model)?;
         let (bytes, values) = (&self.loading.bytes, shape.iter().product::<usize>() as u64);
-        let each = if self.precise { PRECISE_BYTES } else { self.loading.value_bytes };
+        let each = match self.whose {
+            Whose::Own => self.loading.value_bytes,
+            Whose::Fine => self.loading.value_bytes.max(FINE_BYTES),
+            Whose::Precise => PRECISE_BYTES,
+        };
         bytes.set(bytes.get() + values * each);
         Ok(tensor)
     }
@@ -234,6 +264,7 @@ fn half_size(input: usize, output: usize, padding: Padding) -> ConvSpec {
 /// Bytes of one number in the format called `dtype`.
 pub(crate) fn bytes_per_value(dtype: &str) -> u64 {
     match dtype {
+        "int8" => 1,
         "f16" | "bf16" => 2,
         _ => PRECISE_BYTES,
     }

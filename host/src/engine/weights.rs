@@ -9,6 +9,8 @@ use alice_plugin::{Description, LoadRequest};
 
 /// The least bytes of a text encoder's value: networks in less than f32 have their text encoders in f32 all the same.
 const TEXT_BYTES: u64 = 4;
+/// The same of the autoencoder, which is never in less than 16 bits.
+const VAE_BYTES: u64 = 2;
 
 /// Bytes that the weights will take in the number format in which they will be loaded; 0 for files that cannot be
 /// read, about which loading them will say more.
@@ -32,7 +34,11 @@ fn bytes_of_model(request: &LoadRequest, each: u64) -> Result<u64, Error> {
     };
     let components = checkpoint.components().unwrap_or_default();
     let bytes = |component: &&str| {
-        let each = if component.starts_with("text_encoder") { each.max(TEXT_BYTES) } else { each };
+        let each = match *component {
+            text if text.starts_with("text_encoder") => each.max(TEXT_BYTES),
+            "vae" => each.max(VAE_BYTES),
+            _ => each,
+        };
         checkpoint.values(component).unwrap_or(0).saturating_mul(each)
     };
     Ok(components.iter().map(bytes).fold(0, u64::saturating_add))
@@ -45,6 +51,7 @@ fn bytes_of_value(request: &LoadRequest, backend: &Description) -> u64 {
         named => named,
     };
     match dtype {
+        "int8" => 1,
         "f16" | "bf16" => 2,
         "f64" => 8,
         _ => 4,

@@ -24,36 +24,49 @@ const KEYS: usize = 4 * MOST_COLUMNS;
 /// The widest head.
 pub(crate) const MOST_WIDTH: usize = 512;
 
-/// Attention of some heads: `softmax(q k^T * scale) v`.
+/// Attention of some heads whose keys and values are packed.
 pub(crate) struct Attention<'a, E> {
+    pub(crate) heads: Heads<'a, E>,
+    /// For each row's heads the keys as columns over a head's values, and the values as columns over the keys.
+    pub(crate) packed: &'a [(Packed<E>, Packed<E>)],
+}
+
+/// Some heads' `softmax(q k^T * scale) v`.
+pub(crate) struct Heads<'a, E> {
     /// `[rows, tokens, width]`.
     pub(crate) query: &'a [E],
     pub(crate) queries: usize,
     pub(crate) keys: usize,
     /// Values in a token, of all heads.
     pub(crate) width: usize,
+    /// In each row.
     pub(crate) heads: usize,
-    /// For each row's heads the keys as columns over a head's values, and the values as columns over the keys.
-    pub(crate) packed: &'a [(Packed<E>, Packed<E>)],
     pub(crate) scale: f32,
     /// A query sees only keys up to its own place.
     pub(crate) causal: bool,
     pub(crate) out: Out<E>,
 }
 
-impl<E> Attention<'_, E> {
+impl<E> Heads<'_, E> {
     /// Where the values of a query's head begin.
     #[inline(always)]
     pub(super) fn place(&self, head: usize, query: usize) -> usize {
         ((head / self.heads) * self.queries + query) * self.width + head % self.heads * self.head_width()
     }
 
+    /// Where the keys and values of a head begin.
+    pub(super) fn key_place(&self, head: usize) -> usize {
+        (head / self.heads) * self.keys * self.width + head % self.heads * self.head_width()
+    }
+
     /// Values of a head.
+    #[inline(always)]
     pub(super) fn head_width(&self) -> usize {
         self.width / self.heads
     }
 
     /// Keys that the queries before number `end` see, the last one all of them.
+    #[inline(always)]
     pub(super) fn seen(&self, end: usize) -> usize {
         if self.causal { self.keys.min(end) } else { self.keys }
     }
@@ -70,7 +83,7 @@ struct Work<E> {
 
 /// The softmax of one query so far.
 #[derive(Clone, Copy)]
-pub(super) struct Running {
+struct Running {
     highest: f32,
     /// The sum of all weights, as they are with this highest score.
     total: f32,
@@ -78,12 +91,12 @@ pub(super) struct Running {
 
 impl Running {
     /// Before any key was seen.
-    pub(super) const NEW: Self = Self { highest: f32::NEG_INFINITY, total: 0.0 };
+    const NEW: Self = Self { highest: f32::NEG_INFINITY, total: 0.0 };
 
     /// Turns scores, of which the first `visible` count, into weights, and gives the factor for all that was summed up
     /// with earlier ones.
     #[inline(always)]
-    pub(super) fn weigh(&mut self, scores: &mut [f32], visible: usize, scale: f32) -> f32 {
+    fn weigh(&mut self, scores: &mut [f32], visible: usize, scale: f32) -> f32 {
         let highest = self.highest.max(largest(&scores[..visible]) * scale);
         let fade = if self.highest == f32::NEG_INFINITY { 0.0 } else { exp(self.highest - highest) };
         scores[..visible].iter_mut().for_each(|score| *score = exp(*score * scale - highest));
@@ -95,7 +108,7 @@ impl Running {
 
     /// What the sums are multiplied with at the end.
     #[inline(always)]
-    pub(super) fn inverse(&self) -> f32 {
+    fn inverse(&self) -> f32 {
         1.0 / self.total
     }
 }
@@ -107,6 +120,7 @@ impl Running {
 #[inline(always)]
 pub(crate) unsafe fn run<S: Simd, E: Multiply<S>>(task: &Attention<'_, E>, head: usize, range: Range<usize>) {
     let (keys, values) = &task.packed[head];
+    let task = &task.heads;
     let head_width = task.head_width();
     let tiles = range.len().div_ceil(ROWS);
     let mut work = Work::<E> {

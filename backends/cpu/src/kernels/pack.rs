@@ -7,10 +7,7 @@ use std::{ops::Range, sync::Arc};
 
 use alice_plugin::Result;
 
-use super::{
-    memory::{Arena, Buffer},
-    product::PANEL,
-};
+use super::memory::{Arena, Buffer};
 use crate::{format::Element, threads::Threads};
 
 /// How a kernel wants the right side.
@@ -18,6 +15,8 @@ use crate::{format::Element, threads::Threads};
 pub(crate) struct Layout {
     /// Values in a vector.
     pub(crate) lanes: usize,
+    /// Vectors in a full panel.
+    pub(crate) panel: usize,
     /// A panel has a multiple of so many vectors.
     pub(crate) vectors: usize,
     /// Values along the depth that are multiplied at once; the depth of a tap is filled up to a multiple of it.
@@ -95,9 +94,7 @@ impl<E: Element> Packed<E> {
             gated,
             format: std::marker::PhantomData,
         };
-        let all = 0..packed.panels() * packed.wide();
-        let source = |column: usize| packed.source(column / packed.wide(), column % packed.wide());
-        packed.bias = all.map(|column| source(column).map_or(0.0, &bias)).collect();
+        packed.bias = packed.in_panels(bias, 0.0);
         let count = packed.padded_columns() * taps * packed.depth;
         let mut buffer =
             room.arena.map_or_else(|| Buffer::zeros::<E>(count), |arena| arena.take::<E>(count))?;
@@ -114,6 +111,13 @@ impl<E: Element> Packed<E> {
         }
         packed.values = buffer;
         Ok(packed)
+    }
+
+    /// One value for each column, in the order of the panels; `other` stands where a vector is only filled up.
+    pub(crate) fn in_panels<T: Copy>(&self, value: impl Fn(usize) -> T, other: T) -> Vec<T> {
+        let all = 0..self.panels() * self.wide();
+        all.map(|column| self.source(column / self.wide(), column % self.wide()).map_or(other, &value))
+            .collect()
     }
 
     /// Writes a panel's values.
@@ -148,7 +152,7 @@ impl<E: Element> Packed<E> {
     }
 
     fn wide(&self) -> usize {
-        PANEL * self.layout.lanes
+        self.layout.panel * self.layout.lanes
     }
 
     fn half(&self) -> usize {
@@ -165,13 +169,13 @@ impl<E: Element> Packed<E> {
         self.columns.div_ceil(self.finished())
     }
 
-    /// Vectors in a panel; only the last one may have fewer than [`PANEL`].
+    /// Vectors in a panel; only the last one may have fewer than the layout says.
     pub(crate) fn vectors(&self, panel: usize) -> usize {
         match self.gated {
-            true => PANEL,
+            true => self.layout.panel,
             false => {
                 let vectors = (self.columns - panel * self.wide()).div_ceil(self.layout.lanes);
-                vectors.next_multiple_of(self.layout.vectors).min(PANEL)
+                vectors.next_multiple_of(self.layout.vectors).min(self.layout.panel)
             }
         }
     }
@@ -211,10 +215,12 @@ impl<E: Element> Packed<E> {
     pub(crate) fn slabs(&self) -> impl Iterator<Item = Slab> + use<E> {
         let step_bytes = self.wide() * size_of::<E>();
         let Layout { unit, slab_bytes, .. } = self.layout;
-        let most = (slab_bytes / step_bytes).max(unit) / unit * unit;
+        let most = (slab_bytes / step_bytes).max(unit);
         let (all_taps, all_depth) = (self.taps, self.depth);
         let taps = (most / all_depth.max(1)).clamp(1, all_taps.max(1));
-        let depth = if taps > 1 { all_depth } else { most.min(all_depth) };
+        // Parts of about one length.
+        let parts = all_depth.div_ceil(most).max(1);
+        let depth = all_depth.div_ceil(parts).next_multiple_of(unit);
         (0..all_taps).step_by(taps).flat_map(move |tap| {
             (0..all_depth).step_by(depth.max(1)).map(move |first| Slab {
                 taps: tap..all_taps.min(tap + taps),

@@ -41,15 +41,20 @@ pub(crate) const MOST_COLUMNS: usize = PANEL * 16;
 /// Where the left side's rows lie: for each tap the address of each row's run.
 pub(crate) type Runs<T> = [[*const T; ROWS]; MOST_TAPS];
 
-/// A product and what joins it:
-/// `out = activation(left x right + bias + per_channel) + residual`, or the gated form of it.
+/// A product whose left side's rows are read where they lie.
 pub(crate) struct Product<'a, E> {
     pub(crate) left: Left<'a, E>,
-    pub(crate) right: &'a Packed<E>,
+    /// Rows of the left side in each row of the batch.
+    pub(crate) area: usize,
+    pub(crate) joined: Joined<'a, E>,
+}
+
+/// The right side of a product and what joins the result:
+/// `out = activation(left x right + bias + per_channel) + residual`, or the gated form of it.
+pub(crate) struct Joined<'a, E, R = E> {
+    pub(crate) right: &'a Packed<R>,
     /// One value for each row of the batch and column, `[rows, columns]`.
     pub(crate) per_channel: Option<&'a [f32]>,
-    /// Rows of the left side for each of these.
-    pub(crate) area: usize,
     /// Of the result's shape.
     pub(crate) residual: Option<&'a [E]>,
     /// Whether the residual joins before the activation (as in convolutions) or behind it.
@@ -216,12 +221,12 @@ pub(crate) unsafe fn run<S: Simd, E: Multiply<S>>(
 ) {
     let mut sums = Sums([0.0; BLOCK * MOST_COLUMNS]);
     for panel in panels {
-        let vectors = product.right.vectors(panel);
+        let vectors = product.joined.right.vectors(panel);
         let columns = vectors * S::LANES;
         let sums = &mut sums.0[..rows.len().next_multiple_of(ROWS) * columns];
         sums.fill(0.0);
-        for slab in product.right.slabs() {
-            let right = product.right.slab(panel, &slab);
+        for slab in product.joined.right.slabs() {
+            let right = product.joined.right.slab(panel, &slab);
             for (first, sums) in rows.clone().step_by(ROWS).zip(sums.chunks_exact_mut(ROWS * columns)) {
                 let count = ROWS.min(rows.end - first);
                 let runs = product.left.runs(first, count, &slab);
@@ -266,20 +271,16 @@ pub(crate) unsafe fn block<S: Simd, E: Multiply<S>>(
 /// # Safety
 /// Nobody else writes them.
 #[inline(always)]
-pub(super) unsafe fn finish<E: Element>(
-    product: &Product<'_, E>,
-    row: usize,
-    panel: usize,
-    sums: &mut [f32],
-) {
-    let right = product.right;
+unsafe fn finish<E: Element>(product: &Product<'_, E>, row: usize, panel: usize, sums: &mut [f32]) {
+    let joined = &product.joined;
+    let right = joined.right;
     for (sum, bias) in sums.iter_mut().zip(right.bias(panel)) {
         *sum += bias;
     }
     let columns = right.columns_of(panel);
     let place = row * right.columns() + columns.start;
     // SAFETY: the caller vouches for it.
-    let out = unsafe { product.out.part(place, columns.len()) };
+    let out = unsafe { joined.out.part(place, columns.len()) };
     if right.is_gated() {
         let (values, gates) = sums.split_at(sums.len() / 2);
         for ((out, value), gate) in out.iter_mut().zip(values).zip(gates) {
@@ -288,16 +289,16 @@ pub(super) unsafe fn finish<E: Element>(
         return;
     }
     let sums = &mut sums[..columns.len()];
-    if let Some(values) = product.per_channel {
+    if let Some(values) = joined.per_channel {
         let values = &values[row / product.area * right.columns() + columns.start..];
         sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
     }
-    let residual = product.residual.map(|residual| &residual[place..]);
-    if let (Some(residual), true) = (residual, product.residual_first) {
+    let residual = joined.residual.map(|residual| &residual[place..]);
+    if let (Some(residual), true) = (residual, joined.residual_first) {
         sums.iter_mut().zip(residual).for_each(|(sum, value)| *sum += value.widen());
     }
-    activate(product.activation, sums);
-    if let (Some(residual), false) = (residual, product.residual_first) {
+    activate(joined.activation, sums);
+    if let (Some(residual), false) = (residual, joined.residual_first) {
         sums.iter_mut().zip(residual).for_each(|(sum, value)| *sum += value.widen());
     }
     out.iter_mut().zip(sums).for_each(|(out, sum)| *out = E::narrow(*sum));

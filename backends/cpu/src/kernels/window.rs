@@ -62,7 +62,7 @@ impl Windows {
 
     /// The first value under `tap` of the window number `index`; `None` beside the image.
     #[inline(always)]
-    fn place(&self, index: usize, tap: usize) -> Option<usize> {
+    pub(super) fn place(&self, index: usize, tap: usize) -> Option<usize> {
         let area = self.rows.len() * self.columns.len();
         let (image, pixel) = (index / area, index % area);
         let (row, column) = (pixel / self.columns.len(), pixel % self.columns.len());

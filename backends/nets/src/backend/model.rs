@@ -79,7 +79,7 @@ impl<O: Ops> Model<O> {
         };
         let encoders = encoders.into_iter().map(encoder).collect::<Result<Vec<_>>>()?;
         let unet = Unet::load(&Weights::new(&ops, "unet", &file("unet")?, &loading), unet)?;
-        let vae = Vae::load(&Weights::new(&ops, "vae", &file("vae")?, &loading), vae)?;
+        let vae = Vae::load(&Weights::new(&ops, "vae", &file("vae")?, &loading).fine(), vae)?;
         let info = ModelInfo {
             latent_channels: vae.plan.latent() as u32,
             output_channels: unet.plan.output as u32,

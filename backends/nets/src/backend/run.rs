@@ -94,7 +94,7 @@ impl<O: Ops> Model<O> {
         let progress = Progress::begin(control, rows * tiles.count() * self.vae.plan.decoder_blocks())?;
         let picture = out.len() / rows;
         for (latent, pixels) in latents.chunks_exact(shape.len()).zip(out.chunks_exact_mut(picture)) {
-            self.vae.decode(&self.ops, latent, &tiles, pixels, &progress)?;
+            self.vae.decode(self.ops.fine(), latent, &tiles, pixels, &progress)?;
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl<O: Ops> Model<O> {
         let posteriors = mean.chunks_exact_mut(shape.len()).zip(deviation.chunks_exact_mut(shape.len()));
         for (pixels, (mean, deviation)) in pixels.chunks_exact(pixels.len() / rows).zip(posteriors) {
             let planes = if options.alpha { from_seen_pixels(pixels) } else { from_pixels(pixels) };
-            self.vae.encode(&self.ops, planes, &tiles, mean, deviation, &progress)?;
+            self.vae.encode(self.ops.fine(), planes, &tiles, mean, deviation, &progress)?;
         }
         Ok(())
     }
