@@ -15,8 +15,11 @@
 use std::{env, num::NonZero, sync::Arc, thread, time::Instant};
 
 use alice_backend_cpu::{CpuOps, Format, Isa, Threads};
-use alice_checkpoint::{Dtype, Tensor as Weight};
-use alice_nets::{Activation, ConvAdd, ConvSpec, Ops, Padding};
+use alice_checkpoint::Tensor as Weight;
+use alice_nets::{
+    Activation, ConvAdd, ConvSpec, Ops, Padding,
+    testing::{scattered, weight},
+};
 
 /// Rows of the batch: those of one step with guidance.
 const ROWS: usize = 2;
@@ -72,7 +75,7 @@ fn main() {
 impl Bench {
     fn conv(&self, input: usize, output: usize, side: usize) {
         let spec = ConvSpec { input, output, kernel: 3, stride: 1, padding: Padding::Around(1) };
-        let conv = weight(&[output, input, 3, 3], |weight| self.ops.conv(spec, weight, None).unwrap());
+        let conv = layer(&[output, input, 3, 3], |weight| self.ops.conv(spec, weight, None).unwrap());
         let image = self.image(input, side);
         let work = ROWS * 9 * input * output * side * side;
         self.time(&format!("3x3 {input} -> {output}, {side}x{side}"), work, || {
@@ -81,7 +84,7 @@ impl Bench {
     }
 
     fn linear(&self, input: usize, output: usize, count: usize) {
-        let linear = weight(&[output, input], |weight| self.ops.linear(weight, None).unwrap());
+        let linear = layer(&[output, input], |weight| self.ops.linear(weight, None).unwrap());
         let tokens = self.tokens(input, count);
         self.time(&format!("linear {input} -> {output}, {count}"), ROWS * input * output * count, || {
             self.ops.apply_linear(&linear, &tokens, Activation::None, None).unwrap();
@@ -89,7 +92,7 @@ impl Bench {
     }
 
     fn gated(&self, width: usize, count: usize) {
-        let gated = weight(&[8 * width, width], |weight| self.ops.gated(weight, None).unwrap());
+        let gated = layer(&[8 * width, width], |weight| self.ops.gated(weight, None).unwrap());
         let tokens = self.tokens(width, count);
         self.time(
             &format!("gated {width} -> {}, {count}", 4 * width),
@@ -113,23 +116,23 @@ impl Bench {
 
     fn norms(&self, channels: usize, side: usize) {
         let image = self.image(channels, side);
-        let norm = weight(&[channels], |weight| self.ops.group_norm(32, 1e-5, weight, weight).unwrap());
+        let norm = layer(&[channels], |weight| self.ops.group_norm(32, 1e-5, weight, weight).unwrap());
         self.time(&format!("group norm {channels}, {side}x{side}"), ROWS * channels * side * side, || {
             self.ops.apply_group_norm(&norm, &image, Activation::Silu).unwrap();
         });
         let tokens = self.tokens(channels, side * side);
-        let norm = weight(&[channels], |weight| self.ops.layer_norm(1e-5, weight, weight).unwrap());
+        let norm = layer(&[channels], |weight| self.ops.layer_norm(1e-5, weight, weight).unwrap());
         self.time(&format!("layer norm {channels}, {}", side * side), ROWS * channels * side * side, || {
             self.ops.apply_layer_norm(&norm, &tokens).unwrap();
         });
     }
 
     fn image(&self, channels: usize, side: usize) -> <CpuOps as Ops>::Tensor {
-        self.ops.image([ROWS, channels, side, side], &numbers(ROWS * channels * side * side)).unwrap()
+        self.ops.image([ROWS, channels, side, side], &scattered(ROWS * channels * side * side, 2)).unwrap()
     }
 
     fn tokens(&self, width: usize, count: usize) -> <CpuOps as Ops>::Tensor {
-        self.ops.tokens([ROWS, count, width], &numbers(ROWS * count * width)).unwrap()
+        self.ops.tokens([ROWS, count, width], &scattered(ROWS * count * width, 2)).unwrap()
     }
 
     /// Prints the median time of `work`, which has so many multiply-adds.
@@ -150,20 +153,10 @@ impl Bench {
     }
 }
 
-/// Numbers in -1..1 without a pattern.
-fn numbers(count: usize) -> Vec<f32> {
-    let scramble = |i: u32| {
-        let x = i.wrapping_mul(0x9e37_79b9);
-        let x = (x ^ (x >> 15)).wrapping_mul(0x85eb_ca6b);
-        (x ^ (x >> 13)) as f32 / u32::MAX as f32 * 2.0 - 1.0
-    };
-    (0..count as u32).map(scramble).collect()
-}
-
-fn weight<T>(shape: &[usize], build: impl FnOnce(&Weight<'_>) -> T) -> T {
-    // So that results are about one, as they are in a network.
+/// A weight of that shape whose results are about one, as they are in a network.
+fn layer<T>(shape: &[usize], build: impl FnOnce(&Weight<'_>) -> T) -> T {
     let scale = (shape[0] as f32 / shape.iter().product::<usize>() as f32).sqrt();
-    let bytes: Vec<u8> =
-        numbers(shape.iter().product()).iter().flat_map(|x| (x * scale).to_le_bytes()).collect();
-    build(&Weight { name: "w".into(), dtype: Dtype::F32, shape: shape.to_vec(), bytes: (&bytes[..]).into() })
+    let values = scattered(shape.iter().product(), 1);
+    let bytes: Vec<u8> = values.iter().flat_map(|x| (x * scale).to_le_bytes()).collect();
+    build(&weight(&bytes, shape))
 }

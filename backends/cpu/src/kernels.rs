@@ -8,6 +8,7 @@
 //! pack       the right side of a product, in the kernel's order
 //! window     where a convolution finds the rows of the left side
 //! attention  scores, softmax and values block by block
+//! winograd   convolutions of 3 x 3 in f32 with fewer multiplications
 //! norm, pointwise, sums
 //! memory     memory for tensors, used again
 //! region     addresses, and memory in large pages
@@ -36,6 +37,7 @@ mod region;
 mod simd;
 mod sums;
 pub(crate) mod window;
+pub(crate) mod winograd;
 
 use attention::{Attention, QUERIES};
 use pack::Layout;

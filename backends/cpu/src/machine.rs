@@ -18,6 +18,7 @@ use crate::{
         pack::{self, Layout, Packed, Room},
         product::{Joined, Out, Product},
         window::Left,
+        winograd::{self, Winograd},
     },
     tensor::{Kept, Shape, Tensor},
     threads::Threads,
@@ -119,6 +120,25 @@ impl Machine {
             let product = Product { left, area: shape.area(), joined: joining.to(right, Out::new(out)) };
             kernels.multiply(&self.threads, &product, shape.pixels());
         })
+    }
+
+    /// The convolution of `image` tile by tile, in a tensor of that shape.
+    pub(crate) fn winograd(
+        &self,
+        kernel: &winograd::Kernel,
+        (image, tiles): (&Tensor, &winograd::Tiles),
+        right: &Packed<f32>,
+        joining: &Joining<'_>,
+        shape: Shape,
+    ) -> Result<Tensor> {
+        let mut done = Ok(());
+        let result = Tensor::build::<f32>(&self.arena, shape, |out| {
+            let left = Left::Dense { values: image.slice::<f32>(), stride: image.shape.channels };
+            let product = Product { left, area: shape.area(), joined: joining.to(right, Out::new(out)) };
+            let task = Winograd { product, tiles };
+            done = kernel.convolve(&self.threads, &self.arena, &task, shape.rows);
+        })?;
+        done.map(|()| result)
     }
 
     /// Group normalisation of `image` into `groups` runs of channels, then `activation`.

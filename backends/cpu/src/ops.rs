@@ -18,13 +18,14 @@ use crate::{
         pack::{self, Packed, Room},
         product::Out,
         window::{Left, Walk, Windows},
+        winograd::{self, Tiles},
     },
     machine::{Joining, Machine, Norm, read},
     tensor::{Kept, Shape, Tensor},
     threads::Threads,
 };
 #[cfg(target_arch = "x86_64")]
-use crate::{kernels::amx::Amx, tiled::Tiles};
+use crate::{kernels::amx::Amx, tiled::TileWeights};
 
 /// A number format to compute in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,7 @@ pub enum Format {
 pub struct CpuOps {
     pub(crate) machine: Machine,
     f32: &'static Kernels<f32>,
+    winograd: &'static winograd::Kernel,
     /// There exactly if the format is bf16.
     bf16: Option<&'static Kernels<Bf16>>,
     /// Products of bf16 and int8 on tiles.
@@ -58,7 +60,7 @@ enum Weights {
     F32(Packed<f32>),
     Bf16(Packed<Bf16>),
     #[cfg(target_arch = "x86_64")]
-    Tiled(Amx, Tiles),
+    Tiled(Amx, TileWeights),
 }
 
 /// A convolution's weights and geometry.
@@ -116,6 +118,7 @@ impl CpuOps {
         let bf16 = kernels::of_bf16(isa).filter(|_| format != Format::F32);
         Self {
             f32: kernels::of_f32(isa),
+            winograd: winograd::of(isa),
             bf16,
             #[cfg(target_arch = "x86_64")]
             amx: bf16.filter(|_| isa == Isa::Amx).and_then(|_| Amx::find()),
@@ -224,12 +227,38 @@ impl CpuOps {
         self.own(self.machine.multiply(kernels, left, right, &joining, shape(windows.result()))?)
     }
 
+    fn conv_in_tiles(
+        &self,
+        right: &Packed<f32>,
+        (image, tiles, seen): (&Tensor, &Tiles, [usize; 2]),
+        add: &ConvAdd<'_, Tensor>,
+    ) -> Result<Tensor> {
+        let arena = self.arena();
+        let image = image.in_format::<f32>(arena)?;
+        let residual = add.residual.map(|residual| residual.in_format::<f32>(arena)).transpose()?;
+        let per_channel = add.per_channel.map(|values| values.in_format::<f32>(arena)).transpose()?;
+        let joining = Joining {
+            per_channel: per_channel.as_ref().map(Tensor::slice::<f32>),
+            residual: residual.as_ref(),
+            residual_first: true,
+            activation: add.activation,
+        };
+        let [height, width] = seen;
+        let shape = Shape { height, width, channels: right.columns(), ..image.shape };
+        self.own(self.machine.winograd(self.winograd, (&image, tiles), right, &joining, shape)?)
+    }
+
     fn convolve(
         &self,
         conv: &Conv,
         seen: (&Tensor, [usize; 2]),
         add: &ConvAdd<'_, Tensor>,
     ) -> Result<Tensor> {
+        let size = [seen.0.shape.height, seen.0.shape.width];
+        let tiles = Tiles::of(conv.spec, size, seen.1);
+        if let (Weights::F32(right), Some(tiles)) = (&conv.weights, &tiles) {
+            return self.conv_in_tiles(right, (seen.0, tiles, seen.1), add);
+        }
         match (&conv.weights, self.bf16) {
             (Weights::Bf16(right), Some(kernels)) => self.conv_as(kernels, right, conv.spec, seen, add),
             (Weights::F32(right), _) => self.conv_as(self.f32, right, conv.spec, seen, add),

@@ -15,6 +15,8 @@ use serde_json::json;
 
 use crate::{CpuOps, Format, Isa, Threads, cpu_backend};
 
+mod convolution;
+
 fn ops(isa: Isa, format: Format, threads: usize) -> CpuOps {
     CpuOps::new(isa, format, Arc::new(Threads::new(threads).unwrap())).unwrap()
 }
@@ -29,12 +31,13 @@ fn ways() -> impl Iterator<Item = (Isa, Format)> {
 }
 
 /// From a single pixel to several blocks of rows, panels, slabs, queries and keys.
-const SIZES: [Size; 5] = [
+const SIZES: [Size; 6] = [
     Size { channels: 32, height: 1, width: 2, heads: 4 },
     Size { channels: 64, height: 8, width: 8, heads: 4 },
     Size { channels: 40, height: 9, width: 7, heads: 8 },
     Size { channels: 416, height: 17, width: 16, heads: 4 },
     Size { channels: 24, height: 25, width: 40, heads: 2 },
+    Size { channels: 80, height: 30, width: 33, heads: 2 },
 ];
 
 #[test]

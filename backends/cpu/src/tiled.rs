@@ -25,13 +25,13 @@ use crate::{
 };
 
 /// Packed weights.
-pub(crate) enum Tiles {
+pub(crate) enum TileWeights {
     Bf16(Packed<Bf16>),
     /// With the size of a step in each column, in the order of the panels.
     Int8(Packed<i8>, Vec<f32>),
 }
 
-impl Tiles {
+impl TileWeights {
     fn columns(&self) -> usize {
         match self {
             Self::Bf16(right) => right.columns(),
@@ -51,18 +51,18 @@ impl CpuOps {
         bias: Option<&Weight<'_>>,
         spec: ConvSpec,
         gated: bool,
-    ) -> Result<Tiles> {
+    ) -> Result<TileWeights> {
         if self.format == Format::Int8 && spec.input >= FEWEST_INT8 {
             let (right, steps) = self.machine.quantised(weight, bias, spec, gated)?;
-            return Ok(Tiles::Int8(right, steps));
+            return Ok(TileWeights::Int8(right, steps));
         }
-        Ok(Tiles::Bf16(self.machine.packed(Bf16::LAYOUT, weight, bias, spec, gated)?))
+        Ok(TileWeights::Bf16(self.machine.packed(Bf16::LAYOUT, weight, bias, spec, gated)?))
     }
 
     pub(crate) fn linear_tiled(
         &self,
         amx: Amx,
-        right: &Tiles,
+        right: &TileWeights,
         tokens: &Tensor,
         joining: &Joining<'_>,
     ) -> Result<Tensor> {
@@ -74,7 +74,7 @@ impl CpuOps {
         let shape = Shape { channels: right.columns(), ..tokens.shape };
         let values = tokens.slice::<Bf16>();
         let in_place = Places::in_place(tokens.shape.pixels(), tokens.shape.area(), channels);
-        if let (Tiles::Bf16(right), Some(places)) = (right, in_place) {
+        if let (TileWeights::Bf16(right), Some(places)) = (right, in_place) {
             let left = Planes { bytes: bytemuck::cast_slice(values), places: &places };
             return self.multiply_tiled(amx, left, right, None, joining, shape);
         }
@@ -86,7 +86,7 @@ impl CpuOps {
     pub(crate) fn conv_tiled(
         &self,
         amx: Amx,
-        right: &Tiles,
+        right: &TileWeights,
         spec: ConvSpec,
         (image, seen): (&Tensor, [usize; 2]),
         add: &ConvAdd<'_, Tensor>,
@@ -128,18 +128,18 @@ impl CpuOps {
         &self,
         amx: Amx,
         stage: Stage<'_>,
-        right: &Tiles,
+        right: &TileWeights,
         joining: &Joining<'_>,
         shape: Shape,
     ) -> Result<Tensor> {
         let threads = &self.machine.threads;
         match right {
-            Tiles::Bf16(right) => {
+            TileWeights::Bf16(right) => {
                 let (planes, places) = amx.stage(threads, self.arena(), &stage)?;
                 let left = Planes { bytes: planes.as_slice(), places: &places };
                 self.multiply_tiled(amx, left, right, None, joining, shape)
             }
-            Tiles::Int8(right, columns) => {
+            TileWeights::Int8(right, columns) => {
                 let scales = stage.scales(&amx.magnitudes(threads, stage.image, stage.channels));
                 let steps: Vec<_> = scales.iter().map(|scale| 1.0 / scale).collect();
                 let (planes, places) = amx.stage(threads, self.arena(), &stage.in_int8(&steps))?;

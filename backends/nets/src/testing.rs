@@ -15,7 +15,7 @@ mod plain;
 pub use self::{
     array::Array,
     check::check_ops,
-    company::{Size, check_company, check_threads, results, scattered},
+    company::{Size, bytes, check_company, check_threads, results, scattered, weight},
     plain::Plain,
 };
 #[cfg(test)]

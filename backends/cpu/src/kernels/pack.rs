@@ -10,6 +10,9 @@ use alice_plugin::Result;
 use super::memory::{Arena, Buffer};
 use crate::{format::Element, threads::Threads};
 
+/// Values along the depth that are always in one slab, from each multiple of so many on.
+pub(crate) const RUN: usize = 64;
+
 /// How a kernel wants the right side.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
@@ -211,22 +214,41 @@ impl<E: Element> Packed<E> {
         self.input
     }
 
-    /// The parts of the depth, in their order.
-    pub(crate) fn slabs(&self) -> impl Iterator<Item = Slab> + use<E> {
+    /// Taps and values along the depth of a slab at most; several taps only with the whole depth.
+    fn slab_size(&self) -> (usize, usize) {
         let step_bytes = self.wide() * size_of::<E>();
         let Layout { unit, slab_bytes, .. } = self.layout;
         let most = (slab_bytes / step_bytes).max(unit);
-        let (all_taps, all_depth) = (self.taps, self.depth);
-        let taps = (most / all_depth.max(1)).clamp(1, all_taps.max(1));
+        let taps = (most / self.depth.max(1)).clamp(1, self.taps.max(1));
         // Parts of about one length.
-        let parts = all_depth.div_ceil(most).max(1);
-        let depth = all_depth.div_ceil(parts).next_multiple_of(unit);
+        let parts = self.depth.div_ceil(most).max(1);
+        (taps, self.depth.div_ceil(parts).next_multiple_of(unit.max(RUN)))
+    }
+
+    /// The parts of the depth, in their order.
+    pub(crate) fn slabs(&self) -> impl Iterator<Item = Slab> + use<E> {
+        let (all_taps, all_depth) = (self.taps, self.depth);
+        let (taps, depth) = self.slab_size();
         (0..all_taps).step_by(taps).flat_map(move |tap| {
             (0..all_depth).step_by(depth.max(1)).map(move |first| Slab {
                 taps: tap..all_taps.min(tap + taps),
                 depth: first..all_depth.min(first + depth),
             })
         })
+    }
+
+    /// The values of one tap in a panel, for a part of the depth that lies within one slab.
+    pub(crate) fn tap(&self, panel: usize, tap: usize, depth: &Range<usize>) -> &[E] {
+        let (taps, most) = self.slab_size();
+        let (tap_start, depth_start) = (tap / taps * taps, depth.start / most * most);
+        let slab = Slab {
+            taps: tap_start..self.taps.min(tap_start + taps),
+            depth: depth_start..self.depth.min(depth_start + most),
+        };
+        let wide = self.vectors(panel) * self.layout.lanes;
+        let first = (tap - tap_start) * slab.depth.len() + depth.start - depth_start;
+        assert!(depth.end <= slab.depth.end, "{depth:?} is in two slabs");
+        &self.slab(panel, &slab)[first * wide..][..depth.len() * wide]
     }
 
     /// The values of a panel for the depth from `first` on, of a matrix with one tap.

@@ -29,7 +29,7 @@ use crate::format::{Bf16, Element};
 
 /// Rows of the left side that the kernel computes together.
 pub(crate) const ROWS: usize = 6;
-/// Vectors of the right side that the kernel computes together: with those of six rows they fill 32 registers.
+/// Vectors of the right side in a panel: with those of six rows they fill 32 registers.
 pub(crate) const PANEL: usize = 4;
 /// The most taps: of a kernel of 3 x 3.
 pub(crate) const MOST_TAPS: usize = 9;
@@ -115,32 +115,62 @@ impl<S: Simd> Multiply<S> for f32 {
         right: *const f32,
         sums: *mut f32,
     ) {
-        // SAFETY: the caller vouches for the room and the instruction set.
-        let mut sum: [[S::Vector; N]; ROWS] = unsafe { load_sums::<S, N>(sums) };
-        let mut columns = sum[0];
-        let mut right = right;
-        for runs in &left[..taps] {
-            for step in 0..steps {
-                for n in 0..N {
-                    // SAFETY: the caller vouches for so many vectors.
-                    columns[n] = unsafe { S::load(right.wrapping_add(n * S::LANES)) };
-                }
-                for row in 0..ROWS {
-                    // SAFETY: the run has that value.
-                    let value = unsafe { runs[row].wrapping_add(step).read() };
-                    // SAFETY: the caller vouches for the instruction set.
-                    let value = unsafe { S::splat(value) };
-                    for n in 0..N {
-                        // SAFETY: as above.
-                        sum[row][n] = unsafe { S::mul_add(value, columns[n], sum[row][n]) };
-                    }
-                }
-                right = right.wrapping_add(N * S::LANES);
-            }
+        if S::MANY || N <= 2 {
+            // SAFETY: the caller vouches for all of it.
+            return unsafe { columns::<S, N, N>(left, taps, steps, right, sums) };
         }
-        // SAFETY: as above.
-        unsafe { store_sums::<S, N>(&sum, sums) };
+        // Sixteen registers hold the sums of two vectors of columns.
+        for first in (0..N / 2 * 2).step_by(2) {
+            let (right, sums) = (right.wrapping_add(first * S::LANES), sums.wrapping_add(first * S::LANES));
+            // SAFETY: as above.
+            unsafe { columns::<S, N, 2>(left, taps, steps, right, sums) };
+        }
+        if N % 2 == 1 {
+            let last = (N - 1) * S::LANES;
+            let (right, sums) = (right.wrapping_add(last), sums.wrapping_add(last));
+            // SAFETY: as above.
+            unsafe { columns::<S, N, 1>(left, taps, steps, right, sums) };
+        }
     }
+}
+
+/// `M` of the `N` vectors of columns of a block, from those on that `right` and `sums` begin at.
+///
+/// # Safety
+/// As [`Multiply::block`].
+#[inline(always)]
+unsafe fn columns<S: Simd, const N: usize, const M: usize>(
+    left: &Runs<f32>,
+    taps: usize,
+    steps: usize,
+    right: *const f32,
+    sums: *mut f32,
+) {
+    // SAFETY: the caller vouches for the room and the instruction set.
+    let mut sum: [[S::Vector; M]; ROWS] = unsafe { load_sums::<S, N, M>(sums) };
+    let mut columns = sum[0];
+    let mut right = right;
+    for runs in &left[..taps] {
+        for step in 0..steps {
+            for n in 0..M {
+                // SAFETY: the caller vouches for so many vectors.
+                columns[n] = unsafe { S::load(right.wrapping_add(n * S::LANES)) };
+            }
+            for row in 0..ROWS {
+                // SAFETY: the run has that value.
+                let value = unsafe { runs[row].wrapping_add(step).read() };
+                // SAFETY: the caller vouches for the instruction set.
+                let value = unsafe { S::splat(value) };
+                for n in 0..M {
+                    // SAFETY: as above.
+                    sum[row][n] = unsafe { S::mul_add(value, columns[n], sum[row][n]) };
+                }
+            }
+            right = right.wrapping_add(N * S::LANES);
+        }
+    }
+    // SAFETY: as above.
+    unsafe { store_sums::<S, N, M>(&sum, sums) };
 }
 
 impl<S: Bf16Dot> Multiply<S> for Bf16 {
@@ -153,7 +183,7 @@ impl<S: Bf16Dot> Multiply<S> for Bf16 {
         sums: *mut f32,
     ) {
         // SAFETY: the caller vouches for the room and the instruction set.
-        let mut sum: [[S::Vector; N]; ROWS] = unsafe { load_sums::<S, N>(sums) };
+        let mut sum: [[S::Vector; N]; ROWS] = unsafe { load_sums::<S, N, N>(sums) };
         let mut columns = sum[0];
         let mut right = right.cast::<f32>();
         for runs in &left[..taps] {
@@ -174,18 +204,20 @@ impl<S: Bf16Dot> Multiply<S> for Bf16 {
             }
         }
         // SAFETY: as above.
-        unsafe { store_sums::<S, N>(&sum, sums) };
+        unsafe { store_sums::<S, N, N>(&sum, sums) };
     }
 }
 
+/// `M` of the `N` vectors of each row.
+///
 /// # Safety
 /// As [`Multiply::block`].
 #[inline(always)]
-unsafe fn load_sums<S: Simd, const N: usize>(sums: *const f32) -> [[S::Vector; N]; ROWS] {
+unsafe fn load_sums<S: Simd, const N: usize, const M: usize>(sums: *const f32) -> [[S::Vector; M]; ROWS] {
     // SAFETY: the caller vouches for the instruction set.
-    let mut sum = [[unsafe { S::splat(0.0) }; N]; ROWS];
+    let mut sum = [[unsafe { S::splat(0.0) }; M]; ROWS];
     for row in 0..ROWS {
-        for n in 0..N {
+        for n in 0..M {
             // SAFETY: the caller vouches for the room.
             sum[row][n] = unsafe { S::load(sums.wrapping_add((row * N + n) * S::LANES)) };
         }
@@ -193,12 +225,14 @@ unsafe fn load_sums<S: Simd, const N: usize>(sums: *const f32) -> [[S::Vector; N
     sum
 }
 
+/// The same the other way.
+///
 /// # Safety
 /// As [`Multiply::block`].
 #[inline(always)]
-unsafe fn store_sums<S: Simd, const N: usize>(sum: &[[S::Vector; N]; ROWS], sums: *mut f32) {
+unsafe fn store_sums<S: Simd, const N: usize, const M: usize>(sum: &[[S::Vector; M]; ROWS], sums: *mut f32) {
     for row in 0..ROWS {
-        for n in 0..N {
+        for n in 0..M {
             // SAFETY: the caller vouches for it.
             unsafe { S::store(sums.wrapping_add((row * N + n) * S::LANES), sum[row][n]) };
         }
@@ -271,7 +305,12 @@ pub(crate) unsafe fn block<S: Simd, E: Multiply<S>>(
 /// # Safety
 /// Nobody else writes them.
 #[inline(always)]
-unsafe fn finish<E: Element>(product: &Product<'_, E>, row: usize, panel: usize, sums: &mut [f32]) {
+pub(super) unsafe fn finish<E: Element>(
+    product: &Product<'_, E>,
+    row: usize,
+    panel: usize,
+    sums: &mut [f32],
+) {
     let joined = &product.joined;
     let right = joined.right;
     for (sum, bias) in sums.iter_mut().zip(right.bias(panel)) {

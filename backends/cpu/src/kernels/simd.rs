@@ -16,6 +16,8 @@ pub(crate) unsafe trait Simd: Copy + 'static {
     type Vector: Copy;
     /// Values in a vector.
     const LANES: usize;
+    /// Whether there are 32 registers for vectors, and not 16.
+    const MANY: bool;
 
     unsafe fn splat(value: f32) -> Self::Vector;
     unsafe fn load(from: *const f32) -> Self::Vector;
@@ -43,6 +45,8 @@ pub(crate) struct Portable;
 unsafe impl Simd for Portable {
     type Vector = [f32; 4];
     const LANES: usize = 4;
+    // As every processor has that is not named below.
+    const MANY: bool = false;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> [f32; 4] {
@@ -82,6 +86,7 @@ mod neon {
     unsafe impl Simd for Neon {
         type Vector = float32x4_t;
         const LANES: usize = 4;
+        const MANY: bool = true;
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> float32x4_t {
@@ -129,6 +134,7 @@ mod x86 {
     unsafe impl Simd for Avx2 {
         type Vector = __m256;
         const LANES: usize = 8;
+        const MANY: bool = false;
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> __m256 {
@@ -163,6 +169,7 @@ mod x86 {
     unsafe impl Simd for Avx512 {
         type Vector = __m512;
         const LANES: usize = 16;
+        const MANY: bool = true;
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> __m512 {

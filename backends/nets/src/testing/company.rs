@@ -120,10 +120,12 @@ pub fn scattered(count: usize, seed: u32) -> Vec<f32> {
     (0..).take(count).map(scramble).collect()
 }
 
-fn bytes(count: usize, seed: u32) -> Vec<u8> {
+/// The bytes of so many scattered numbers.
+pub fn bytes(count: usize, seed: u32) -> Vec<u8> {
     scattered(count, seed).iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-fn weight<'a>(bytes: &'a [u8], shape: &[usize]) -> Weight<'a> {
+/// A weight in f32 of that shape, made of its bytes.
+pub fn weight<'a>(bytes: &'a [u8], shape: &[usize]) -> Weight<'a> {
     Weight { name: "weight".into(), dtype: Dtype::F32, shape: shape.to_vec(), bytes: bytes.into() }
 }
