@@ -9,7 +9,7 @@
 //! window     where a convolution finds the rows of the left side
 //! attention  scores, softmax and values block by block
 //! winograd   convolutions of 3 x 3 in f32 with fewer multiplications
-//! norm, pointwise, sums
+//! norm, pointwise, sums, exp
 //! memory     memory for tensors, used again
 //! region     addresses, and memory in large pages
 //! ```
@@ -28,6 +28,7 @@ use crate::{
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
 pub(crate) mod attention;
+mod exp;
 pub(crate) mod memory;
 pub(crate) mod norm;
 pub(crate) mod pack;

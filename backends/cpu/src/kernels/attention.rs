@@ -8,13 +8,12 @@
 
 use std::ops::Range;
 
-use alice_nets::activation::exp;
-
 use super::{
+    exp,
     pack::{Packed, Slab},
     product::{MOST_COLUMNS, MOST_TAPS, Multiply, Out, PANEL, ROWS, Runs, block},
     simd::Simd,
-    sums::{largest, total},
+    sums::{largest, replace_and_total},
 };
 
 /// Queries that are answered together.
@@ -96,12 +95,17 @@ impl Running {
     /// Turns scores, of which the first `visible` count, into weights, and gives the factor for all that was summed up
     /// with earlier ones.
     #[inline(always)]
-    fn weigh(&mut self, scores: &mut [f32], visible: usize, scale: f32) -> f32 {
+    fn weigh<S: Simd>(&mut self, scores: &mut [f32], visible: usize, scale: f32) -> f32 {
         let highest = self.highest.max(largest(&scores[..visible]) * scale);
-        let fade = if self.highest == f32::NEG_INFINITY { 0.0 } else { exp(self.highest - highest) };
-        scores[..visible].iter_mut().for_each(|score| *score = exp(*score * scale - highest));
+        let fade = if self.highest == f32::NEG_INFINITY {
+            0.0
+        } else {
+            exp::of_negative::<S>(self.highest - highest)
+        };
+        let weight = |score: f32| exp::of_negative::<S>(score * scale - highest);
+        let total = replace_and_total(&mut scores[..visible], weight);
         scores[visible..].fill(0.0);
-        self.total = self.total * fade + total(&scores[..visible]);
+        self.total = self.total * fade + total;
         self.highest = highest;
         fade
     }
@@ -160,7 +164,7 @@ pub(crate) unsafe fn run<S: Simd, E: Multiply<S>>(task: &Attention<'_, E>, head:
             let query = (range.start + row).min(range.end - 1);
             let visible = task.seen(query + 1).saturating_sub(first).min(count);
             let scores = &mut work.scores[row * KEYS..][..padded];
-            let fade = work.running[row].weigh(scores, visible, task.scale);
+            let fade = work.running[row].weigh::<S>(scores, visible, task.scale);
             let weights = &mut work.weights[row * KEYS..][..padded];
             weights.iter_mut().zip(&*scores).for_each(|(weight, score)| *weight = E::narrow(*score));
             for panel in 0..values.panels() {

@@ -18,6 +18,8 @@ pub(crate) unsafe trait Simd: Copy + 'static {
     const LANES: usize;
     /// Whether there are 32 registers for vectors, and not 16.
     const MANY: bool;
+    /// Whether a product and a sum are one instruction.
+    const FUSED: bool;
 
     unsafe fn splat(value: f32) -> Self::Vector;
     unsafe fn load(from: *const f32) -> Self::Vector;
@@ -47,6 +49,7 @@ unsafe impl Simd for Portable {
     const LANES: usize = 4;
     // As every processor has that is not named below.
     const MANY: bool = false;
+    const FUSED: bool = false;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> [f32; 4] {
@@ -87,6 +90,7 @@ mod neon {
         type Vector = float32x4_t;
         const LANES: usize = 4;
         const MANY: bool = true;
+        const FUSED: bool = true;
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> float32x4_t {
@@ -135,6 +139,7 @@ mod x86 {
         type Vector = __m256;
         const LANES: usize = 8;
         const MANY: bool = false;
+        const FUSED: bool = true;
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> __m256 {
@@ -170,6 +175,7 @@ mod x86 {
         type Vector = __m512;
         const LANES: usize = 16;
         const MANY: bool = true;
+        const FUSED: bool = true;
 
         #[inline(always)]
         unsafe fn splat(value: f32) -> __m512 {
