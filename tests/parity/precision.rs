@@ -22,6 +22,9 @@ pub(super) const ISAS: [&str; 6] = ["portable", "neon", "avx2", "avx512", "avx51
 /// The most that ALICE's pictures may be further from f32 than PyTorch's, in dB.
 const MARGIN_DB: f64 = 1.0;
 
+/// The least that pictures in int8 have on the mean of all runs, in dB.
+const INT8_DB: f64 = 25.0;
+
 /// The mean squared distance of PyTorch's pictures by model and run, of bytes as 0..1.
 #[derive(Deserialize)]
 struct Reference {
@@ -49,23 +52,23 @@ struct Measured {
     pytorch: [f64; 2],
 }
 
-/// The instruction sets here that multiply bf16.
-fn with_bf16() -> impl Iterator<Item = &'static str> {
+/// The instruction sets here that multiply numbers in the format `dtype`.
+fn with(dtype: &str) -> impl Iterator<Item = &'static str> {
     let formats = |isa: &str| -> Result<Vec<String>> {
         let mut backend = Plugin::open(&plugin("cpu"))?.start(&json!({"isa": isa, "threads": 1}))?;
         Ok(backend.describe()?.dtypes)
     };
     ISAS.into_iter()
-        .filter(move |isa| formats(isa).is_ok_and(|formats| formats.iter().any(|one| one == "bf16")))
+        .filter(move |isa| formats(isa).is_ok_and(|formats| formats.iter().any(|one| one == dtype)))
 }
 
-async fn measure(isa: &str) -> Vec<Measured> {
+async fn measure(isa: &str, dtype: &str) -> Vec<Measured> {
     let reference = Reference::open();
     let mut measured = Vec::new();
     for model in MODELS.into_iter().chain(["alice-emoji"]) {
         let directory = source(if model == "alice-emoji" { "models" } else { "tests/fixtures" }).join(model);
         let options = json!({"isa": isa, "threads": 1});
-        let bench = Bench::computing(model, directory, None, 1, "bf16", options).await;
+        let bench = Bench::computing(model, directory, None, 1, dtype, options).await;
         let pytorch = reference.of(model);
         let mut ours = Vec::new();
         for (run, distance) in bench.compare_all().await {
@@ -92,9 +95,18 @@ fn decibels(squares: &[f64]) -> [f64; 2] {
 
 #[tokio::test]
 async fn pictures_in_bf16_are_as_near_to_f32_as_pytorchs() {
-    for isa in with_bf16() {
-        for Measured { model, ours: [ours, _], pytorch: [pytorch, _], .. } in measure(isa).await {
+    for isa in with("bf16") {
+        for Measured { model, ours: [ours, _], pytorch: [pytorch, _], .. } in measure(isa, "bf16").await {
             assert!(ours >= pytorch - MARGIN_DB, "{isa} {model}: {ours:.1} dB, PyTorch has {pytorch:.1} dB");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pictures_in_int8_are_those_of_their_prompts() {
+    for isa in with("int8") {
+        for Measured { model, ours: [ours, _], .. } in measure(isa, "int8").await {
+            assert!(ours >= INT8_DB, "{isa} {model}: {ours:.1} dB");
         }
     }
 }
@@ -103,19 +115,23 @@ async fn pictures_in_bf16_are_as_near_to_f32_as_pytorchs() {
 #[ignore = "prints a table of docs/PARITY.md"]
 #[allow(clippy::print_stdout)]
 async fn table() {
-    println!("| instructions | model | runs | ALICE, dB (worst run) | PyTorch, dB (worst run) |");
-    println!("|---|---|---|---|---|");
-    for isa in with_bf16() {
-        for Measured { model, runs, ours, pytorch } in measure(isa).await {
-            let [ours, pytorch] = [ours, pytorch].map(|[mean, worst]| format!("{mean:.1} ({worst:.1})"));
-            println!("| {isa} | {model} | {runs} | {ours} | {pytorch} |");
+    println!(
+        "| instructions | format | model | runs | ALICE, dB (worst run) | PyTorch in bf16, dB (worst run) |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for dtype in ["bf16", "int8"] {
+        for isa in with(dtype) {
+            for Measured { model, runs, ours, pytorch } in measure(isa, dtype).await {
+                let [ours, pytorch] = [ours, pytorch].map(|[mean, worst]| format!("{mean:.1} ({worst:.1})"));
+                println!("| {isa} | {dtype} | {model} | {runs} | {ours} | {pytorch} |");
+            }
         }
     }
 }
 
 #[test]
 fn a_prompt_in_a_model_in_bf16_is_encoded_in_f32() {
-    for isa in with_bf16() {
+    for isa in with("bf16") {
         for model in ["sd1-eps", "sdxl"] {
             let encoded = |dtype: &str| {
                 let path = source("tests/fixtures").join(model);
