@@ -22,7 +22,7 @@ pub enum Isa {
     Avx512,
     /// The same with products of bf16 pairs.
     Avx512Bf16,
-    /// The same with tiles of bf16 (AMX).
+    /// The same with tiles of bf16 and int8 (AMX).
     Amx,
 }
 

@@ -9,6 +9,7 @@
 //! window     where a convolution finds the rows of the left side
 //! attention  scores, softmax and values block by block
 //! winograd   convolutions of 3 x 3 in f32 with fewer multiplications
+//! amx        products and attention on tiles
 //! norm, pointwise, sums, exp
 //! memory     memory for tensors, used again
 //! region     addresses, and memory in large pages

@@ -12,6 +12,7 @@
 #![deny(unsafe_code)]
 
 mod backend;
+mod convolution;
 mod format;
 mod isa;
 mod kernels;

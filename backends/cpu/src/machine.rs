@@ -90,11 +90,8 @@ impl Machine {
     ) -> Result<(Packed<i8>, Vec<f32>)> {
         let (values, bias) = (read(weight)?, bias.map(read).transpose()?);
         let taps = spec.kernel * spec.kernel;
-        let scale = |column: &[f32]| {
-            let most = column.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
-            if most > 0.0 { most / quantise::MOST } else { 1.0 }
-        };
-        let scales: Vec<_> = values.chunks(spec.input * taps).map(scale).collect();
+        let columns = values.chunks(spec.input * taps);
+        let scales: Vec<_> = columns.map(|column| quantise::scale(column.iter().map(|x| x.abs()))).collect();
         let columns = if gated { spec.output / 2 } else { spec.output };
         let shape = pack::Shape { taps, depth: spec.input, columns, gated };
         let value = |tap: usize, depth: usize, column: usize| {

@@ -14,11 +14,11 @@ use crate::{
     kernels::{
         self, Kernels,
         attention::{Attention, Heads, MOST_WIDTH},
-        memory::{Arena, Buffer},
+        memory::Arena,
         pack::{self, Packed, Room},
         product::Out,
-        window::{Left, Walk, Windows},
-        winograd::{self, Tiles},
+        window::Left,
+        winograd,
     },
     machine::{Joining, Machine, Norm, read},
     tensor::{Kept, Shape, Tensor},
@@ -41,10 +41,10 @@ pub enum Format {
 /// [`Ops`] on this processor, in one number format.
 pub struct CpuOps {
     pub(crate) machine: Machine,
-    f32: &'static Kernels<f32>,
-    winograd: &'static winograd::Kernel,
-    /// There exactly if the format is bf16.
-    bf16: Option<&'static Kernels<Bf16>>,
+    pub(crate) f32: &'static Kernels<f32>,
+    pub(crate) winograd: &'static winograd::Kernel,
+    /// There unless the format is f32: tensors are in bf16 then.
+    pub(crate) bf16: Option<&'static Kernels<Bf16>>,
     /// Products of bf16 and int8 on tiles.
     #[cfg(target_arch = "x86_64")]
     amx: Option<Amx>,
@@ -56,7 +56,7 @@ pub struct CpuOps {
 }
 
 /// Packed weights in the format that they are multiplied in.
-enum Weights {
+pub(crate) enum Weights {
     F32(Packed<f32>),
     Bf16(Packed<Bf16>),
     #[cfg(target_arch = "x86_64")]
@@ -65,8 +65,8 @@ enum Weights {
 
 /// A convolution's weights and geometry.
 pub struct Conv {
-    spec: ConvSpec,
-    weights: Weights,
+    pub(crate) spec: ConvSpec,
+    pub(crate) weights: Weights,
 }
 
 /// The weights of a linear layer, or of a gated linear unit.
@@ -183,87 +183,6 @@ impl CpuOps {
             (Weights::F32(right), _) => self.linear_as(self.f32, right, tokens, joining),
             #[cfg(target_arch = "x86_64")]
             (Weights::Tiled(amx, right), _) => self.linear_tiled(*amx, right, tokens, &joining),
-            (Weights::Bf16(_), None) => unreachable!("weights are bf16 only where the operations are"),
-        }
-    }
-
-    fn conv_as<E: Kept>(
-        &self,
-        kernels: &Kernels<E>,
-        right: &Packed<E>,
-        spec: ConvSpec,
-        (image, seen): (&Tensor, [usize; 2]),
-        add: &ConvAdd<'_, Tensor>,
-    ) -> Result<Tensor> {
-        let image = image.in_format::<E>(self.arena())?;
-        let residual = add.residual.map(|residual| residual.in_format::<E>(self.arena())).transpose()?;
-        let per_channel = add.per_channel.map(|values| values.in_format::<f32>(self.arena())).transpose()?;
-        let joining = Joining {
-            per_channel: per_channel.as_ref().map(Tensor::slice::<f32>),
-            residual: residual.as_ref(),
-            residual_first: true,
-            activation: add.activation,
-        };
-        let Shape { rows, height, width, channels, .. } = image.shape;
-        let shape = |[height, width]: [usize; 2]| Shape {
-            rows,
-            height,
-            width,
-            channels: spec.output,
-            is_image: true,
-        };
-        if spec.kernel == 1
-            && spec.stride == 1
-            && seen == [height, width]
-            && spec.padding == Padding::Around(0)
-        {
-            let left = Left::Dense { values: image.slice::<E>(), stride: channels };
-            return self.own(self.machine.multiply(kernels, left, right, &joining, shape(seen))?);
-        }
-        let walk = Walk { kernel: spec.kernel, stride: spec.stride, padding: spec.padding };
-        let windows = Windows::new(walk, [height, width], seen, channels);
-        let zeros = Buffer::zeros::<E>(channels)?;
-        let left = Left::Windows { image: image.slice::<E>(), windows: &windows, zeros: zeros.as_slice() };
-        self.own(self.machine.multiply(kernels, left, right, &joining, shape(windows.result()))?)
-    }
-
-    fn conv_in_tiles(
-        &self,
-        right: &Packed<f32>,
-        (image, tiles, seen): (&Tensor, &Tiles, [usize; 2]),
-        add: &ConvAdd<'_, Tensor>,
-    ) -> Result<Tensor> {
-        let arena = self.arena();
-        let image = image.in_format::<f32>(arena)?;
-        let residual = add.residual.map(|residual| residual.in_format::<f32>(arena)).transpose()?;
-        let per_channel = add.per_channel.map(|values| values.in_format::<f32>(arena)).transpose()?;
-        let joining = Joining {
-            per_channel: per_channel.as_ref().map(Tensor::slice::<f32>),
-            residual: residual.as_ref(),
-            residual_first: true,
-            activation: add.activation,
-        };
-        let [height, width] = seen;
-        let shape = Shape { height, width, channels: right.columns(), ..image.shape };
-        self.own(self.machine.winograd(self.winograd, (&image, tiles), right, &joining, shape)?)
-    }
-
-    fn convolve(
-        &self,
-        conv: &Conv,
-        seen: (&Tensor, [usize; 2]),
-        add: &ConvAdd<'_, Tensor>,
-    ) -> Result<Tensor> {
-        let size = [seen.0.shape.height, seen.0.shape.width];
-        let tiles = Tiles::of(conv.spec, size, seen.1);
-        if let (Weights::F32(right), Some(tiles)) = (&conv.weights, &tiles) {
-            return self.conv_in_tiles(right, (seen.0, tiles, seen.1), add);
-        }
-        match (&conv.weights, self.bf16) {
-            (Weights::Bf16(right), Some(kernels)) => self.conv_as(kernels, right, conv.spec, seen, add),
-            (Weights::F32(right), _) => self.conv_as(self.f32, right, conv.spec, seen, add),
-            #[cfg(target_arch = "x86_64")]
-            (Weights::Tiled(amx, right), _) => self.conv_tiled(*amx, right, conv.spec, seen, add),
             (Weights::Bf16(_), None) => unreachable!("weights are bf16 only where the operations are"),
         }
     }

@@ -31,13 +31,16 @@ fn ways() -> impl Iterator<Item = (Isa, Format)> {
 }
 
 /// From a single pixel to several blocks of rows, panels, slabs, queries and keys.
-const SIZES: [Size; 6] = [
+const SIZES: [Size; 9] = [
+    Size { channels: 32, height: 1, width: 1, heads: 4 },
+    Size { channels: 6, height: 5, width: 3, heads: 2 },
     Size { channels: 32, height: 1, width: 2, heads: 4 },
     Size { channels: 64, height: 8, width: 8, heads: 4 },
     Size { channels: 40, height: 9, width: 7, heads: 8 },
     Size { channels: 416, height: 17, width: 16, heads: 4 },
     Size { channels: 24, height: 25, width: 40, heads: 2 },
     Size { channels: 80, height: 30, width: 33, heads: 2 },
+    Size { channels: 512, height: 12, width: 12, heads: 1 },
 ];
 
 #[test]
@@ -102,7 +105,7 @@ fn a_head_that_is_too_wide_is_refused() {
 fn in_int8_the_autoencoder_and_what_is_precise_are_not_in_int8() {
     let Some(isa) = Isa::available().find(|isa| isa.has_int8()) else { return };
     let ops = ops(isa, Format::Int8, 2);
-    let size = SIZES[3];
+    let size = SIZES[5];
     let bf16 = results(&self::ops(isa, Format::Bf16, 2), 2, size);
     assert!(results(ops.fine(), 2, size) == bf16);
     assert!(results(&ops, 2, size) != bf16);

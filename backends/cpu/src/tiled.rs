@@ -92,14 +92,8 @@ impl CpuOps {
         add: &ConvAdd<'_, Tensor>,
     ) -> Result<Tensor> {
         let image = image.in_format::<Bf16>(self.arena())?;
-        let residual = add.residual.map(|residual| residual.in_format::<Bf16>(self.arena())).transpose()?;
-        let per_channel = add.per_channel.map(|values| values.in_format::<f32>(self.arena())).transpose()?;
-        let joining = Joining {
-            per_channel: per_channel.as_ref().map(Tensor::slice::<f32>),
-            residual: residual.as_ref(),
-            residual_first: true,
-            activation: add.activation,
-        };
+        let beside = self.beside::<Bf16>(add)?;
+        let joining = beside.joining();
         let Shape { rows, height, width, channels, .. } = image.shape;
         let (source, values) = ([height, width], image.slice::<Bf16>());
         let ConvSpec { kernel, stride, padding, output, .. } = spec;

@@ -26,7 +26,7 @@ use self::{
 };
 use crate::{
     ops::Ops,
-    weights::{PRECISE_BYTES, bytes_per_value},
+    weights::{FINE_BYTES, PRECISE_BYTES, bytes_per_value},
 };
 
 /// The further input with the sizes that SDXL hears.
@@ -235,7 +235,7 @@ impl<O: Ops> Backend for NetBackend<O> {
     ) -> Result<ConditioningHandle> {
         let guide = self.models.get(model.0)?.guide()?;
         let picture = guide.encode(shape, pixels, control)?;
-        let bytes = picture.values as u64 * bytes_per_value(&guide.info.dtype);
+        let bytes = picture.values as u64 * bytes_per_value(&guide.info.dtype).max(FINE_BYTES);
         let conditioning = Conditioning { model: model.0, content: Content::Hint(picture), bytes };
         Ok(ConditioningHandle(self.conditionings.insert(conditioning)))
     }

@@ -104,7 +104,7 @@ pub trait Ops: Send + 'static {
     /// one are not for the other, but for [`adopt`](Self::adopt) and [`ConvAdd::per_channel`].
     fn precise(&self) -> &Self;
 
-    /// The operations for autoencoders on the same device: in this format if its errors cannot be seen in a picture, else in
+    /// The operations for autoencoders and upscalers on the same device: in this format if its errors cannot be seen in a picture, else in
     /// a finer one. Their tensors never meet others.
     fn fine(&self) -> &Self {
         self

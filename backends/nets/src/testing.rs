@@ -3,8 +3,8 @@
 //! What the tests of this crate and of every crate that implements [`Ops`](crate::Ops) need.
 //!
 //! [`check_ops`] holds an implementation against the operations' definitions, written here as plain sums in
-//! f64; [`check_company`] and [`check_threads`] hold its bytes against those in other circumstances. [`Plain`] is those definitions as an implementation of its own: far too slow for pictures, and the
-//! measure for all others.
+//! f64; [`check_company`] and [`check_threads`] hold its bytes against those in other circumstances. [`Plain`] is those
+//! definitions as an implementation of its own: far too slow for pictures, and the measure for all others.
 
 mod array;
 mod check;

@@ -22,8 +22,8 @@ use crate::{
 
 /// Bytes of one number of the precise operations.
 pub(crate) const PRECISE_BYTES: u64 = 4;
-/// The fewest bytes of one number of the fine operations.
-const FINE_BYTES: u64 = 2;
+/// The fewest bytes of one number of the fine operations, and of a tensor's: no tensor is kept in 8 bits.
+pub(crate) const FINE_BYTES: u64 = 2;
 /// The networks that no adapter changes.
 const UNCHANGED: [&str; 4] = ["vae", "controlnet", "t2i_adapter", "upscaler"];
 

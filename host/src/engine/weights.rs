@@ -9,8 +9,8 @@ use alice_plugin::{Description, LoadRequest};
 
 /// The least bytes of a text encoder's value: networks in less than f32 have their text encoders in f32 all the same.
 const TEXT_BYTES: u64 = 4;
-/// The same of the autoencoder, which is never in less than 16 bits.
-const VAE_BYTES: u64 = 2;
+/// The same of autoencoders and upscalers, which are never in less than 16 bits.
+const PICTURE_BYTES: u64 = 2;
 
 /// Bytes that the weights will take in the number format in which they will be loaded; 0 for files that cannot be
 /// read, about which loading them will say more.
@@ -19,7 +19,9 @@ pub(super) fn expected(request: &LoadRequest, backend: &Description) -> u64 {
     let bytes = |values: u64| values.saturating_mul(each);
     let bytes = match request.family.as_str() {
         "controlnet" | "t2i_adapter" => ControlFile::open(path).and_then(|file| file.values()).map(bytes),
-        "upscaler" => UpscalerFile::open(path).map(|file| bytes(file.values())),
+        "upscaler" => {
+            UpscalerFile::open(path).map(|file| file.values().saturating_mul(each.max(PICTURE_BYTES)))
+        }
         _ => bytes_of_model(request, each),
     };
     bytes.unwrap_or(0)
@@ -36,7 +38,7 @@ fn bytes_of_model(request: &LoadRequest, each: u64) -> Result<u64, Error> {
     let bytes = |component: &&str| {
         let each = match *component {
             text if text.starts_with("text_encoder") => each.max(TEXT_BYTES),
-            "vae" => each.max(VAE_BYTES),
+            "vae" => each.max(PICTURE_BYTES),
             _ => each,
         };
         checkpoint.values(component).unwrap_or(0).saturating_mul(each)

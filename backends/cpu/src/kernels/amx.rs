@@ -174,7 +174,6 @@ fn has_tiles() -> bool {
     const TILES: u32 = 1 << 24;
     const BF16: u32 = 1 << 22;
     const INT8: u32 = 1 << 25;
-    // Asked only where there is AVX-512, whose processors have this leaf.
     let leaf = std::arch::x86_64::__cpuid_count(7, 0);
     leaf.edx & (TILES | BF16 | INT8) == TILES | BF16 | INT8
 }

@@ -23,7 +23,8 @@ pub(crate) struct Line([u8; LINE]);
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
-/// Lines of a model's region, 64 GiB: more than any picture needs. Addresses cost nothing.
+/// Lines of a model's region, 64 GiB: more than any picture needs. Where the system promises more than it has, addresses
+/// cost nothing.
 const RESERVED: usize = (64 << 30) / LINE;
 /// After so many buffers, memory that was not needed for any of them goes back to the system: some passes of a network.
 const FORGETS: usize = 4096;
@@ -58,10 +59,14 @@ impl Arena {
     /// # Errors
     /// `OutOfMemory` when the system has not even these.
     pub(crate) fn new() -> Result<Arc<Self>> {
-        // Systems that promise no more memory than they have refuse large regions.
-        let sizes = std::iter::successors(Some(RESERVED), |lines| Some(lines / 2)).take(12);
-        let region = sizes.clone().find_map(|lines| Some((lines, Region::reserve(lines).ok()?)));
-        let (lines, region) = region.ok_or_else(|| out_of_memory(RESERVED >> 11))?;
+        if let Ok(region) = Region::reserve(RESERVED) {
+            return Ok(Arc::new(Self::of(region, RESERVED)));
+        }
+        // A system that promises no more memory than it has: the weights want to be promised some as well.
+        let mut sizes = (1..12).map(|halvings| RESERVED >> halvings);
+        let promised = sizes.find(|lines| Region::reserve(*lines).is_ok());
+        let lines = promised.ok_or_else(|| out_of_memory(RESERVED >> 11))? / 4;
+        let region = Region::reserve(lines).map_err(|_| out_of_memory(lines))?;
         Ok(Arc::new(Self::of(region, lines)))
     }
 
@@ -128,7 +133,8 @@ impl Places {
         }
         self.taken = 0;
         // Buffers that live long may lie behind all that were taken lately.
-        let last = self.free.last_key_value().map_or(self.touched, |(first, _)| *first);
+        let behind = self.free.last_key_value().filter(|(first, lines)| *first + *lines >= self.touched);
+        let last = behind.map_or(self.touched, |(first, _)| *first);
         let needed = self.needed.max(last);
         let idle = needed..self.touched;
         self.needed = 0;
@@ -224,6 +230,20 @@ mod tests {
         assert!(arena.lock().touched < 100, "{}", arena.lock().touched);
         drop(small);
         assert!(arena.take::<u8>(1 << 24).unwrap().as_slice::<u8>().iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn what_is_in_use_at_the_end_of_the_region_is_not_given_back() {
+        let lines = (1 << 22) / LINE;
+        let arena = Arc::new(Arena::of(Region::reserve(lines).unwrap(), lines));
+        let first = arena.take::<u8>(3 << 20).unwrap();
+        let mut last = arena.take::<u8>(1 << 20).unwrap();
+        last.as_mut_slice::<u8>().fill(7);
+        drop(first);
+        for _ in 0..3 * FORGETS {
+            drop(arena.take::<u8>(1).unwrap());
+        }
+        assert!(last.as_slice::<u8>().iter().all(|byte| *byte == 7));
     }
 
     #[test]

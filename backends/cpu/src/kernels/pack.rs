@@ -76,6 +76,12 @@ pub(crate) struct Room<'a> {
     pub(crate) arena: Option<&'a Arc<Arena>>,
 }
 
+impl Room<'_> {
+    fn take<E: Element>(&self, count: usize) -> Result<Buffer> {
+        self.arena.map_or_else(|| Buffer::zeros::<E>(count), |arena| arena.take::<E>(count))
+    }
+}
+
 impl<E: Element> Packed<E> {
     /// Packs `value(tap, depth, column)` and `bias(column)`.
     pub(crate) fn new(
@@ -87,7 +93,7 @@ impl<E: Element> Packed<E> {
     ) -> Result<Self> {
         let Shape { taps, depth, columns, gated } = shape;
         let mut packed = Self {
-            values: Buffer::zeros::<E>(0)?,
+            values: room.take::<E>(0)?,
             bias: Vec::new(),
             taps,
             depth: depth.next_multiple_of(layout.unit),
@@ -99,8 +105,7 @@ impl<E: Element> Packed<E> {
         };
         packed.bias = packed.in_panels(bias, 0.0);
         let count = packed.padded_columns() * taps * packed.depth;
-        let mut buffer =
-            room.arena.map_or_else(|| Buffer::zeros::<E>(count), |arena| arena.take::<E>(count))?;
+        let mut buffer = room.take::<E>(count)?;
         let values = &mut buffer.as_mut_slice::<E>()[..count];
         let panel = packed.wide() * taps * packed.depth;
         match room.threads {

@@ -59,7 +59,8 @@ impl Region {
     pub(crate) unsafe fn give_back(&self, lines: &Range<usize>) {
         #[cfg(target_os = "linux")]
         {
-            const PAGE: usize = 4096 / size_of::<Line>();
+            // A multiple of the pages that any system has.
+            const PAGE: usize = (64 << 10) / size_of::<Line>();
             let (first, end) = (lines.start.next_multiple_of(PAGE), lines.end / PAGE * PAGE);
             let (offset, length) = (first * size_of::<Line>(), end.saturating_sub(first) * size_of::<Line>());
             // SAFETY: the caller vouches that nobody misses what they hold.

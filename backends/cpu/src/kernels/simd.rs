@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Vectors of f32, one implementation for each instruction set.
 //!
-//! The methods are inlined into a kernel that is compiled for the instruction set as a whole (see `instances`);
+//! The methods are inlined into a kernel that is compiled for the instruction set as a whole (see `instance`);
 //! nowhere else do they become instructions.
 #![allow(unsafe_code)]
 

@@ -38,7 +38,7 @@ impl<O: Ops> Upscaler<O> {
         let plan = RrdbPlan::new(file.unshuffle(), shape)?;
         let loading = Loading::new(Progress::begin(control, plan.blocks())?, &dtype);
         let ops = open(request.device, &dtype)?;
-        let network = Rrdb::load(&Weights::new(&ops, "upscaler", &tensors, &loading), plan)?;
+        let network = Rrdb::load(&Weights::new(&ops, "upscaler", &tensors, &loading).fine(), plan)?;
         let info = ModelInfo {
             latent_channels: RGB,
             output_channels: RGB,
@@ -69,6 +69,6 @@ impl<O: Ops> Upscaler<O> {
         let sides = [height as usize, width as usize];
         let tiles = self.network.plan.tiles(sides, options.tile.map(|side| side as usize));
         let progress = Progress::begin(control, tiles.count() * self.network.plan.blocks())?;
-        self.network.upscale(&self.ops, pixels, sides, &tiles, out, &progress)
+        self.network.upscale(self.ops.fine(), pixels, sides, &tiles, out, &progress)
     }
 }

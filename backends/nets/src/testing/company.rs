@@ -50,6 +50,9 @@ fn first_rows<O: Ops>(ops: &O, rows: usize, size: Size) -> Vec<Vec<u32>> {
     results(ops, rows, size).into_iter().map(first).collect()
 }
 
+/// Tokens of another sequence, as many as a prompt has.
+const OTHERS: usize = 77;
+
 /// The values of every operation whose sums could be added in another order, on `rows` rows of which each has numbers
 /// of its own, the same whatever the number of rows.
 ///
@@ -61,6 +64,7 @@ pub fn results<O: Ops>(ops: &O, rows: usize, size: Size) -> Vec<Vec<f32>> {
     let of_rows = |count| (1..).take(rows).flat_map(|row| scattered(count, row)).collect::<Vec<_>>();
     let image = made(ops.image([rows, channels, height, width], &of_rows(channels * pixels)));
     let words = made(ops.tokens([rows, pixels, channels], &of_rows(channels * pixels)));
+    let others = made(ops.tokens([rows, OTHERS, channels], &of_rows(channels * OTHERS)));
     let vector = made(ops.tokens([rows, 1, channels], &of_rows(channels)));
     let time = made(ops.precise().tokens([rows, 1, channels], &of_rows(channels)));
 
@@ -93,6 +97,9 @@ pub fn results<O: Ops>(ops: &O, rows: usize, size: Size) -> Vec<Vec<f32>> {
         (ops.apply_geglu(&gated, &words), pixels * channels),
         (ops.attention(&words, &words, &words, heads, false), pixels * channels),
         (ops.attention(&words, &words, &words, heads, true), pixels * channels),
+        (ops.attention(&words, &others, &others, heads, false), pixels * channels),
+        (ops.attention(&vector, &words, &words, heads, false), channels),
+        (ops.attention(&words, &vector, &vector, heads, false), pixels * channels),
         (ops.apply_group_norm(&group_norm, &image, Activation::Silu), pixels * channels),
         (ops.apply_layer_norm(&layer_norm, &words), pixels * channels),
         (ops.average_pool(&image), halved * channels),

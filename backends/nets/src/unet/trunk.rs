@@ -148,8 +148,8 @@ impl<O: Ops> Trunk<O> {
         self.down.len()
     }
 
-    /// The time embedding of the rows; `ops` are the precise ones. Every residual block begins its use of the time embedding with the same activation, so that is part
-    /// of it here.
+    /// The time embedding of the rows; `ops` are the precise ones. Every residual block begins its use of the time embedding
+    /// with the same activation, so that is part of it here.
     fn embed_time(&self, ops: &O, timesteps: &[f32], added: &[Added<'_>]) -> Result<O::Tensor> {
         let time = sinusoids(self.sinusoid, timesteps);
         let (Some(network), Some(plan)) = (&self.added, self.added_plan) else {

@@ -167,15 +167,13 @@ impl<'a> Stage<'a> {
     /// The size of a step of int8, from the largest magnitude of each pixel of the source: for each pixel, or for each
     /// image where windows mix its pixels.
     pub(crate) fn scales(&self, magnitudes: &[f32]) -> Vec<f32> {
-        // Of nothing but zeros any step will do.
-        let scale = |most: f32| if most > 0.0 { most / quantise::MOST } else { 1.0 };
         match self.how {
             Staging::Framed { frame: 0, source } if source == [self.height, self.width] => {
-                magnitudes.iter().map(|most| scale(*most)).collect()
+                magnitudes.iter().map(|most| quantise::scale([*most])).collect()
             }
             _ => {
                 let images = magnitudes.chunks_exact(magnitudes.len() / self.images);
-                images.map(|image| scale(image.iter().fold(0.0, |most, one| f32::max(most, *one)))).collect()
+                images.map(|image| quantise::scale(image.iter().copied())).collect()
             }
         }
     }

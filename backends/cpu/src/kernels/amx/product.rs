@@ -118,8 +118,8 @@ unsafe fn add<T: Tile>(
                 sums_row: size_of::<[f32; SIDE]>(),
                 begins,
             };
-            // SAFETY: the planes have so many rows and chunks, and 32 more rows; the panel and the sums are as long
-            // as the sizes say.
+            // SAFETY: the planes have so many chunks and rows, which are a multiple of 32 or followed by 32 more; the
+            // panel and the sums are as long as the sizes say.
             unsafe { T::add(&block) };
             ahead = ahead.wrapping_add(chunks * AHEAD);
         }

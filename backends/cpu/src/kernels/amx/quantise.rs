@@ -16,9 +16,22 @@ use super::{CHUNK_BYTES, DEPTH, first_of};
 use crate::format::{Bf16, Element};
 
 /// The largest number of steps.
-pub(crate) const MOST: f32 = 127.0;
+const MOST: f32 = 127.0;
 /// Tokens that are looked at together.
 pub(super) const TOGETHER: usize = 64;
+
+/// The larger of two magnitudes; what is no number is larger than all.
+#[inline(always)]
+fn larger(most: f32, magnitude: f32) -> f32 {
+    if magnitude > most || magnitude.is_nan() { magnitude } else { most }
+}
+
+/// The size of a step for values of at most these magnitudes.
+pub(crate) fn scale(magnitudes: impl IntoIterator<Item = f32>) -> f32 {
+    let most = magnitudes.into_iter().fold(0.0, larger);
+    // Of nothing but zeros any step will do.
+    if most == 0.0 { 1.0 } else { most / MOST }
+}
 
 /// The largest magnitude of each of the tokens in `values`, which are as many as `out` has room for.
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
@@ -29,11 +42,10 @@ pub(super) fn magnitudes(values: &[Bf16], out: &mut [f32]) {
         for values in token.chunks(DEPTH) {
             let values = first_of(values);
             for lane in 0..DEPTH {
-                let magnitude = values[lane].widen().abs();
-                lanes[lane] = if magnitude > lanes[lane] { magnitude } else { lanes[lane] };
+                lanes[lane] = larger(lanes[lane], values[lane].widen().abs());
             }
         }
-        *out = lanes.iter().fold(0.0, |most, lane| if *lane > most { *lane } else { most });
+        *out = lanes.into_iter().fold(0.0, larger);
     }
 }
 
