@@ -12,6 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -66,8 +67,12 @@ class Lines:
             raise Failed(f"it said {word!r} instead of `ready`")
 
     def measure(self, work: str, file: Path | None = None) -> float:
-        self.process.stdin.write(f"{work} {file}\n" if file else f"{work}\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"{work} {file}\n" if file else f"{work}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            # It is no more; its last words say why.
+            pass
         return float(self.answer())
 
     def answer(self) -> str:
@@ -78,7 +83,9 @@ class Lines:
 
     def stop(self) -> None:
         if self.process:
-            self.process.stdin.close()
+            # What could not be written to a process that is no more is of no interest.
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()
             self.process.wait()
             self.process.stdout.close()
             self.log.unlink()

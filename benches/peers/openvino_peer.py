@@ -17,14 +17,14 @@ import torch
 
 from networks import Denoiser, inputs
 
-HINTS = {"f32": "f32", "bf16": "bf16"}
+HINTS = ("f32", "bf16")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", choices=("unet",))
     parser.add_argument("model", type=Path)
-    parser.add_argument("--dtype", choices=sorted(HINTS), default="f32")
+    parser.add_argument("--dtype", choices=HINTS, default="f32")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--rows", type=int, default=2)
     parser.add_argument("--side", type=int, default=64, help="cells of the latent along a side")
@@ -39,7 +39,7 @@ def main() -> None:
     if not network.exists() or is_newer(arguments.model, network):
         # In a process of its own, whose memory is free again afterwards.
         subprocess.run([sys.executable, *sys.argv, "--convert"], check=True)
-    settings = {"INFERENCE_PRECISION_HINT": HINTS[arguments.dtype], "INFERENCE_NUM_THREADS": arguments.threads,
+    settings = {"INFERENCE_PRECISION_HINT": arguments.dtype, "INFERENCE_NUM_THREADS": arguments.threads,
                 "PERFORMANCE_HINT": "LATENCY"}
     compiled = openvino.Core().compile_model(network, "CPU", settings)
     numbers = [tensor.numpy() for tensor in given]

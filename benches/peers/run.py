@@ -101,7 +101,12 @@ def take_turns(work: Work, repeats: int, scratch: Path) -> list[Measured]:
 def take_turn(engine: Engine, result: Measured, asked: str) -> None:
     """Does it once, and adds what it took."""
     processor = engine.process and processor_seconds(engine.process.pid)
-    result.values.append(engine.measure(asked))
+    try:
+        result.values.append(engine.measure(asked))
+    except Failed as failure:
+        result.failure = str(failure)
+        engine.stop()
+        return
     if engine.process:
         result.processor_s.append(processor_seconds(engine.process.pid) - processor)
 
