@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The backend for this machine's processor.
 
-use std::{num::NonZero, sync::Arc};
+use std::{fmt, num::NonZero, sync::Arc};
 
 use alice_nets::NetBackend;
 use alice_plugin::{Description, Error, Result, processor};
@@ -41,6 +41,17 @@ enum Dtype {
     Bf16,
     /// Coarser: never taken unless it is asked for.
     Int8,
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        })
+    }
 }
 
 /// The CPU backend.
@@ -83,8 +94,7 @@ fn dtypes(isa: Isa, wanted: Dtype) -> Result<&'static [&'static str]> {
         (Dtype::F32, true, false) => Ok(&["f32", "bf16"]),
         (Dtype::Auto | Dtype::F32, false, _) => Ok(&["f32"]),
         (Dtype::Bf16, false, _) | (Dtype::Int8, _, false) => {
-            let message =
-                format!("the backend `cpu` was asked for {wanted:?}, which {isa} does not multiply");
+            let message = format!("the backend `cpu` was asked for {wanted}, which {isa} does not multiply");
             Err(Error::unsupported(message))
         }
     }
