@@ -40,8 +40,8 @@ impl CpuOps {
     /// Brings what joins a convolution in the format `E` to its formats.
     pub(crate) fn beside<E: Kept>(&self, add: &ConvAdd<'_, Tensor>) -> Result<Beside> {
         Ok(Beside {
-            per_channel: add.per_channel.map(|values| values.in_format::<f32>(self.arena())).transpose()?,
-            residual: add.residual.map(|residual| residual.in_format::<E>(self.arena())).transpose()?,
+            per_channel: self.brought::<f32>(add.per_channel)?,
+            residual: self.brought::<E>(add.residual)?,
             activation: add.activation,
         })
     }

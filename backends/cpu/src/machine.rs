@@ -11,6 +11,7 @@ use alice_plugin::{Error, Result};
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::amx::{Tile, quantise};
 use crate::{
+    format::Element,
     kernels::{
         Kernels,
         memory::Arena,
@@ -68,12 +69,26 @@ impl Machine {
         spec: ConvSpec,
         gated: bool,
     ) -> Result<Packed<E>> {
-        let (values, bias) = (read(weight)?, bias.map(read).transpose()?);
+        let values = read(weight)?;
+        self.pack(layout, bias, spec, gated, |place, _| values[place])
+    }
+
+    /// Packs `value(place, column)` of the weight's values, told by their places, with its bias.
+    fn pack<E: Element>(
+        &self,
+        layout: Layout,
+        bias: Option<&Weight<'_>>,
+        spec: ConvSpec,
+        gated: bool,
+        value: impl Fn(usize, usize) -> f32 + Sync + Send,
+    ) -> Result<Packed<E>> {
+        let bias = bias.map(read).transpose()?;
         let taps = spec.kernel * spec.kernel;
         let columns = if gated { spec.output / 2 } else { spec.output };
         let shape = pack::Shape { taps, depth: spec.input, columns, gated };
-        let value =
-            |tap: usize, depth: usize, column: usize| values[(column * spec.input + depth) * taps + tap];
+        let value = |tap: usize, depth: usize, column: usize| {
+            value((column * spec.input + depth) * taps + tap, column)
+        };
         let bias = |column: usize| bias.as_ref().map_or(0.0, |bias| bias[column]);
         let room = Room { threads: Some(&self.threads), arena: None };
         Packed::new(shape, layout, &room, value, bias)
@@ -88,18 +103,11 @@ impl Machine {
         spec: ConvSpec,
         gated: bool,
     ) -> Result<(Packed<i8>, Vec<f32>)> {
-        let (values, bias) = (read(weight)?, bias.map(read).transpose()?);
-        let taps = spec.kernel * spec.kernel;
-        let columns = values.chunks(spec.input * taps);
+        let values = read(weight)?;
+        let columns = values.chunks(spec.input * spec.kernel * spec.kernel);
         let scales: Vec<_> = columns.map(|column| quantise::scale(column.iter().map(|x| x.abs()))).collect();
-        let columns = if gated { spec.output / 2 } else { spec.output };
-        let shape = pack::Shape { taps, depth: spec.input, columns, gated };
-        let value = |tap: usize, depth: usize, column: usize| {
-            values[(column * spec.input + depth) * taps + tap] / scales[column]
-        };
-        let bias = |column: usize| bias.as_ref().map_or(0.0, |bias| bias[column]);
-        let room = Room { threads: Some(&self.threads), arena: None };
-        let packed = Packed::new(shape, i8::LAYOUT, &room, value, bias)?;
+        let value = |place: usize, column: usize| values[place] / scales[column];
+        let packed = self.pack(i8::LAYOUT, bias, spec, gated, value)?;
         let scales = packed.in_panels(|column| scales[column], 0.0);
         Ok((packed, scales))
     }
@@ -128,14 +136,12 @@ impl Machine {
         joining: &Joining<'_>,
         shape: Shape,
     ) -> Result<Tensor> {
-        let mut done = Ok(());
-        let result = Tensor::build::<f32>(&self.arena, shape, |out| {
-            let left = Left::Dense { values: image.slice::<f32>(), stride: image.shape.channels };
-            let product = Product { left, area: shape.area(), joined: joining.to(right, Out::new(out)) };
-            let task = Winograd { product, tiles };
-            done = kernel.convolve(&self.threads, &self.arena, &task, shape.rows);
-        })?;
-        done.map(|()| result)
+        let mut buffer = self.arena.take::<f32>(shape.count())?;
+        let left = Left::Dense { values: image.slice::<f32>(), stride: image.shape.channels };
+        let joined = joining.to(right, Out::new(buffer.as_mut_slice()));
+        let task = Winograd { product: Product { left, area: shape.area(), joined }, tiles };
+        kernel.convolve(&self.threads, &self.arena, &task, shape.rows)?;
+        Ok(Tensor::of::<f32>(shape, buffer))
     }
 
     /// Group normalisation of `image` into `groups` runs of channels, then `activation`.

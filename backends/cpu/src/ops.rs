@@ -153,6 +153,11 @@ impl CpuOps {
         }
     }
 
+    /// A tensor that may be none in the format `E`.
+    pub(crate) fn brought<E: Kept>(&self, tensor: Option<&Tensor>) -> Result<Option<Tensor>> {
+        tensor.map(|tensor| tensor.in_format::<E>(self.arena())).transpose()
+    }
+
     /// The format's own of a tensor that was computed in another one.
     pub(crate) fn own(&self, tensor: Tensor) -> Result<Tensor> {
         in_format!(self, _kernels, E => tensor.in_format::<E>(self.arena()))
@@ -170,7 +175,7 @@ impl CpuOps {
         joining: Joining<'_>,
     ) -> Result<Tensor> {
         let tokens = tokens.in_format::<E>(self.arena())?;
-        let residual = joining.residual.map(|residual| residual.in_format::<E>(self.arena())).transpose()?;
+        let residual = self.brought::<E>(joining.residual)?;
         let joining = Joining { residual: residual.as_ref(), ..joining };
         let left = Left::Dense { values: tokens.slice::<E>(), stride: tokens.shape.channels };
         let shape = Shape { channels: right.columns(), ..tokens.shape };

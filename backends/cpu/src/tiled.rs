@@ -67,8 +67,7 @@ impl CpuOps {
         joining: &Joining<'_>,
     ) -> Result<Tensor> {
         let tokens = tokens.in_format::<Bf16>(self.arena())?;
-        let residual =
-            joining.residual.map(|residual| residual.in_format::<Bf16>(self.arena())).transpose()?;
+        let residual = self.brought::<Bf16>(joining.residual)?;
         let joining = &Joining { residual: residual.as_ref(), ..*joining };
         let Shape { rows, height, width, channels, .. } = tokens.shape;
         let shape = Shape { channels: right.columns(), ..tokens.shape };
