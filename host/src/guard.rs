@@ -149,7 +149,7 @@ pub async fn add_headers(request: Request, next: Next) -> Response {
     set(
         "content-security-policy",
         "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; connect-src 'self'; \
-         form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+         manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     );
     set("x-content-type-options", "nosniff");
     set("referrer-policy", "no-referrer");

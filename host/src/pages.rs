@@ -32,6 +32,14 @@ pub use visit::Visit;
 struct Frame {
     version: &'static str,
     backend: String,
+    /// The addresses of the style sheet and of the script.
+    style: &'static str,
+    script: &'static str,
+    /// The way to the other pages.
+    doors: Vec<Door>,
+    /// Whether the administration, or the account, is open.
+    at_admin: bool,
+    at_account: bool,
     /// Whether it is known who is looking, and so what the menu may offer.
     has_menu: bool,
     /// The account that is looking, if it is one.
@@ -43,11 +51,57 @@ struct Frame {
     may_set_up: bool,
 }
 
+/// Where somebody is, as the menu shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Create,
+    Gallery,
+    Queue,
+    Models,
+    Status,
+    Guide,
+    Admin,
+    Account,
+}
+
+/// What the menu leads to: where it is, where it leads, what it says.
+const DOORS: &[(Place, &str, &str)] = &[
+    (Place::Create, "/", "Create"),
+    (Place::Gallery, "/gallery", "Gallery"),
+    (Place::Queue, "/queue", "Queue"),
+    (Place::Models, "/models", "Models"),
+    (Place::Status, "/status", "Status"),
+    (Place::Guide, "/guide", "Guide"),
+];
+
+/// One entry of the menu.
+#[derive(Debug)]
+struct Door {
+    path: &'static str,
+    label: &'static str,
+    here: bool,
+    /// How many jobs of the visitor are not over, at the door to them.
+    waiting: Option<usize>,
+}
+
 impl Frame {
     fn new(app: &App, actor: Option<&Actor>) -> Self {
+        let (style, script) = &*assets::ADDRESSES;
+        let waiting = actor.map(|actor| present_jobs(app, actor)).filter(|count| *count > 0);
+        let doors = DOORS.iter().map(|&(place, path, label)| Door {
+            path,
+            label,
+            here: false,
+            waiting: waiting.filter(|_| place == Place::Queue),
+        });
         Self {
             version: env!("CARGO_PKG_VERSION"),
             backend: app.backend.name.clone(),
+            style,
+            script,
+            doors: doors.collect(),
+            at_admin: false,
+            at_account: false,
             has_menu: actor.is_some(),
             viewer: actor.and_then(Actor::caller).map(|caller| caller.name.clone()),
             is_admin: actor.is_some_and(Actor::is_admin),
@@ -55,6 +109,20 @@ impl Frame {
             may_set_up: !app.is_set_up(),
         }
     }
+
+    /// The same around the page at `place`.
+    fn at(mut self, place: Place) -> Self {
+        (self.at_admin, self.at_account) = (place == Place::Admin, place == Place::Account);
+        self.doors.iter_mut().zip(DOORS).for_each(|(door, (its, ..))| door.here = *its == place);
+        self
+    }
+}
+
+/// How many jobs of `actor` wait or run.
+fn present_jobs(app: &App, actor: &Actor) -> usize {
+    // Whom the server takes for one caller without an account may be several.
+    let Some(account) = actor.account() else { return 0 };
+    app.jobs.present().iter().filter(|job| job.account == Some(account)).count()
 }
 
 /// A page that says one thing.

@@ -33,7 +33,7 @@ fn route_of(method: &Method, address: &str) -> Option<&'static str> {
 /// Checks one page, and notes to which routes its forms go.
 fn check(page: &Page, sent_to: &mut BTreeSet<&'static str>) {
     let text = &page.text;
-    let head = "<script src=\"/static/alice.js\" defer></script>";
+    let head = "<script src=\"/static/alice.js?v=";
     assert_eq!(text.matches("<script").count(), 1, "no script but the one file: {text}");
     assert!(text.contains(head) && !text.contains("<style") && values(text, "style").is_empty());
     for event in ["onclick", "onsubmit", "onload", "onerror", "onfocus"] {

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::rows::{KeyRow, LoginRow};
-use super::{Frame, Visit, sentence};
+use super::{Frame, Place, Visit, sentence};
 use crate::auth::{self, Caller, Role, accounts, sessions};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -115,7 +115,7 @@ async fn render(visit: &Visit, caller: &Caller, said: Said) -> Response {
         let about =
             |part| said.problem.as_ref().filter(|(at, _)| *at == part).map(|(_, error)| sentence(error));
         let page = Page {
-            frame: visit.frame(),
+            frame: visit.frame().at(Place::Account),
             name: account.name,
             administers: caller.role == Role::Admin,
             configured,

@@ -11,7 +11,7 @@ use axum::response::Response;
 
 use super::form::{Ask, Fields, Sheet};
 use super::visit::to;
-use super::{Frame, jobs, sentence};
+use super::{Frame, Place, jobs, sentence};
 use crate::app::App;
 use crate::auth::Actor;
 use crate::error::{Error, Result};
@@ -88,7 +88,7 @@ fn present(app: &App, actor: &Actor) -> Option<String> {
 
 fn render(app: &App, actor: &Actor, fields: Fields, problem: Option<&Error>) -> Response {
     let page = Page {
-        frame: Frame::new(app, Some(actor)),
+        frame: Frame::new(app, Some(actor)).at(Place::Create),
         ask: Ask::first(app, fields, problem.map(sentence)),
         present: present(app, actor),
     };

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::pages::moment::Moment;
 use crate::pages::rows::{KeyRow, LoginRow};
 use crate::pages::visit::{Sent, read, to};
-use crate::pages::{self, Frame, Visit, sentence};
+use crate::pages::{self, Frame, Place, Visit, sentence};
 use crate::secret::Secret;
 
 /// The page.
@@ -178,7 +178,7 @@ async fn render(visit: &Visit, id: i64, said: Said) -> Response {
     visit.answer(found.await.map(|(account, keys, sessions)| {
         let keys: Vec<_> = keys.into_iter().map(|key| KeyRow::new(visit, key)).collect();
         let page = Page {
-            frame: visit.frame(),
+            frame: visit.frame().at(Place::Admin),
             tabs: tabs("/admin"),
             id,
             name: account.name,

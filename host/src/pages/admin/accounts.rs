@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::pages::moment::Moment;
 use crate::pages::visit::to;
-use crate::pages::{self, Frame, Visit, sentence};
+use crate::pages::{self, Frame, Place, Visit, sentence};
 use crate::secret::Secret;
 
 /// The page.
@@ -99,7 +99,7 @@ async fn render(visit: &Visit, approved: Option<Approved>, problem: Option<Error
     });
     visit.answer(found.await.map(|(requests, accounts, seen)| {
         let page = Page {
-            frame: visit.frame(),
+            frame: visit.frame().at(Place::Admin),
             tabs: tabs("/admin"),
             requests: requests.into_iter().map(|request| RequestRow::new(visit, request)).collect(),
             approved,

@@ -14,7 +14,7 @@ use crate::config::RegistrationMode;
 use crate::error::{Error, Result};
 use crate::pages::moment::Moment;
 use crate::pages::visit::{Sent, read, to};
-use crate::pages::{self, Frame, Visit, sentence};
+use crate::pages::{self, Frame, Place, Visit, sentence};
 use crate::secret::Secret;
 
 /// The page.
@@ -100,7 +100,7 @@ async fn render(visit: &Visit, typed: Fields, code: Option<Secret>, problem: Opt
     let invites = visit.app.database.read(invites::all).await;
     visit.answer(invites.map(|invites| {
         let page = Page {
-            frame: visit.frame(),
+            frame: visit.frame().at(Place::Admin),
             tabs: tabs("/admin/invites"),
             taken: visit.app.config.server.registration_mode == RegistrationMode::Invite,
             invites: invites.into_iter().map(|invite| Row::new(visit, invite)).collect(),

@@ -15,7 +15,7 @@ use crate::auth::{Role, audit};
 use crate::error::{Error, Result};
 use crate::pages::rows::KeyRow;
 use crate::pages::visit::{Sent, read, to};
-use crate::pages::{self, Frame, Visit, sentence};
+use crate::pages::{self, Frame, Place, Visit, sentence};
 use crate::secret::Secret;
 
 /// The page.
@@ -106,7 +106,7 @@ async fn render(visit: &Visit, typed: Fields, new_key: Option<Secret>, problem: 
     let keys = visit.app.database.read(|connection| keys::all(connection, None)).await;
     visit.answer(keys.map(|keys| {
         let page = Page {
-            frame: visit.frame(),
+            frame: visit.frame().at(Place::Admin),
             tabs: tabs("/admin/keys"),
             keys: keys.into_iter().rev().map(|key| KeyRow::new(visit, key)).collect(),
             new_key,

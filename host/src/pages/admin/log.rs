@@ -8,7 +8,7 @@ use axum::response::Response;
 use super::{Tab, tabs};
 use crate::auth::audit::{self, Entry};
 use crate::pages::moment::Moment;
-use crate::pages::{self, Frame, Visit};
+use crate::pages::{self, Frame, Place, Visit};
 
 /// How many acts the page holds.
 const LATEST: u32 = 50;
@@ -37,7 +37,8 @@ pub async fn show(visit: Visit) -> Response {
     let entries = visit.app.database.read(|connection| audit::latest(connection, LATEST)).await;
     visit.answer(entries.map(|entries| {
         let entries = entries.into_iter().map(|entry| Row::new(&visit, entry)).collect();
-        let page = Page { frame: visit.frame(), tabs: tabs("/admin/log"), latest: LATEST, entries };
+        let page =
+            Page { frame: visit.frame().at(Place::Admin), tabs: tabs("/admin/log"), latest: LATEST, entries };
         pages::page_about(None, &page)
     }))
 }

@@ -11,7 +11,7 @@ use crate::auth::{keys, sessions};
 use crate::error::Error;
 use crate::pages::rows::{KeyRow, LoginRow};
 use crate::pages::visit::to;
-use crate::pages::{self, Frame, Visit, sentence};
+use crate::pages::{self, Frame, Place, Visit, sentence};
 
 /// The page.
 #[derive(Template)]
@@ -48,7 +48,7 @@ async fn render(visit: &Visit, problem: Option<Error>) -> Response {
     visit.answer(found.await.map(|(sessions, keys)| {
         let keys: Vec<_> = keys.into_iter().map(|key| KeyRow::new(visit, key)).collect();
         let page = Page {
-            frame: visit.frame(),
+            frame: visit.frame().at(Place::Admin),
             tabs: tabs("/admin/logins"),
             logins: sessions.into_iter().map(|session| LoginRow::new(visit, session, &keys)).collect(),
             problem: problem.as_ref().map(sentence),

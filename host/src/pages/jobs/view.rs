@@ -17,7 +17,7 @@ use crate::jobs::store::{Record, State};
 use crate::jobs::stored::Stored;
 use crate::jobs::{Job, Progress};
 use crate::pages::form::{Ask, Fields};
-use crate::pages::{self, Frame, Visit, encoded};
+use crate::pages::{self, Frame, Place, Visit, encoded};
 
 /// The page.
 #[derive(Template)]
@@ -139,7 +139,7 @@ impl Page {
     /// A job of which nothing is known but what it is to do.
     fn of(visit: &Visit, id: &str, stored: &Stored, chosen: &Chosen) -> Self {
         Self {
-            frame: visit.frame(),
+            frame: visit.frame().at(Place::Create),
             ask: Ask::again(&visit.app, Fields::of(stored, chosen, &visit.app)),
             id: id.to_owned(),
             title: "Waiting".into(),

@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_script_has_the_same_words() {
-        let script = include_str!("../../../../templates/static/alice.js");
+        let script = crate::pages::assets::SCRIPT;
         let said = [
             "You are next",
             "1 is before you",
