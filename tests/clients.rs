@@ -2,11 +2,11 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Real clients, unmodified, against the real program with the real model.
 
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::browser::Browser;
 use crate::harness::{Server, ended, source};
 
 #[tokio::test]
@@ -67,121 +67,6 @@ async fn closed() -> (Server, String) {
     let printed = server.wait_for_log("alice_setup_");
     let token = printed.lines().last().unwrap().trim().to_owned();
     (server, token)
-}
-
-/// A browser under the WebDriver protocol. It ends with this value.
-struct Browser {
-    driver: std::process::Child,
-    session: String,
-    client: reqwest::Client,
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // It may have ended with its session.
-        drop(self.driver.kill());
-        drop(self.driver.wait());
-    }
-}
-
-impl Browser {
-    /// Headless Chromium; `script` says whether pages may run any.
-    async fn start(script: bool) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        // Chromium inherits these: whoever waits for the end of this program's output must not wait for it.
-        let mut driver = Command::new("chromedriver");
-        driver.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
-        let driver = driver.spawn().unwrap();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let base = format!("http://127.0.0.1:{port}");
-        while client.get(format!("{base}/status")).send().await.is_err() {
-            tokio::task::yield_now().await;
-        }
-        let arguments = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-        ];
-        let allowed = if script { 1 } else { 2 };
-        let preferences = json!({"profile.managed_default_content_settings.javascript": allowed});
-        let options = json!({"args": arguments, "prefs": preferences});
-        let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}});
-        let answer: Value =
-            client.post(format!("{base}/session")).json(&wanted).send().await.unwrap().json().await.unwrap();
-        let id = answer["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {answer}"));
-        Self { driver, session: format!("{base}/session/{id}"), client }
-    }
-
-    async fn post(&self, path: &str, body: Value) -> Value {
-        let answer = self.client.post(format!("{}{path}", self.session)).json(&body).send().await.unwrap();
-        let status = answer.status();
-        let body: Value = answer.json().await.unwrap();
-        assert!(status.is_success(), "{path}: {body}");
-        body["value"].clone()
-    }
-
-    async fn open(&self, url: &str) {
-        self.post("/url", json!({ "url": url })).await;
-    }
-
-    /// The path of the first element that `selector` finds.
-    async fn find(&self, selector: &str) -> String {
-        let found = self.post("/element", json!({"using": "css selector", "value": selector})).await;
-        let id = found.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned();
-        format!("/element/{id}")
-    }
-
-    /// Waits until `selector` finds something, also on a page that is yet to come.
-    async fn wait(&self, selector: &str) {
-        let wanted = json!({"using": "css selector", "value": selector});
-        let url = format!("{}/element", self.session);
-        while !self.client.post(&url).json(&wanted).send().await.unwrap().status().is_success() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Waits until a click has led to the page at `path`, or says after a while `what` should have been.
-    async fn arrives(&self, path: &str, what: &str) {
-        let script = json!({"script": "return location.pathname", "args": []});
-        let url = format!("{}/execute/sync", self.session);
-        for _ in 0..600 {
-            let answer = self.client.post(&url).json(&script).send().await.unwrap();
-            if answer.json::<Value>().await.unwrap()["value"] == path {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{what}: the browser is not at {path}");
-    }
-
-    async fn write(&self, selector: &str, text: &str) {
-        let element = self.find(selector).await;
-        self.post(&format!("{element}/value"), json!({ "text": text })).await;
-    }
-
-    async fn click(&self, selector: &str) {
-        let element = self.find(selector).await;
-        self.post(&format!("{element}/click"), json!({})).await;
-    }
-
-    /// What a script gives back.
-    async fn run(&self, script: &str) -> Value {
-        self.post("/execute/sync", json!({"script": script, "args": []})).await
-    }
-
-    /// Closes the browser: killing its driver would leave it behind.
-    async fn close(self) {
-        self.client.delete(&self.session).send().await.unwrap();
-    }
-
-    /// A property of the first element that `selector` finds.
-    async fn property(&self, selector: &str, name: &str) -> Value {
-        let element = self.find(selector).await;
-        let url = format!("{}{element}/property/{name}", self.session);
-        self.client.get(url).send().await.unwrap().json::<Value>().await.unwrap()["value"].clone()
-    }
 }
 
 #[tokio::test]

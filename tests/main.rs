@@ -9,6 +9,7 @@ mod accounts;
 mod api;
 mod architecture;
 mod bench;
+mod browser;
 mod chaos;
 mod clients;
 mod contract;

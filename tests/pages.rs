@@ -9,9 +9,11 @@ use crate::harness::Server;
 mod administration;
 mod forms;
 mod jobs;
+mod looks;
 mod people;
 mod pictures;
 mod visitor;
+mod weight;
 
 /// What stands between `before` and the next `after`.
 fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {

@@ -9,6 +9,7 @@ use axum::http::{Method, StatusCode};
 use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
+use tower_http::compression::CompressionLayer;
 
 use crate::api::{auth, chat, companions, embeddings, files, health, images, jobs, loras, metrics, models};
 use crate::app::App;
@@ -238,7 +239,9 @@ pub fn router(app: App) -> axum::Router {
     let mut router = axum::Router::new();
     for Route { path, rule, handler, .. } in routes() {
         let guarded = middleware::from_fn_with_state((app.clone(), rule), guard::admit);
-        router = router.route(path, handler.route_layer(guarded));
+        let handler = handler.route_layer(guarded);
+        let handler = if is_text(path, rule) { handler.layer(CompressionLayer::new()) } else { handler };
+        router = router.route(path, handler);
     }
     router
         .fallback(async || error::Alice(Error::NotFound))
@@ -248,6 +251,12 @@ pub fn router(app: App) -> axum::Router {
         // The guard has taken in the body, within the limit of its route.
         .layer(DefaultBodyLimit::disable())
         .with_state(app)
+}
+
+/// Whether a route answers with what compression makes smaller: pages and what they are made of. An answer of the API
+/// holds pictures, or is a stream whose bytes must not be held back.
+fn is_text(path: &str, rule: Rule) -> bool {
+    rule.dialect == Dialect::Page || path.starts_with("/static/")
 }
 
 /// Yes, without a word.

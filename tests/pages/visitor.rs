@@ -50,7 +50,15 @@ pub(super) async fn closed(server: &str) -> Stage {
 
 /// Such a server that is set up, with an administrator who has the password.
 pub(super) async fn with_ada(server: &str) -> Stage {
-    let stage = closed(server).await;
+    set_up(closed(server).await).await
+}
+
+/// The same where pictures are finished at once.
+pub(super) async fn with_ada_who_paints(server: &str) -> Stage {
+    set_up(Stage::painting(&format!("require_auth: true, {server}"), "", UNLIMITED).await).await
+}
+
+async fn set_up(stage: Stage) -> Stage {
     stage.set_up().await;
     person(&stage, "Ada", Role::Admin).await;
     stage
