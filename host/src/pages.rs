@@ -20,6 +20,7 @@ pub mod generate;
 pub mod jobs;
 pub mod login;
 mod moment;
+pub mod moved;
 pub mod register;
 mod rows;
 pub mod setup;

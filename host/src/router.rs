@@ -212,6 +212,10 @@ pub fn routes() -> Vec<Route> {
         route(GET,     "/admin/logins",                    Admin,   None,     Request,      Page,   pages::admin::logins::show),
         route(POST,    "/admin/logins/{id}/end",           Admin,   None,     Request,      Page,   pages::admin::logins::end),
         route(GET,     "/admin/log",                       Admin,   None,     Request,      Page,   pages::admin::log::show),
+        // Addresses of the Python ALICE.
+        route(GET,     "/web",                             Public,  None,     Free,         Page,   pages::moved::begin),
+        route(GET,     "/web/",                            Public,  None,     Free,         Page,   pages::moved::begin),
+        route(GET,     "/web/{file}",                      Public,  None,     Free,         Page,   pages::moved::find),
         // Last, because whoever comes down this table has no login afterwards.
         route(POST,    "/logout",                          Public,  None,     Free,         Page,   pages::login::end),
     ]

@@ -135,7 +135,7 @@ fn pages_that_act_demand_what_they_act_on() {
             "admin" => Access::Admin,
             "account" => Access::Account,
             "setup" => Access::Always,
-            "login" | "logout" | "register" => Access::Public,
+            "login" | "logout" | "register" | "web" => Access::Public,
             _ => Access::User,
         };
         assert_eq!(route.rule.access, wanted, "{}", route.path);

@@ -13,8 +13,8 @@ use super::visitor::{Visitor, person, with_ada_who_paints};
 use crate::browser::Browser;
 use crate::stage::Stage;
 
-/// Routes that pages lead to and that answer with something else than a page.
-const FILES: &[&str] = &["/jobs/{id}/preview"];
+/// Routes that answer with something else than a page of their own.
+const FILES: &[&str] = &["/jobs/{id}/preview", "/web", "/web/", "/web/{file}"];
 
 /// What a page is looked at on: width, height, colour scheme.
 const SCREENS: &[(u32, u32, &str)] =

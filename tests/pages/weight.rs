@@ -55,3 +55,20 @@ async fn pages_are_compressed_and_answers_of_the_api_are_not() {
         assert_eq!(answer.headers().contains_key(CONTENT_ENCODING), compressed, "{path}");
     }
 }
+
+#[tokio::test]
+async fn addresses_of_the_python_alice_lead_to_what_took_their_place() {
+    let server = Server::paint().await;
+    for (old, kind) in [
+        ("/web", "text/html"),
+        ("/web/", "text/html"),
+        ("/web/generate.html", "text/html"),
+        ("/web/style.css", "text/css"),
+        ("/web/app.js", "text/javascript"),
+    ] {
+        let answer = server.get(old).await;
+        assert_eq!(answer.status(), 200, "{old}");
+        assert!(answer.headers()["content-type"].to_str().unwrap().starts_with(kind), "{old}");
+    }
+    assert_eq!(server.get("/web/emergency-admin.html").await.status(), 404);
+}
