@@ -24,6 +24,7 @@ pub mod moved;
 pub mod register;
 mod rows;
 pub mod setup;
+pub mod theme;
 mod visit;
 
 pub use visit::Visit;

@@ -106,6 +106,8 @@ pub fn routes() -> Vec<Route> {
         // Whether it lives, and what the pages are made of.
         route(GET,     "/livez",                           Always,  None,     Free,         Alice,  health::live),
         route(GET,     "/readyz",                          Always,  None,     Free,         Alice,  health::ready),
+        route(GET,     "/theme.css",                       Always,  None,     Free,         Page,   pages::theme::style),
+        route(POST,    "/theme",                           Always,  Text,     Free,         Page,   pages::theme::choose),
         route(GET,     "/static/{file}",                   Always,  None,     Free,         Alice,  pages::assets::get),
         route(GET,     "/health",                          Public,  None,     Free,         Alice,  health::health),
         route(GET,     "/api/health",                      Public,  None,     Free,         Alice,  health::health),

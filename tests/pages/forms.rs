@@ -134,7 +134,7 @@ fn pages_that_act_demand_what_they_act_on() {
         let wanted = match route.path.split('/').nth(1).unwrap() {
             "admin" => Access::Admin,
             "account" => Access::Account,
-            "setup" => Access::Always,
+            "setup" | "theme" | "theme.css" => Access::Always,
             "login" | "logout" | "register" | "web" => Access::Public,
             _ => Access::User,
         };

@@ -14,7 +14,7 @@ use crate::browser::Browser;
 use crate::stage::Stage;
 
 /// Routes that answer with something else than a page of their own.
-const FILES: &[&str] = &["/jobs/{id}/preview", "/web", "/web/", "/web/{file}"];
+const FILES: &[&str] = &["/jobs/{id}/preview", "/theme.css", "/web", "/web/", "/web/{file}"];
 
 /// What a page is looked at on: width, height, colour scheme.
 const SCREENS: &[(u32, u32, &str)] =

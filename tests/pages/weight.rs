@@ -2,7 +2,9 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! What a first visit costs, and what is kept for the next one.
 
-use reqwest::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING};
+use reqwest::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, COOKIE, HeaderValue, LOCATION, REFERER, SET_COOKIE,
+};
 
 use crate::harness::Server;
 
@@ -71,4 +73,22 @@ async fn addresses_of_the_python_alice_lead_to_what_took_their_place() {
         assert!(answer.headers()["content-type"].to_str().unwrap().starts_with(kind), "{old}");
     }
     assert_eq!(server.get("/web/emergency-admin.html").await.status(), 404);
+}
+
+#[tokio::test]
+async fn a_theme_that_was_chosen_is_told_to_every_page() {
+    let server = Server::paint().await;
+    assert_eq!(server.get("/theme.css").await.text().await.unwrap(), ":root { color-scheme: light dark; }\n");
+    let stays =
+        reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let chosen = stays.post(format!("{}/theme", server.base)).form(&[("theme", "dark")]);
+    let chosen = chosen.header(REFERER, format!("{}/login?return=/", server.base)).send().await.unwrap();
+    assert_eq!(
+        (chosen.status().as_u16(), &chosen.headers()[LOCATION]),
+        (303, &HeaderValue::from_static("/login?return=/"))
+    );
+    let cookie = chosen.headers()[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let style =
+        server.client.get(format!("{}/theme.css", server.base)).header(COOKIE, cookie).send().await.unwrap();
+    assert_eq!(style.text().await.unwrap(), ":root { color-scheme: dark; }\n");
 }
