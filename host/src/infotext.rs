@@ -8,6 +8,11 @@ use alice_diffusion::Sampler;
 use crate::draft::{Enlargement, Parameters};
 use crate::inputs::{Control, Enlarger, Inputs, Preprocessor, ResizeMode};
 
+pub mod carried;
+mod read;
+
+pub use read::{Parsed, read};
+
 /// The text for a picture made with `parameters` by `sampler`.
 pub fn write(parameters: &Parameters, sampler: Sampler) -> String {
     let mut text = parameters.prompt_with_loras();
@@ -145,7 +150,7 @@ mod tests {
     use crate::draft::Origin;
     use crate::inputs::{Hires, Input, Mask, MaskPolarity, Start};
 
-    fn parameters() -> Parameters {
+    pub(super) fn parameters() -> Parameters {
         Parameters {
             prompt: "a red apple".into(),
             negative_prompt: None,
