@@ -9,6 +9,7 @@
 pub mod adapters;
 pub mod api;
 pub mod app;
+pub mod archive;
 pub mod auth;
 pub mod backends;
 pub mod cli;
