@@ -14,9 +14,11 @@ use crate::error::Error;
 
 pub mod account;
 pub mod admin;
+pub mod api;
 pub mod assets;
 mod form;
 pub mod generate;
+pub mod guide;
 pub mod jobs;
 pub mod login;
 mod moment;

@@ -183,6 +183,8 @@ pub fn routes() -> Vec<Route> {
         route(POST,    "/jobs/{id}/cancel",                User,    None,     Request,      Page,   pages::jobs::cancel),
         route(POST,    "/jobs/{id}/upscale",               User,    Text,     Request,      Page,   pages::jobs::upscale),
         route(GET,     "/jobs/{id}/preview",               User,    None,     Free,         Page,   pages::jobs::preview),
+        route(GET,     "/guide",                           User,    None,     Request,      Page,   pages::guide::show),
+        route(GET,     "/api",                             User,    None,     Request,      Page,   pages::api::show),
         route(GET,     "/setup",                           Always,  None,     Free,         Page,   pages::setup::show),
         route(POST,    "/setup",                           Always,  Text,     Login,        Page,   pages::setup::submit),
         route(GET,     "/login",                           Public,  None,     Request,      Page,   pages::login::show),

@@ -98,7 +98,7 @@ pub async fn as_input(app: &App, kept: &Kept) -> crate::error::Result<Bytes> {
 
 /// The address of this server as the client called it: the forwarded scheme and the `Host`; without one the
 /// configured address. Nobody but that client gets to see it.
-fn base_url(headers: &HeaderMap, host: IpAddr, port: u16) -> String {
+pub(crate) fn base_url(headers: &HeaderMap, host: IpAddr, port: u16) -> String {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
     match text(header::HOST.as_str()) {

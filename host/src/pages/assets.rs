@@ -35,6 +35,7 @@ const STYLE: &str = joined!(
     "css/20-generate.css",
     "css/30-gallery.css",
     "css/40-pages.css",
+    "css/45-words.css",
     "css/50-rooms.css",
 );
 
@@ -44,6 +45,7 @@ pub(super) const SCRIPT: &str = joined!(
     "js/20-ask.js",
     "js/30-picture.js",
     "js/40-job.js",
+    "js/45-words.js",
     "js/50-rooms.js",
     "js/60-gallery.js",
 );
@@ -57,6 +59,17 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("icon-192.png", "image/png", file!("icon-192.png")),
     ("icon-512.png", "image/png", file!("icon-512.png")),
     ("icon-maskable.png", "image/png", file!("icon-maskable.png")),
+    ("guide-apple.webp", "image/webp", file!("guide/apple.webp")),
+    ("guide-fox.webp", "image/webp", file!("guide/fox.webp")),
+    ("guide-cake.webp", "image/webp", file!("guide/cake.webp")),
+    ("guide-rocket.webp", "image/webp", file!("guide/rocket.webp")),
+    ("guide-seed-1.webp", "image/webp", file!("guide/seed-1.webp")),
+    ("guide-seed-2.webp", "image/webp", file!("guide/seed-2.webp")),
+    ("guide-steps-1.webp", "image/webp", file!("guide/steps-1.webp")),
+    ("guide-steps-20.webp", "image/webp", file!("guide/steps-20.webp")),
+    ("guide-guidance-1.webp", "image/webp", file!("guide/guidance-1.webp")),
+    ("guide-guidance-2.webp", "image/webp", file!("guide/guidance-2.webp")),
+    ("guide-guidance-8.webp", "image/webp", file!("guide/guidance-8.webp")),
     ("manifest.webmanifest", "application/manifest+json", file!("manifest.webmanifest")),
 ];
 

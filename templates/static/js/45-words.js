@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+// Examples are copied with one press.
+
+/** Copies a text, and says on the button that it did. */
+async function copy(text, button) {
+  const label = button.textContent;
+  // Pages that came without encryption from another machine have no clipboard but the selection.
+  const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  button.textContent = copied ? "Copied" : "Press Ctrl+C";
+  setTimeout(() => (button.textContent = label), 2000);
+  return copied;
+}
+
+for (const place of document.querySelectorAll(".copied")) {
+  const example = place.querySelector("pre, input, code");
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "plain copy", textContent: "Copy" });
+  button.setAttribute("aria-label", "Copy this example");
+  button.addEventListener("click", async () => {
+    const text = example.value ?? example.textContent;
+    if (await copy(text, button)) return;
+    if (example.select) example.select();
+    else getSelection().selectAllChildren(example);
+  });
+  place.append(button);
+}
