@@ -22,7 +22,7 @@ struct Page {
 /// A picture that the built-in model has made, and the way to make it again.
 struct Example {
     picture: String,
-    /// What it shows.
+    /// What it shows, where the words below it do not say so.
     shows: &'static str,
     /// What is worth knowing of how it was made.
     how: String,
@@ -42,7 +42,7 @@ impl Example {
         }
         Self {
             picture: format!("/static/guide-{name}.webp"),
-            shows: prompt,
+            shows: if setting.is_some() { prompt } else { "" },
             how: setting.map_or_else(|| prompt.to_owned(), |(_, words, value)| format!("{words} {value}")),
             address,
         }
