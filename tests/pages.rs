@@ -14,6 +14,7 @@ mod people;
 mod pictures;
 mod visitor;
 mod weight;
+mod words;
 
 /// What stands between `before` and the next `after`.
 fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
