@@ -40,17 +40,27 @@ fn check(page: &Page, sent_to: &mut BTreeSet<&'static str>) {
         assert!(!text.contains(&format!(" {event}=")), "{event}");
     }
     assert!(!text.contains(NAME), "names are text");
-    assert!(!text.contains("http://") && !text.contains("https://"), "nothing from other servers");
+    for address in ["href", "src", "action"].into_iter().flat_map(|attribute| values(text, attribute)) {
+        let own = address.starts_with(['/', '#']) && !address.starts_with("//");
+        assert!(own || address.starts_with("data:"), "nothing from other servers: `{address}`");
+    }
     for form in text.split("<form").skip(1) {
         let head = form.split_once('>').unwrap().0;
-        assert!(head.contains("method=\"post\""), "{head}");
+        let method = if head.contains("method=\"get\"") { Method::GET } else { Method::POST };
+        assert!(method == Method::GET || head.contains("method=\"post\""), "{head}");
         let action = values(head, "action")[0];
-        sent_to.insert(route_of(&Method::POST, action).unwrap_or_else(|| panic!("no route `{action}`")));
-    }
-    for address in values(text, "href") {
-        assert!(route_of(&Method::GET, address).is_some(), "no route `{address}`");
+        let route = route_of(&method, action).unwrap_or_else(|| panic!("no route `{action}`"));
+        if method == Method::POST {
+            sent_to.insert(route);
+        }
     }
     let ids = values(text, "id");
+    for address in values(text, "href") {
+        match address.strip_prefix('#') {
+            Some(part) => assert!(ids.contains(&part), "nothing has the id `{part}`"),
+            None => assert!(route_of(&Method::GET, address).is_some(), "no route `{address}`"),
+        }
+    }
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "each id is there once: {ids:?}");
     for label in values(text, "for").into_iter().chain(values(text, "aria-describedby")) {
         assert!(ids.contains(&label), "nothing has the id `{label}`");
@@ -95,7 +105,8 @@ async fn every_page_shows_names_as_text_runs_nothing_and_leads_to_routes_of_the_
         assert!(page.text.contains("alert(1)"), "what was asked for is shown");
         check(&page, &mut sent_to);
     }
-    for path in ["/", "/login", "/register", "/setup", "/account", "/account?done=password"] {
+    for path in ["/guide", "/api", "/", "/login", "/register", "/setup", "/account", "/account?done=password"]
+    {
         check(&visitor.get(path).await, &mut sent_to);
     }
     let own = format!("/admin/accounts/{}", mallory.account);
