@@ -52,16 +52,22 @@ impl Stage {
     /// The same with options of the paint backend.
     pub(crate) async fn painting(server: &str, paint: &str, more: &str) -> Self {
         let models = format!("directory: {}", source("models").display());
-        Self::built(server, paint, &models, more).await
+        Self::built(server, paint, &models, "", more).await
+    }
+
+    /// The same with further keys of the section `storage`.
+    pub(crate) async fn storing(server: &str, storage: &str) -> Self {
+        let models = format!("directory: {}", source("models").display());
+        Self::built(server, "", &models, storage, "limits: { requests_per_minute: 1000000 }").await
     }
 
     /// A server with these models, which need accounts, and these options of the paint backend.
     pub(crate) async fn of_models(models: &Path, options: &str, paint: &str) -> Self {
         let models = format!("directory: {}, {options}", models.display());
-        Self::built("require_auth: true", paint, &models, "").await
+        Self::built("require_auth: true", paint, &models, "", "").await
     }
 
-    async fn built(server: &str, paint: &str, models: &str, more: &str) -> Self {
+    async fn built(server: &str, paint: &str, models: &str, storage: &str, more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
         let config = format!(
@@ -69,13 +75,16 @@ impl Stage {
              generation: {{ backend: paint, backend_directories: [{}], \
                             backend_options: {{ paint: {{ {paint} }} }} }}\n\
              models: {{ {models} }}\n\
-             storage: {{ database: {}, images_directory: {}, inputs_directory: {}, auth_directory: {} }}\n\
+             storage: {{ database: {}, images_directory: {}, inputs_directory: {}, auth_directory: {}, \
+                         thumbnails_directory: {}, gallery_file: {}, {storage} }}\n\
              engine: {{ isolation: none }}\n{more}\n",
             plugins().display(),
             path("data/alice.db"),
             path("images"),
             path("inputs"),
             path("auth"),
+            path("thumbnails"),
+            path("data/gallery.json"),
         );
         let config = file::parse(&directory.path().join("config.yaml"), &config).unwrap().config;
         let clock = Clock::standing(BEGINNING);

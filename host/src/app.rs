@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::draft::default_sampler;
 use crate::engine::{Engine, Engines, Settings, Start};
-use crate::gallery::Gallery;
+use crate::gallery::{Gallery, Thumbnails};
 use crate::generate::room::Rooms;
 use crate::housekeeping;
 use crate::inputs;
@@ -60,6 +60,8 @@ pub struct Parts {
     pub rooms: Rooms,
     /// Finished pictures.
     pub gallery: Gallery,
+    /// Small copies of them.
+    pub thumbnails: Thumbnails,
     /// The pictures that came with requests.
     pub inputs: inputs::Store,
     /// Accounts, keys, sessions, and whose picture is whose.
@@ -123,6 +125,7 @@ impl App {
             metrics,
             rooms: Rooms::default(),
             gallery: Gallery::open(&config.storage.images_directory)?,
+            thumbnails: Thumbnails::open(&config.storage.thumbnails_directory)?,
             inputs: inputs::Store::open(&config, program)?,
             database,
             clock,

@@ -13,10 +13,12 @@ pub mod file;
 mod generation;
 mod limits;
 mod server;
+mod storage;
 
 pub use generation::{Engine, Generation, Isolation, MaxConcurrent, MaxRows};
 pub use limits::Limits;
 pub use server::{Network, RegistrationMode, Server};
+pub use storage::{Expired, Storage, gigabytes};
 
 /// Hears of a key, whether its value is one that it may have, and else what it must be.
 type Check<'a> = dyn FnMut(&'static str, bool, &str) + 'a;
@@ -94,31 +96,6 @@ pub struct Images {
     pub allow_http_inputs: bool,
 }
 
-/// Where pictures go.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Storage {
-    /// Directory of the finished pictures.
-    pub images_directory: PathBuf,
-    /// Directory of the pictures that came with requests, until their jobs are over.
-    pub inputs_directory: PathBuf,
-    /// The database: accounts, keys, sessions, and whose picture is whose.
-    pub database: PathBuf,
-    /// Where the Python ALICE kept `api_keys.json`, which is taken over once.
-    pub auth_directory: PathBuf,
-}
-
-impl Default for Storage {
-    fn default() -> Self {
-        Self {
-            images_directory: PathBuf::from("images"),
-            inputs_directory: PathBuf::from("inputs"),
-            database: PathBuf::from("data/alice.db"),
-            auth_directory: PathBuf::from("data/auth"),
-        }
-    }
-}
-
 /// What is logged. Prompts, pictures and keys never are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -160,6 +137,7 @@ impl Config {
         self.limits.check(&mut check);
         self.models.check(&mut check);
         self.server.check(&mut check);
+        self.storage.check(&mut check);
         problems
     }
 }

@@ -32,6 +32,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("database/migrations/0002_jobs.sql")),
     M::up(include_str!("database/migrations/0003_repetitions.sql")),
     M::up(include_str!("database/migrations/0004_inputs.sql")),
+    M::up(include_str!("database/migrations/0005_gallery.sql")),
 ];
 
 /// The database. Cloning shares it.

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::inputs::{Input, Inputs};
 use crate::models::{Model, Registry};
+use crate::pictures::PrivacyWish;
 
 mod controls;
 mod enlargement;
@@ -94,6 +95,8 @@ pub struct Draft {
     pub mask: Option<Source>,
     /// What is done with the pictures.
     pub wishes: Wishes,
+    /// Who is to see what comes of it.
+    pub privacy: PrivacyWish,
     /// What its client should know of it already.
     pub warnings: Vec<String>,
 }

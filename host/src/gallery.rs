@@ -8,9 +8,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+mod thumbnails;
+
+pub use thumbnails::Thumbnails;
+
 /// What stands around the name of a file that is being written.
 const PARTIAL_PREFIX: &str = ".";
 const PARTIAL_SUFFIX: &str = ".part";
+
+/// Hexadecimal digits of our names, and of those that the Python ALICE gave.
+const DIGITS: usize = 32;
+const EARLIER_DIGITS: usize = 12;
 
 /// The directory of finished pictures.
 #[derive(Clone, Debug)]
@@ -21,7 +29,8 @@ pub struct Gallery {
 /// A kept picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The file's name: 32 hexadecimal digits and `.png`.
+    /// The file's name: 32 hexadecimal digits and `.png`; of a picture of the Python ALICE 12 of them, and `_` with a
+    /// number where one request had several.
     pub file: String,
 }
 
@@ -117,12 +126,7 @@ impl Gallery {
     /// # Errors
     /// What the disk says.
     pub fn find(&self, kept: &Kept) -> anyhow::Result<Option<(File, u64)>> {
-        let found = File::open(self.directory.join(&kept.file));
-        match found.and_then(|file| file.metadata().map(|data| (file, data.len()))) {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).context("cannot read a picture"),
-        }
+        opened(&self.directory.join(&kept.file)).context("cannot read a picture")
     }
 
     fn write(
@@ -140,6 +144,15 @@ impl Gallery {
     }
 }
 
+/// The file at `path`, open to be read, and how many bytes it has, or `None` if it is not there.
+fn opened(path: &Path) -> std::io::Result<Option<(File, u64)>> {
+    match File::open(path).and_then(|file| file.metadata().map(|data| (file, data.len()))) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes sure that no file is at `path`.
 fn gone(path: &Path) -> anyhow::Result<()> {
     match fs::remove_file(path) {
@@ -150,10 +163,14 @@ fn gone(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// 32 hexadecimal digits and `.png`: no other name is ever opened, so no path can lead elsewhere.
+/// Our names and those of the Python ALICE: no other name is ever opened, so no path can lead elsewhere.
 fn is_name(file: &str) -> bool {
-    file.strip_suffix(".png").is_some_and(|id| {
-        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    let is_hex = |id: &str| id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    let is_number =
+        |text: &str| (1..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    file.strip_suffix(".png").is_some_and(|id| match id.split_once('_') {
+        Some((id, number)) => id.len() == EARLIER_DIGITS && is_hex(id) && is_number(number),
+        None => matches!(id.len(), DIGITS | EARLIER_DIGITS) && is_hex(id),
     })
 }
 
@@ -221,10 +238,23 @@ mod tests {
 
     #[test]
     fn only_our_own_names_are_names() {
-        for name in ["secret.png", "../secret.png", "", ".png", "0123456789abcdef0123456789abcdef.png/.."] {
+        for name in [
+            "secret.png",
+            "../secret.png",
+            "",
+            ".png",
+            "0123456789abcdef0123456789abcdef.png/..",
+            "0123456789abcdef0123456789abcdef_1.png",
+            "0123456789ab_.png",
+            "0123456789ab_12345.png",
+            "0123456789ab_x.png",
+            "0123456789abc.png",
+        ] {
             assert_eq!(Kept::named(name), None, "{name}");
         }
         let name = "0123456789abcdef0123456789abcdef.png";
         assert_eq!(Kept::named(name).unwrap().id(), "0123456789abcdef0123456789abcdef");
+        assert_eq!(Kept::named("0123456789ab.png").unwrap().id(), "0123456789ab");
+        assert_eq!(Kept::named("0123456789ab_99.png").unwrap().id(), "0123456789ab_99");
     }
 }

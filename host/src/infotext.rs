@@ -9,8 +9,10 @@ use crate::draft::{Enlargement, Parameters};
 use crate::inputs::{Control, Enlarger, Inputs, Preprocessor, ResizeMode};
 
 pub mod carried;
+mod head;
 mod read;
 
+pub use head::{Head, head};
 pub use read::{Parsed, read};
 
 /// The text for a picture made with `parameters` by `sampler`.

@@ -153,6 +153,7 @@ pub fn routes() -> Vec<Route> {
         route(DELETE,  "/v1/jobs/{id}",                    User,    None,     Request,      OpenAi, jobs::cancel),
         // The handler itself decides by the picture's owner and the address's signature.
         route(GET,     "/images/{file}",                   Public,  None,     Free,         Alice,  files::image),
+        route(GET,     "/thumbnails/{file}",               Public,  None,     Free,         Alice,  files::thumbnail),
 
         // Accounts.
         route(POST,    "/v1/auth/bootstrap",               Always,  Text,     Login,        Alice,  auth::setup::bootstrap),

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::auth::setup;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::{housekeeping, jobs, residence, router};
+use crate::{housekeeping, jobs, pictures, residence, router};
 
 mod addresses;
 mod connections;
@@ -51,9 +51,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             residence::keep(&app).await;
         }
     });
+    let older = tokio::spawn({
+        let app = app.clone();
+        async move { pictures::describe_older(&app).await }
+    });
     let housekeeping = tokio::spawn(housekeeping::run(app.clone()));
     serve(listener, app.clone(), ordered_to_end()?).await;
     residence.abort();
+    older.abort();
     housekeeping.abort();
     housekeeping::tidy(&app).await?;
     app.database.write(jobs::store::none_runs).await?;

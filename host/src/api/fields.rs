@@ -14,6 +14,7 @@ use crate::adapters::LoraWish;
 use crate::draft::{ControlWish, Draft, HiresWish, Source, Wishes};
 use crate::error::{Error, Result};
 use crate::inputs::ResizeMode;
+use crate::pictures::PrivacyWish;
 
 /// What clients may say; what they leave out is open. Other fields are not looked at.
 #[derive(Debug, Default, Deserialize)]
@@ -52,6 +53,9 @@ pub(super) struct Fields {
     pub(super) controls: Option<Vec<ControlWish>>,
     hires: Option<HiresWish>,
     upscaler: Option<String>,
+    /// Who is to see the pictures: `public` or `private`, and for how long.
+    privacy: Option<String>,
+    expiration_hours: Option<i64>,
 }
 
 /// How the field `name` stands in JSON, where a client has written it as a text; as that text if there is no answer.
@@ -68,11 +72,12 @@ pub(super) fn kind(name: &str) -> Option<As> {
         | "strength"
         | "mask_blur"
         | "only_masked_padding"
-        | "image_guidance_scale" => Some(As::Number),
+        | "image_guidance_scale"
+        | "expiration_hours" => Some(As::Number),
         "mask_invert" | "only_masked" => Some(As::Truth),
         "guidance_interval" | "loras" | "lora_scales" | "controls" | "hires" => Some(As::Json),
         "image" | "images" | "input_images" | "input_image_urls" | "lora_paths" => Some(As::List),
-        "mask" | "resize_mode" | "scheduler" | "upscaler" => Some(As::Word),
+        "mask" | "resize_mode" | "scheduler" | "upscaler" | "privacy" => Some(As::Word),
         _ => None,
     }
 }
@@ -126,6 +131,7 @@ impl Fields {
                 upscaler: self.upscaler,
                 wordless: false,
             },
+            privacy: PrivacyWish { privacy: self.privacy, expiration_hours: self.expiration_hours },
             ..Draft::default()
         })
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! `GET /images/{file}`: finished pictures, and the addresses under which clients find them.
+//! `GET /images/{file}` and `GET /thumbnails/{file}`: finished pictures, large and small, and the addresses under which clients find them.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,6 +12,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, stream};
+use tracing::debug;
 
 use crate::app::App;
 use crate::auth::Actor;
@@ -48,6 +49,41 @@ pub async fn image(
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
     ];
     // Pages of other sites may show a picture whose address they were given.
+    let pieces = Body::from_stream(pieces(file));
+    Ok((headers, [("cross-origin-resource-policy", "cross-origin")], pieces).into_response())
+}
+
+/// `GET /thumbnails/{file}`: a small copy of a picture, for whoever may see the picture. It never changes; whoever has
+/// seen it may keep it.
+pub async fn thumbnail(
+    State(app): State<App>,
+    actor: Actor,
+    file: Result<Path<String>, PathRejection>,
+    signature: Result<Query<Signature>, QueryRejection>,
+) -> Result<Response, Alice> {
+    let Path(file) = file.map_err(|_| Error::NotFound)?;
+    let id = file.strip_suffix(".webp").ok_or(Error::NotFound)?;
+    let kept = Kept::named(&format!("{id}.png")).ok_or(Error::NotFound)?;
+    let signature = signature.ok().map(|Query(signature)| signature);
+    pictures::authorize(&app, &actor, &kept, signature).await?;
+    let (kind, file, length) = match app.thumbnails.get(&app.gallery, &kept).await {
+        Ok(small) => {
+            let (file, length) = small.ok_or(Error::NotFound)?;
+            ("image/webp", file, length)
+        }
+        Err(cause) => {
+            debug!("A picture is shown large, because it cannot be made small: {cause:#}");
+            let (file, length) = open(&app.gallery, &kept).await?;
+            ("image/png", file, length)
+        }
+    };
+    let length = length.to_string();
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_LENGTH, length.as_str()),
+        (header::CACHE_CONTROL, "private, max-age=31536000, immutable"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
+    ];
     let pieces = Body::from_stream(pieces(file));
     Ok((headers, [("cross-origin-resource-policy", "cross-origin")], pieces).into_response())
 }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::auth::Actor;
 use crate::jobs::{Caller, Fingerprint, Leave, Wish};
+use crate::pictures::Publicity;
 
 /// What OpenAI's SDKs begin the names of their own headers with.
 const SDK: &str = "x-stainless-";
@@ -30,6 +31,7 @@ pub(super) fn of(actor: &Actor, uri: &Uri, headers: &HeaderMap, body: &[u8], det
         fingerprint: sdk.then(|| fingerprint(&Caller::of(actor), uri.path(), body)),
         repeats: tries.is_some_and(|tries| tries > 0),
         partials: 0,
+        publicity: Publicity::default(),
     }
 }
 

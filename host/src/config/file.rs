@@ -49,11 +49,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "models.civitai_api_key",
     "models.huggingface_token",
     "server.block_nsfw",
-    "storage.gallery_file",
-    "storage.gallery_page_size",
-    "storage.max_storage_gb",
-    "storage.public_image_expiration_hours",
-    "storage.retention_days",
 ];
 
 /// A configuration file that must not be started with.

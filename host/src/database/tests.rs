@@ -109,8 +109,8 @@ fn complaint(spoil: impl FnOnce(&Path)) -> String {
     for number in 0..500 {
         transaction
             .execute(
-                "INSERT INTO pictures (id, created_at) VALUES (?1, 0)",
-                params![format!("{number:032x}")],
+                "INSERT INTO pictures (id, created_at, number) VALUES (?1, 0, ?2)",
+                params![format!("{number:032x}"), number],
             )
             .unwrap();
     }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::generate::enlarge;
 use crate::inputs::Input;
 use crate::models::{Registry, UpscalerEntry};
+use crate::pictures::PrivacyWish;
 
 /// How many times as large a picture may become.
 const SCALES: RangeInclusive<f64> = 1.0..=8.0;
@@ -32,6 +33,8 @@ pub struct EnlargementWish {
     pub scale: Option<f64>,
     /// What is known of a picture of this server.
     pub origin: Option<Origin>,
+    /// Who is to see what comes of it.
+    pub privacy: PrivacyWish,
 }
 
 /// A picture that can be made larger.
@@ -83,7 +86,7 @@ impl EnlargementWish {
     /// # Errors
     /// Names the first parameter that cannot be used. Nothing is kept then.
     pub async fn settle(self, app: &App) -> Result<Enlargement> {
-        let Self { image, upscaler, scale, origin } = self;
+        let Self { image, upscaler, scale, origin, privacy: _ } = self;
         let scale = within("scale", scale, SCALES)?;
         let means = Means::named(&app.models, upscaler.as_deref())?;
         let pictures = Pictures { image, ..Pictures::default() };

@@ -6,12 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use tracing::warn;
+
 use super::room::{Room, is_large};
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::gallery::Kept;
+use crate::jobs::stored::Stored;
 use crate::jobs::{Job, store};
 use crate::metrics::Stage;
 use crate::picture::{self, Rows};
+use crate::pictures::Details;
+use crate::task::Task;
 
 /// A picture before it is kept.
 pub(super) struct Finished {
@@ -57,6 +63,7 @@ pub(super) async fn keep(app: &App, job: &Job, place: u32, finished: Finished) -
     let finish = {
         let (app, kept) = (app.clone(), job.planned[place as usize].clone());
         let (number, account, now) = (job.number, job.account, app.clock.now());
+        let (stored, family) = (Stored::of(&job.task), family(&app, &job.task));
         let (finish, gone) = (job.finish(now), Arc::clone(&waiting.gone));
         move || {
             let began = Instant::now();
@@ -68,11 +75,17 @@ pub(super) async fn keep(app: &App, job: &Job, place: u32, finished: Finished) -
             };
             // A large one takes seconds, for which nobody who ends a job or the daemon is to wait.
             let stopped = || is_large(wanted) && gone.load(Ordering::Relaxed);
-            app.gallery.keep(&kept, |file| picture::write_png(rows, &text, file, stopped))?;
+            let mut bytes = 0;
+            app.gallery.keep(&kept, |file| {
+                picture::write_png(rows, &text, &mut *file, stopped)?;
+                bytes = file.metadata()?.len();
+                Ok(())
+            })?;
             drop(room);
             let row = kept.clone();
+            let details = Details { family, ..Details::of(&stored, place, text, bytes) };
             let write = app.database.write_now(move |transaction| {
-                store::add_picture(transaction, number, account, place, &row, finish)
+                store::add_picture(transaction, (number, place), account, &row, details, finish)
             });
             app.metrics.stage(Stage::Keep, began.elapsed());
             // A file without its row would be nobody's picture.
@@ -83,5 +96,26 @@ pub(super) async fn keep(app: &App, job: &Job, place: u32, finished: Finished) -
     // large is kept even then.
     tokio::task::spawn_blocking(finish).await.map_err(anyhow::Error::from)??;
     job.add_kept(place);
+    make_small(app, &job.planned[place as usize]);
     Ok(())
+}
+
+/// Makes the small picture for lists, for which nobody waits.
+fn make_small(app: &App, kept: &Kept) {
+    let (app, kept) = (app.clone(), kept.clone());
+    tokio::spawn(async move {
+        if let Err(cause) = app.thumbnails.get(&app.gallery, &kept).await {
+            warn!("A picture has no small copy yet: {cause:#}");
+        }
+    });
+}
+
+/// The family of the model that a task's pictures are painted with.
+fn family(app: &App, task: &Task) -> Option<String> {
+    let of_origin = || {
+        let Task::Enlarge(enlargement) = task else { return None };
+        app.models.exactly(&enlargement.origin.as_ref()?.painted.as_ref()?.model)
+    };
+    let model = task.painting().map(|request| Arc::clone(&request.model)).or_else(of_origin);
+    model.map(|model| model.family.as_str().to_owned())
 }

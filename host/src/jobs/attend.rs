@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{Fingerprint, Job};
 use crate::app::App;
+use crate::pictures::Publicity;
 
 /// How a request wants its job treated.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +22,14 @@ pub struct Wish {
     pub repeats: bool,
     /// How many partial pictures of each picture the client wants.
     pub partials: u32,
+    /// Who is to see the pictures. What is asked for says it.
+    pub publicity: Publicity,
 }
 
 impl Wish {
     /// A job of which nothing is wanted but its end.
     pub fn plain(leave: Leave) -> Self {
-        Self { leave, fingerprint: None, repeats: false, partials: 0 }
+        Self { leave, fingerprint: None, repeats: false, partials: 0, publicity: Publicity::default() }
     }
 }
 

@@ -43,6 +43,7 @@ pub async fn ask(app: &App, actor: &Actor, draft: Draft, max_count: u32, wish: W
     // Kept while they are read: a line that is full costs no look at a picture, and whoever has waited for that is not
     // refused afterwards.
     let promise = if draft.has_pictures() { Some(promise(app, actor)?) } else { None };
+    let wish = Wish { publicity: draft.privacy.settle(&app.config.storage)?, ..wish };
     let request = draft.settle(app, max_count).await?;
     submit(app, actor, request.into(), wish, promise).await
 }
@@ -61,6 +62,7 @@ pub async fn ask_to_enlarge(
         return Ok(job);
     }
     let promise = promise(app, actor)?;
+    let wish = Wish { publicity: asked.privacy.settle(&app.config.storage)?, ..wish };
     let enlargement = asked.settle(app).await?;
     submit(app, actor, enlargement.into(), wish, Some(promise)).await
 }
@@ -155,6 +157,7 @@ async fn write_down(
         task: Stored::of(task),
         planned: planned.clone(),
         fingerprint: wish.fingerprint,
+        publicity: wish.publicity,
         now,
     };
     let number = app.database.write(move |transaction| store::insert(transaction, &new)).await?;

@@ -11,6 +11,7 @@ use super::{Caller, Fingerprint};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::gallery::Kept;
+use crate::pictures::{self, Details, Publicity};
 
 /// How a job stands on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +113,8 @@ pub struct New {
     pub planned: Vec<Kept>,
     /// What marks a repetition of its request.
     pub fingerprint: Option<Fingerprint>,
+    /// Who may see its pictures.
+    pub publicity: Publicity,
     /// When.
     pub now: Timestamp,
 }
@@ -121,13 +124,17 @@ pub struct New {
 /// # Errors
 /// When the database fails.
 pub fn insert(transaction: &Transaction<'_>, new: &New) -> Result<i64> {
-    let New { id, account, caller, task, planned, fingerprint, now } = new;
+    let New { id, account, caller, task, planned, fingerprint, publicity, now } = new;
     // One picture may serve for several things.
     let inputs: BTreeSet<_> = task.pictures().into_iter().map(|input| &input.name).collect();
     let request = serde_json::to_string(task).map_err(anyhow::Error::from)?;
-    let sql = "INSERT INTO jobs (id, account, caller, request, accepted_at, fingerprint) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let values = params![id, account, caller.to_string(), request, now, fingerprint];
+    let sql = "INSERT INTO jobs (id, account, caller, request, accepted_at, fingerprint, public, public_hours) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let (public, hours) = match *publicity {
+        Publicity::Private => (false, None),
+        Publicity::Public { hours } => (true, hours),
+    };
+    let values = params![id, account, caller.to_string(), request, now, fingerprint, public, hours];
     transaction.prepare_cached(sql)?.execute(values)?;
     let number = transaction.last_insert_rowid();
     let mut plan =
@@ -200,14 +207,26 @@ pub struct Finish {
 /// When the database fails.
 pub fn add_picture(
     transaction: &Transaction<'_>,
-    number: i64,
+    (number, place): (i64, u32),
     account: Option<i64>,
-    place: u32,
     kept: &Kept,
+    details: Details,
     finish: Finish,
 ) -> Result<()> {
-    let sql = "INSERT INTO pictures (id, account, created_at, job, place) VALUES (?1, ?2, ?3, ?4, ?5)";
-    transaction.prepare_cached(sql)?.execute(params![kept.id(), account, finish.now, number, place])?;
+    let sql = "SELECT public, public_hours FROM jobs WHERE number = ?1";
+    let read = |row: &Row<'_>| Ok((row.get::<_, bool>(0)?, row.get::<_, Option<u32>>(1)?));
+    let (public, hours) = transaction.prepare_cached(sql)?.query_row([number], read)?;
+    let until = hours.map(|hours| pictures::until(finish.now, hours));
+    let new = pictures::New {
+        kept: kept.clone(),
+        account,
+        created_at: finish.now,
+        job: Some((number, place)),
+        public: public.then_some(until),
+        took_ms: Some(finish.took_ms),
+        details,
+    };
+    pictures::add(transaction, &new)?;
     let sql = "DELETE FROM planned_pictures WHERE id = ?1";
     transaction.prepare_cached(sql)?.execute([kept.id()])?;
     let sql = "UPDATE jobs SET state = 'done', ended_at = ?2, took_ms = ?3 \
@@ -378,6 +397,7 @@ mod tests {
             task: painting(2),
             planned: planned.to_vec(),
             fingerprint: (id == "a").then_some([7; 32]),
+            publicity: Publicity::Private,
             now: 1,
         };
         let write = database.write(move |transaction| insert(transaction, &new));
@@ -387,7 +407,9 @@ mod tests {
     async fn add(database: &Database, number: i64, place: u32, kept: &Kept) -> Result<()> {
         let kept = kept.clone();
         database
-            .write(move |transaction| add_picture(transaction, number, Some(3), place, &kept, FINISH))
+            .write(move |transaction| {
+                add_picture(transaction, (number, place), Some(3), &kept, Details::default(), FINISH)
+            })
             .await
     }
 

@@ -19,6 +19,7 @@ use crate::draft::{EnlargementWish, Source};
 use crate::error::{Error, OpenAi, Result};
 use crate::guard::InHand;
 use crate::jobs;
+use crate::pictures::PrivacyWish;
 
 /// What clients send. Fields that are not named here are ignored.
 #[derive(Debug, Deserialize)]
@@ -36,6 +37,9 @@ struct UpscaleRequest {
     stream: Option<bool>,
     /// The job goes on when its client hangs up.
     detach: Option<bool>,
+    /// Who is to see the picture: `public` or `private`, and for how long.
+    privacy: Option<String>,
+    expiration_hours: Option<i64>,
     /// The files of a form.
     #[serde(skip)]
     files: Vec<Bytes>,
@@ -131,6 +135,7 @@ impl UpscaleRequest {
         let lists = [one, self.images, self.input_images, self.input_image_urls];
         let files = self.files.into_iter().map(Source::File);
         let image = one_picture(lists.into_iter().flatten().flatten().chain(files))?;
-        Ok(EnlargementWish { image, upscaler: self.upscaler, scale: self.scale, origin: None })
+        let privacy = PrivacyWish { privacy: self.privacy, expiration_hours: self.expiration_hours };
+        Ok(EnlargementWish { image, upscaler: self.upscaler, scale: self.scale, origin: None, privacy })
     }
 }

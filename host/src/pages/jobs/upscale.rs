@@ -18,6 +18,7 @@ use crate::jobs::stored::Stored;
 use crate::jobs::{Leave, Wish, ask_to_enlarge};
 use crate::pages::Visit;
 use crate::pages::visit::{Sent, read, to};
+use crate::pictures::PrivacyWish;
 
 /// What makes a picture larger, beside the picture.
 #[derive(Debug)]
@@ -70,6 +71,7 @@ async fn begin(visit: &Visit, id: &str, form: Sent<Fields>) -> Result<String> {
         upscaler: Some(fields.upscaler),
         scale: None,
         origin: Some(origin(stored, fields.place)?),
+        privacy: PrivacyWish::default(),
     };
     let job = ask_to_enlarge(&visit.app, &visit.actor, asked, Wish::plain(Leave::GoOn)).await?;
     Ok(address(&job.id, &Chosen::default()))
