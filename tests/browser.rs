@@ -47,6 +47,7 @@ impl Browser {
         }
         let arguments = [
             "--headless",
+            "--window-size=1280,800",
             "--no-sandbox",
             "--disable-gpu",
             "--no-first-run",
@@ -88,6 +89,12 @@ impl Browser {
         while !self.client.post(&url).json(&wanted).send().await.unwrap().status().is_success() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// How many elements `selector` finds.
+    pub(crate) async fn find_all(&self, selector: &str) -> usize {
+        let found = self.post("/elements", json!({"using": "css selector", "value": selector})).await;
+        found.as_array().unwrap().len()
     }
 
     /// Waits until a click has led to the page at `path`, or says after a while `what` should have been.

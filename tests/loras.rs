@@ -21,7 +21,7 @@ const SLOW: &str = "backend: paint, backend_options: { paint: { step_ms: 60000 }
 
 /// A directory with the model `tiny`, LoRAs for it (`kohya`, `other spelling`, and `half`, of which a part suits no
 /// model) and for SDXL (`large`), the embedding `wobbly` and one for no model at all (`narrow`).
-fn directory(backend: &str) -> TempDir {
+pub(crate) fn directory(backend: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let models = directory.path().join("models");
     for name in ["loras", "embeddings"] {

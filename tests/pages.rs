@@ -7,6 +7,8 @@ use reqwest::StatusCode;
 use crate::harness::Server;
 
 mod administration;
+mod create;
+mod create_in_a_browser;
 mod forms;
 mod jobs;
 mod looks;
@@ -46,7 +48,7 @@ async fn a_problem_is_said_and_nothing_typed_is_lost() {
         ("guidance_scale", "NaN", "guidance scale"),
         ("seed", "x", "seed"),
         ("size", "0x0", "width"),
-        ("count", "9", "number of pictures"),
+        ("count", "99", "number of pictures"),
     ] {
         let answer = server.submit(&[("prompt", "a red apple"), (field, value)]).await;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{field}");

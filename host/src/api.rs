@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod models;
 pub mod multipart;
 mod sse;
+pub mod tokens;
 mod told;
 mod wish;
 

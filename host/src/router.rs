@@ -11,7 +11,9 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use tower_http::compression::CompressionLayer;
 
-use crate::api::{auth, chat, companions, embeddings, files, health, images, jobs, loras, metrics, models};
+use crate::api::{
+    auth, chat, companions, embeddings, files, health, images, jobs, loras, metrics, models, tokens,
+};
 use crate::app::App;
 use crate::error::{self, Error};
 use crate::{guard, pages};
@@ -142,6 +144,7 @@ pub fn routes() -> Vec<Route> {
         route(GET,     "/v1/loras",                        User,    None,     Request,      Alice,  loras::list),
         route(DELETE,  "/v1/loras/{*id}",                  Admin,   None,     Request,      Alice,  loras::delete),
         route(GET,     "/v1/embeddings",                   User,    None,     Request,      Alice,  embeddings::list),
+        route(POST,    "/v1/tokens",                       User,    Text,     Request,      Alice,  tokens::count),
         route(GET,     "/v1/controlnets",                  User,    None,     Request,      Alice,  companions::controls),
         route(DELETE,  "/v1/controlnets/{*id}",            Admin,   None,     Request,      Alice,  companions::delete_control),
         route(GET,     "/v1/upscalers",                    User,    None,     Request,      Alice,  companions::upscalers),
@@ -180,6 +183,7 @@ pub fn routes() -> Vec<Route> {
         // Pages.
         route(GET,     "/",                                User,    None,     Request,      Page,   pages::generate::show),
         route(POST,    "/",                                User,    Pictures, Request,      Page,   pages::generate::submit),
+        route(POST,    "/restore",                         User,    Pictures, Request,      Page,   pages::generate::restore),
         route(GET,     "/jobs/{id}",                       User,    None,     Request,      Page,   pages::jobs::show),
         route(POST,    "/jobs/{id}/cancel",                User,    None,     Request,      Page,   pages::jobs::cancel),
         route(POST,    "/jobs/{id}/upscale",               User,    Text,     Request,      Page,   pages::jobs::upscale),

@@ -79,7 +79,8 @@ fn is_filled_in(page: &str) -> bool {
     form.contains("<details class=\"more\" open>")
         && form.contains(">a red apple</textarea>")
         && form.contains(">leaves</textarea>")
-        && ["sd/alice-emoji", "320x320", "ddim", "2"].into_iter().all(selected)
+        && ["320x320", "ddim", "2"].into_iter().all(selected)
+        && between(form, "value=\"sd/alice-emoji\"", ">").ends_with(" checked")
         && ["9", "4.5", "7"].into_iter().all(|value| form.contains(&format!("value=\"{value}\"")))
 }
 

@@ -132,7 +132,8 @@ impl ClipTokenizer {
     }
 
     /// How many tokens of text a window holds.
-    pub(crate) fn room(&self) -> usize {
+    /// Tokens that a chunk has room for, beside its begin and end.
+    pub fn room(&self) -> usize {
         self.context_length - 2
     }
 

@@ -20,6 +20,7 @@ mod info;
 
 use info::Info;
 pub(super) use info::model_type;
+pub(crate) use info::sizes;
 
 /// The list.
 #[derive(Debug, Serialize)]

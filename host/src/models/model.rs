@@ -19,7 +19,7 @@ use super::defaults::Defaults;
 use super::files;
 use super::names::Wish;
 use super::sidecar::{self, Sidecar, Subject};
-use super::sizes::{Sizes, Takes};
+use super::sizes::{self, Sizes, Takes};
 use super::tokenizers::read_tokenizers;
 use crate::error::{Error, Result};
 
@@ -163,6 +163,18 @@ impl Model {
     /// Whether the files of the model at `source`, which it is, are those that were read.
     pub(super) fn is_unchanged(&self, source: &Source<'_>) -> bool {
         self.stamp == source.stamp() && self.stamp_of_vae == files::stamp(self.vae.as_deref())
+    }
+
+    /// What the model's text encoders read, as its files say.
+    ///
+    /// # Errors
+    /// [`Error::Model`] when they are damaged or gone.
+    pub fn text_encoders(&self) -> Result<Vec<TextEncoderInfo>> {
+        let read = || sizes::text_encoders(&Checkpoint::open(&self.path)?);
+        read().map_err(|error: alice_checkpoint::Error| Error::Model {
+            id: self.id.clone(),
+            problem: error.to_string(),
+        })
     }
 
     /// The tokenizers of the model's text encoders, read on first use.

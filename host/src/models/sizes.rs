@@ -5,6 +5,7 @@
 
 use alice_checkpoint::{Checkpoint, Family};
 use alice_diffusion::{Prediction, SchedulerConfig};
+use alice_plugin::TextEncoderInfo;
 use serde::Deserialize;
 
 /// The sizes of a model.
@@ -45,6 +46,12 @@ struct Autoencoder {
 struct TextEncoder {
     #[serde(default = "twelve")]
     num_hidden_layers: u32,
+    #[serde(default = "positions")]
+    max_position_embeddings: u32,
+    #[serde(default = "vocabulary")]
+    vocab_size: u32,
+    #[serde(default = "width")]
+    hidden_size: u32,
 }
 
 /// Channels of a latent where the configurations of Stable Diffusion leave them out.
@@ -55,6 +62,36 @@ fn four() -> u32 {
 /// Layers of CLIP's text encoder where its configuration leaves them out.
 fn twelve() -> u32 {
     12
+}
+
+/// Positions, tokens and width of CLIP's text encoder where its configuration leaves them out.
+fn positions() -> u32 {
+    77
+}
+
+fn vocabulary() -> u32 {
+    49_408
+}
+
+fn width() -> u32 {
+    768
+}
+
+/// What the text encoders of `checkpoint` read, as their configurations say: for those who ask before a backend has the
+/// model.
+///
+/// # Errors
+/// When one is missing or not understood.
+pub(super) fn text_encoders(
+    checkpoint: &Checkpoint,
+) -> Result<Vec<TextEncoderInfo>, alice_checkpoint::Error> {
+    let info = |encoder: TextEncoder| TextEncoderInfo {
+        context_length: encoder.max_position_embeddings,
+        vocab_size: encoder.vocab_size,
+        hidden_size: encoder.hidden_size,
+    };
+    let encoders = checkpoint.text_encoders()?;
+    encoders.iter().map(|encoder| checkpoint.config(encoder.component).map(info)).collect()
 }
 
 impl Sizes {

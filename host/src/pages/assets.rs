@@ -42,6 +42,7 @@ const STYLE: &str = joined!(
 /// What makes the pages better where scripts may run.
 pub(super) const SCRIPT: &str = joined!(
     "js/10-forms.js",
+    "js/15-prompt.js",
     "js/20-ask.js",
     "js/30-picture.js",
     "js/40-job.js",

@@ -4,28 +4,30 @@
 
 use askama::Template;
 use axum::body::Bytes;
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::form::{Ask, Fields, Sheet};
 use super::visit::to;
-use super::{Frame, Place, jobs, sentence};
+use super::{Frame, Place, Visit, jobs, sentence};
 use crate::app::App;
 use crate::auth::Actor;
 use crate::error::{Error, Result};
 use crate::guard::InHand;
 use crate::jobs::{Leave, Wish, ask};
+use crate::{infotext, pictures};
 
 /// Most pictures of one form.
-pub(super) const MAX_COUNT: u32 = 4;
+const MAX_COUNT: u32 = 16;
 /// Our names of parameters, and what the form calls them.
 const NAMES: &[(&str, &str)] = &[
     ("num_images", "number of pictures"),
     ("image", "picture"),
     ("larger", "second painting"),
     ("hires", "second painting"),
+    ("expiration_hours", "hours for everybody"),
     ("hires.scale", "scale of the second painting"),
 ];
 
@@ -37,34 +39,65 @@ struct Page {
     ask: Ask,
     /// The page of a job of the same account that is not over.
     present: Option<String>,
+    /// There is no model.
+    is_empty: bool,
+    models_directory: String,
+    /// The visitor has no picture yet, and the built-in model is there.
+    is_first: bool,
+    starters: &'static [Starter],
 }
 
+/// A picture to begin with.
+struct Starter {
+    prompt: &'static str,
+    /// The name of its example in the guide.
+    picture: &'static str,
+}
+
+const STARTERS: &[Starter] = &[
+    Starter { prompt: "a red apple", picture: "apple" },
+    Starter { prompt: "a fox", picture: "fox" },
+    Starter { prompt: "a birthday cake", picture: "cake" },
+    Starter { prompt: "flat emoji of a rocket", picture: "rocket" },
+];
+/// The model that knows them.
+const BUILT_IN: &str = "sd/alice-emoji";
+
 /// The form, filled in from the address.
-pub async fn show(
-    State(app): State<App>,
-    actor: Actor,
-    query: std::result::Result<Query<Fields>, QueryRejection>,
-) -> Response {
-    render(&app, &actor, query.map(|Query(fields)| fields).unwrap_or_default(), None)
+pub async fn show(visit: Visit, query: std::result::Result<Query<Fields>, QueryRejection>) -> Response {
+    let fields = query.map(|Query(fields)| fields).unwrap_or_default();
+    render(&visit, Ask::first(&visit.app, &visit.actor, fields, None), None).await
+}
+
+/// `POST /restore`: the form as the chosen picture's own text fills it in.
+pub async fn restore(visit: Visit, headers: HeaderMap, _in_hand: InHand, body: Bytes) -> Response {
+    let (app, actor) = (&visit.app, &visit.actor);
+    let sheet = match Sheet::read(&headers, body, &app.config.limits).await {
+        Ok(sheet) => sheet,
+        Err(error) => return refuse(&visit, Fields::default(), &error).await,
+    };
+    let typed = sheet.fields.clone();
+    match sheet.carried(app, actor).await {
+        Ok(text) => {
+            let (fields, mut notes) = Fields::restored(&infotext::read(&text), app);
+            notes.insert(0, "The picture's settings are in the form.".to_owned());
+            render(&visit, Ask::again(app, actor, fields).with_notes(notes), None).await
+        }
+        Err(error) => refuse(&visit, typed, &error.renamed(NAMES)).await,
+    }
 }
 
 /// Accepts what the form asks for, and leads to the page where one can look on. A problem is said at once, and
 /// nothing typed is lost.
-pub async fn submit(
-    State(app): State<App>,
-    actor: Actor,
-    headers: HeaderMap,
-    _in_hand: InHand,
-    body: Bytes,
-) -> Response {
-    let sheet = match Sheet::read(&headers, body, &app.config.limits).await {
+pub async fn submit(visit: Visit, headers: HeaderMap, _in_hand: InHand, body: Bytes) -> Response {
+    let sheet = match Sheet::read(&headers, body, &visit.app.config.limits).await {
         Ok(sheet) => sheet,
-        Err(error) => return render(&app, &actor, Fields::default(), Some(&error)),
+        Err(error) => return refuse(&visit, Fields::default(), &error).await,
     };
     let fields = sheet.fields.clone();
-    match begin(&app, &actor, sheet).await {
+    match begin(&visit.app, &visit.actor, sheet).await {
         Ok(address) => to(&address),
-        Err(error) => render(&app, &actor, fields, Some(&error)),
+        Err(error) => refuse(&visit, fields, &error).await,
     }
 }
 
@@ -86,11 +119,34 @@ fn present(app: &App, actor: &Actor) -> Option<String> {
     Some(jobs::address(&job.id, &jobs::Chosen::default()))
 }
 
-fn render(app: &App, actor: &Actor, fields: Fields, problem: Option<&Error>) -> Response {
+/// The form again, with what is wrong with it.
+async fn refuse(visit: &Visit, fields: Fields, problem: &Error) -> Response {
+    let ask = Ask::first(&visit.app, &visit.actor, fields, Some(sentence(problem)));
+    render(visit, ask, Some(problem)).await
+}
+
+async fn render(visit: &Visit, ask: Ask, problem: Option<&Error>) -> Response {
+    let (app, actor) = (&visit.app, &visit.actor);
+    let has_pictures = match has_pictures(app, actor).await {
+        Ok(has_pictures) => has_pictures,
+        Err(error) => return visit.answer(Err(error)),
+    };
+    let present = present(app, actor);
     let page = Page {
-        frame: Frame::new(app, Some(actor)).at(Place::Create),
-        ask: Ask::first(app, fields, problem.map(sentence)),
-        present: present(app, actor),
+        frame: visit.frame().at(Place::Create),
+        is_empty: app.models.all().is_empty(),
+        models_directory: app.config.models.directory.display().to_string(),
+        is_first: !has_pictures && present.is_none() && app.models.exactly(BUILT_IN).is_some(),
+        starters: STARTERS,
+        ask,
+        present,
     };
     super::page_about(problem, &page)
+}
+
+/// Whether there are pictures that the visitor has made: of those without an account, everybody's.
+async fn has_pictures(app: &App, actor: &Actor) -> Result<bool> {
+    let account = actor.account();
+    let usage = app.database.read(move |connection| pictures::usage(connection, account)).await?;
+    Ok(usage.pictures > 0)
 }

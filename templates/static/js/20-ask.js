@@ -114,8 +114,6 @@ function beginWithPicture(part) {
   const field = part.querySelector("#image");
   const painting = new Painting(part.querySelector(".paint"), part.querySelector("#mask"));
   const source = part.querySelector(".source img");
-  for (const element of part.querySelectorAll(".scripted")) element.hidden = false;
-
   const strength = part.querySelector("#strength");
   const said = part.querySelector("output");
   const say = () => (said.textContent = `${Math.round(strength.value * 100)} %`);

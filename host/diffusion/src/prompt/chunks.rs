@@ -58,6 +58,12 @@ impl ClipTokenizer {
         Ok(chunks.full)
     }
 
+    /// How many tokens of the window are a prompt's.
+    pub fn spoken(&self, chunk: &Chunk) -> usize {
+        let end = self.special().end;
+        chunk.ids.iter().skip(1).take_while(|id| **id != end).count()
+    }
+
     /// The window of an empty prompt, with which a shorter prompt is made as long as another.
     pub fn empty_chunk(&self) -> Chunk {
         self.filled(Vec::new(), Vec::new())

@@ -114,6 +114,20 @@ const OF_1024: &[(u32, u32)] = &[
     (1536, 640),
 ];
 
+/// Width, height and shape of the sizes that a model paints well.
+pub(crate) fn sizes(model: &Model) -> Vec<(u32, u32, &'static str)> {
+    let sizes = recommended(model.family, model.native_size, model.sidecar.fixed_size);
+    sizes.into_iter().map(|size| (size.width, size.height, shape(size.width, size.height))).collect()
+}
+
+fn shape(width: u32, height: u32) -> &'static str {
+    match width.cmp(&height) {
+        std::cmp::Ordering::Less => "Portrait",
+        std::cmp::Ordering::Equal => "Square",
+        std::cmp::Ordering::Greater => "Landscape",
+    }
+}
+
 /// The sizes that the Python ALICE recommends for a model of this side; the square alone for one of another.
 fn recommended(family: Family, native: u32, is_fixed: bool) -> Vec<Resolution> {
     let sizes: &[(u32, u32)] = match (family, native) {
@@ -125,12 +139,8 @@ fn recommended(family: Family, native: u32, is_fixed: bool) -> Vec<Resolution> {
     let square = [(native, native)];
     let sizes = if is_fixed || sizes.is_empty() { &square[..] } else { sizes };
     let resolution = |&(width, height): &(u32, u32)| {
-        let shape = match width.cmp(&height) {
-            std::cmp::Ordering::Less => "Portrait",
-            std::cmp::Ordering::Equal => "Square",
-            std::cmp::Ordering::Greater => "Landscape",
-        };
-        Resolution { width, height, label: format!("{shape} ({width}×{height})") }
+        let label = format!("{} ({width}×{height})", shape(width, height));
+        Resolution { width, height, label }
     };
     sizes.iter().map(resolution).collect()
 }

@@ -69,6 +69,8 @@ struct Tile {
     seed: Option<(u64, String)>,
     /// The finished picture.
     picture: Option<String>,
+    /// Its page in the gallery.
+    page: String,
     /// The form that begins with it.
     from_here: String,
     /// An unfinished one.
@@ -112,6 +114,7 @@ fn past(visit: &Visit, record: &Record, pictures: &[(u32, Kept)], chosen: &Chose
     let id = &record.id;
     let tiles = pictures.iter().map(|(place, kept)| Tile {
         picture: Some(format!("/images/{}", kept.file)),
+        page: format!("/gallery/{}", kept.id()),
         from_here: from_here(kept, &stored),
         ..Tile::empty(id, &stored, *place)
     });
@@ -140,7 +143,8 @@ impl Page {
     fn of(visit: &Visit, id: &str, stored: &Stored, chosen: &Chosen) -> Self {
         Self {
             frame: visit.frame().at(Place::Create),
-            ask: Ask::again(&visit.app, Fields::of(stored, chosen, &visit.app)),
+            ask: Ask::again(&visit.app, &visit.actor, Fields::of(stored, chosen, &visit.app))
+                .after_seed(stored.painted().map(|(_, parameters)| parameters.seed)),
             id: id.to_owned(),
             title: "Waiting".into(),
             shows: shows(stored),
@@ -169,6 +173,7 @@ impl Tile {
             height,
             seed: painted.map(|seed| (seed, address(id, &Chosen { seed: Some(seed), source: None }))),
             picture: None,
+            page: String::new(),
             from_here: String::new(),
             preview: None,
         }
@@ -273,7 +278,7 @@ fn named_of_painted(parameters: &Parameters) -> Vec<(&'static str, String)> {
     named.extend([
         ("Model", parameters.model.clone()),
         ("Steps", parameters.steps.to_string()),
-        ("Scheduler", parameters.scheduler.clone()),
+        ("Sampler", parameters.scheduler.clone()),
         ("Guidance", parameters.guidance_scale.to_string()),
         (SIZE, size),
     ]);
