@@ -9,7 +9,7 @@ use alice::app::App;
 use alice::auth::accounts::{self, Name};
 use alice::auth::{Role, keys, sessions};
 use alice::clock::Clock;
-use alice::config::file;
+use alice::config::{Config, file};
 use alice::error::Error;
 use reqwest::{Method, RequestBuilder, redirect};
 use rusqlite::Transaction;
@@ -86,7 +86,8 @@ impl Stage {
             path("thumbnails"),
             path("data/gallery.json"),
         );
-        let config = file::parse(&directory.path().join("config.yaml"), &config).unwrap().config;
+        let file = directory.path().join("config.yaml");
+        let config = Config { file: Some(file.clone()), ..file::parse(&file, &config).unwrap().config };
         let clock = Clock::standing(BEGINNING);
         let (shared, program) = (clock.clone(), PathBuf::from(env!("CARGO_BIN_EXE_alice")));
         let app = tokio::task::spawn_blocking(move || App::with_program(config, shared, program))

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub mod change;
 pub mod file;
 mod generation;
 mod limits;
@@ -43,6 +44,9 @@ pub struct Config {
     pub storage: Storage,
     /// What is logged.
     pub logging: Logging,
+    /// The file that it was read from, or would have been if it were there. It is no key.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// Where models are.

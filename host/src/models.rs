@@ -8,6 +8,7 @@
 
 mod adapters;
 mod companions;
+pub mod default_model;
 mod defaults;
 mod entry;
 mod files;

@@ -102,13 +102,15 @@ type Section = BTreeMap<String, Spanned<Value>>;
 /// A file that is named and missing, or that holds a value which cannot be used: never a silent default.
 pub fn load(named: Option<&Path>) -> Result<Loaded, Error> {
     let path = named.unwrap_or(Path::new("config.yaml"));
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(path, &text),
+    let mut loaded = match std::fs::read_to_string(path) {
+        Ok(text) => parse(path, &text)?,
         Err(source) if named.is_none() && source.kind() == std::io::ErrorKind::NotFound => {
-            Ok(Loaded { config: Config::default(), warnings: Vec::new() })
+            Loaded { config: Config::default(), warnings: Vec::new() }
         }
-        Err(source) => Err(Error::Unreadable { path: path.to_owned(), source }),
-    }
+        Err(source) => return Err(Error::Unreadable { path: path.to_owned(), source }),
+    };
+    loaded.config.file = Some(path.to_owned());
+    Ok(loaded)
 }
 
 /// As [`load`], from the text of the file at `path`.

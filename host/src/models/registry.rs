@@ -30,6 +30,8 @@ pub struct Registry {
 struct Lists {
     config: Arc<config::Models>,
     shelf: RwLock<Arc<Shelf>>,
+    /// What the configuration calls the default model. It follows what is changed there while the daemon runs.
+    default_name: RwLock<Option<String>>,
     /// How often somebody has begun to look.
     looks: AtomicU64,
     /// The last of these looks that came to its end: one that panicked did not.
@@ -86,6 +88,7 @@ impl Registry {
         }
         let lists = Lists {
             config: Arc::new(config.clone()),
+            default_name: RwLock::new(config.default_model.clone()),
             shelf: RwLock::new(Arc::new(shelf)),
             looks: AtomicU64::new(1),
             ended: AtomicU64::new(1),
@@ -122,6 +125,11 @@ impl Registry {
     /// The model that an absent name means.
     pub fn default_model(&self) -> Option<Arc<Model>> {
         self.shelf().default.clone()
+    }
+
+    /// What the configuration calls the default model, if it names one.
+    pub fn default_name(&self) -> Option<String> {
+        self.lists.default_name()
     }
 
     /// The LoRA that a client or a prompt means: an exact id, a name, or a part of just one name, in which capitals,
@@ -245,6 +253,10 @@ impl Lists {
         Arc::clone(&self.shelf.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn default_name(&self) -> Option<String> {
+        self.default_name.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn put(&self, shelf: Arc<Shelf>) {
         *self.shelf.write().unwrap_or_else(PoisonError::into_inner) = shelf;
     }
@@ -266,7 +278,7 @@ impl Turn {
         let Lists { config, looks, ended, .. } = &*self.lists;
         let number = looks.fetch_add(1, Ordering::SeqCst) + 1;
         let mut shelf = scan(config, &self.lists.shelf());
-        if let Some(name) = &config.default_model {
+        if let Some(name) = &self.lists.default_name() {
             shelf.default = shelf.named(name).ok().flatten().filter(|model| !model.needs_picture);
             if shelf.default.is_none() {
                 warn!("`models.default_model: {name}` is not among the models any more");
@@ -274,6 +286,14 @@ impl Turn {
         }
         self.lists.put(Arc::new(shelf));
         ended.store(number, Ordering::SeqCst);
+    }
+
+    /// From now on an absent name means `model`, and so the configuration says.
+    pub(crate) fn set_default(&self, model: &Arc<Model>) {
+        *self.lists.default_name.write().unwrap_or_else(PoisonError::into_inner) = Some(model.id.clone());
+        let mut shelf = Shelf::clone(&self.lists.shelf());
+        shelf.default = Some(Arc::clone(model));
+        self.lists.put(Arc::new(shelf));
     }
 
     /// Takes everything whose path is `gone` off the lists, until the next look. Gives the lists as they

@@ -152,8 +152,9 @@ impl Kind {
 impl Found {
     /// Whether neither the configuration nor another model names the model.
     fn is_dispensable(&self, app: &App, place: &Place) -> Result<()> {
+        let default = app.models.default_name();
         for (key, names) in [
-            ("models.default_model", app.config.models.default_model.as_slice()),
+            ("models.default_model", default.as_slice()),
             ("models.pinned", app.config.models.pinned.as_slice()),
         ] {
             let is_named = |name: &String| app.models.find(Some(name)).is_ok_and(|named| named.id == self.id);
