@@ -13,7 +13,7 @@ use crate::harness::{Server, source};
 use files::{copy_model, embedding, lora, pickles, safetensors};
 
 mod companions;
-mod files;
+pub(crate) mod files;
 mod removal;
 mod replaced;
 

@@ -25,6 +25,7 @@ mod promise;
 mod run;
 pub mod store;
 pub mod stored;
+pub mod throughput;
 
 pub use attend::{Attendance, Leave, Wish};
 pub use caller::Caller;

@@ -11,21 +11,26 @@ use crate::app::App;
 use crate::auth::Actor;
 use crate::config::RegistrationMode;
 use crate::error::Error;
+use crate::gallery::Kept;
 
 pub mod account;
 pub mod admin;
 pub mod api;
 pub mod assets;
+mod bytes;
 mod form;
 pub mod generate;
 pub mod guide;
 pub mod jobs;
 pub mod login;
+pub mod models;
 mod moment;
 pub mod moved;
+pub mod queue;
 pub mod register;
 mod rows;
 pub mod setup;
+pub mod status;
 pub mod theme;
 mod visit;
 
@@ -73,7 +78,7 @@ const DOORS: &[(Place, &str, &str)] = &[
     (Place::Create, "/", "Create"),
     (Place::Gallery, "/gallery", "Gallery"),
     (Place::Queue, "/queue", "Queue"),
-    (Place::Models, "/models", "Models"),
+    (Place::Models, "/library", "Models"),
     (Place::Status, "/status", "Status"),
     (Place::Guide, "/guide", "Guide"),
 ];
@@ -189,6 +194,11 @@ fn after_login(method: &Method, address: &Uri) -> String {
     let parts = if address.path().starts_with("/jobs/") { 2 } else { 1 };
     let parts: Vec<_> = address.path().split('/').skip(1).take(parts).collect();
     format!("/{}", parts.join("/"))
+}
+
+/// The address of a small copy of a picture.
+fn thumbnail(kept: &Kept) -> String {
+    format!("/thumbnails/{}.webp", kept.id())
 }
 
 /// `text` as the value of a parameter in an address.

@@ -94,6 +94,11 @@ async fn every_page_shows_names_as_text_runs_nothing_and_leads_to_routes_of_the_
     check(&visitor.post("/admin/keys", &[("name", NAME), ("limit", "\"><script>")]).await, &mut sent_to);
     check(&visitor.post("/admin/invites", &[("uses", "\"><script>"), ("hours", "'")]).await, &mut sent_to);
     visitor.post("/admin/invites", &[]).await;
+    let model = "/library/sd%2Falice-emoji";
+    for path in ["/library", model] {
+        check(&visitor.get(path).await, &mut sent_to);
+    }
+    visitor.post_and_go("/library/load", &[("id", "sd/alice-emoji")]).await;
     let invites = visitor.post("/admin/invites", &[("uses", "1"), ("hours", "1")]).await;
     check(&invites, &mut sent_to);
     let attack = [("prompt", NAME), ("negative_prompt", NAME), ("seed", "7"), ("count", "2")];
@@ -104,6 +109,15 @@ async fn every_page_shows_names_as_text_runs_nothing_and_leads_to_routes_of_the_
         let page = visitor.get(path).await;
         assert!(page.text.contains("alert(1)"), "what was asked for is shown");
         check(&page, &mut sent_to);
+    }
+    visitor.post("/", &attack).await;
+    for path in ["/queue", "/queue?of=everyone"] {
+        let page = visitor.get(path).await;
+        assert!(page.text.contains("alert(1)"), "what was asked for, and who asked, is shown");
+        check(&page, &mut sent_to);
+    }
+    for path in ["/library", model, "/library/nothing", "/status"] {
+        check(&visitor.get(path).await, &mut sent_to);
     }
     for path in ["/guide", "/api", "/", "/login", "/register", "/setup", "/account", "/account?done=password"]
     {
@@ -135,8 +149,8 @@ async fn every_page_shows_names_as_text_runs_nothing_and_leads_to_routes_of_the_
         .into_iter()
         .filter(|route| route.rule.dialect == Dialect::Page && route.method == Method::POST);
     let missing: Vec<_> = answered.map(|route| route.path).filter(|path| !sent_to.contains(path)).collect();
-    // No picture is ever finished here, and somebody is an administrator already.
-    assert_eq!(missing, ["/jobs/{id}/upscale", "/setup"]);
+    // No picture is ever finished here, the only model is the default one, and somebody is an administrator already.
+    assert_eq!(missing, ["/jobs/{id}/upscale", "/admin/models/default", "/setup"]);
 }
 
 #[test]

@@ -78,7 +78,11 @@ async fn samples(stage: &Stage, ada: &mut Visitor<'_>) -> BTreeMap<&'static str,
         tokio::task::yield_now().await;
     }
     let account = person(stage, "Grace", alice::auth::Role::User).await.account;
-    BTreeMap::from([("/jobs/", id), ("/admin/accounts/", account.to_string())])
+    BTreeMap::from([
+        ("/jobs/", id),
+        ("/library/", "sd%2Falice-emoji".to_owned()),
+        ("/admin/accounts/", account.to_string()),
+    ])
 }
 
 #[tokio::test]

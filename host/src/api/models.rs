@@ -5,7 +5,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
 
 use super::Id;
@@ -18,9 +19,7 @@ use crate::residence;
 
 mod info;
 
-use info::Info;
-pub(super) use info::model_type;
-pub(crate) use info::sizes;
+pub(crate) use info::{Info, model_type, sizes};
 
 /// The list.
 #[derive(Debug, Serialize)]
@@ -85,6 +84,16 @@ pub struct Deleted {
 pub async fn list(State(app): State<App>) -> Json<ModelList> {
     let entry = |model: &Model| ModelEntry::new(&app, model);
     Json(ModelList { object: "list", data: app.models.all().iter().map(|model| entry(model)).collect() })
+}
+
+/// `GET /models`: the list for clients whose base address lacks the version, and for a browser, in whose address
+/// somebody has typed it, the way to the page of the models.
+pub async fn list_or_page(app: State<App>, headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    match accepted.is_some_and(|accepted| accepted.contains("text/html")) {
+        true => Redirect::to("/library").into_response(),
+        false => list(app).await.into_response(),
+    }
 }
 
 /// `POST /v1/models/refresh`: looks at the files again, and answers with how many of each there are.

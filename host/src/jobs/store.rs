@@ -278,20 +278,41 @@ pub enum Whose {
     Of(Caller),
 }
 
+impl Whose {
+    /// The condition on a job, and the value of its second parameter.
+    pub(super) fn clause(&self) -> (&'static str, Option<String>) {
+        match self {
+            Self::All => ("?2 IS NULL", None),
+            Self::Of(caller) => ("caller = ?2", Some(caller.to_string())),
+        }
+    }
+}
+
 /// The latest jobs, the newest first; `before` is the number of one, from which on to look.
 ///
 /// # Errors
 /// When the database fails.
 pub fn list(connection: &Connection, whose: &Whose, before: Option<i64>, limit: u32) -> Result<Vec<Record>> {
-    let (clause, caller) = match whose {
-        Whose::All => ("?3 IS NULL", None),
-        Whose::Of(caller) => ("caller = ?3", Some(caller.to_string())),
-    };
+    let (clause, caller) = whose.clause();
     let sql =
-        format!("SELECT {COLUMNS} FROM jobs WHERE number < ?1 AND {clause} ORDER BY number DESC LIMIT ?2");
+        format!("SELECT {COLUMNS} FROM jobs WHERE number < ?1 AND {clause} ORDER BY number DESC LIMIT ?3");
     let before = before.unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(&sql)?;
-    let records = statement.query_map(params![before, limit, caller], Record::read)?;
+    let records = statement.query_map(params![before, caller, limit], Record::read)?;
+    Ok(records.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The latest jobs that are over, the newest first.
+///
+/// # Errors
+/// When the database fails.
+pub fn ended(connection: &Connection, whose: &Whose, limit: u32) -> Result<Vec<Record>> {
+    let (clause, caller) = whose.clause();
+    let sql = format!(
+        "SELECT {COLUMNS} FROM jobs WHERE state <> 'accepted' AND {clause} ORDER BY number DESC LIMIT ?1"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let records = statement.query_map(params![limit, caller], Record::read)?;
     Ok(records.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -327,6 +348,23 @@ pub fn repeatable(connection: &Connection, moment: Timestamp) -> Result<Vec<Reco
 /// When the database fails.
 pub fn pictures(connection: &Connection, number: i64) -> Result<Vec<(u32, Kept)>> {
     names(connection, "SELECT place, id FROM pictures WHERE job = ?1 ORDER BY place", number)
+}
+
+/// The latest kept pictures of these jobs that do not lie in the trash, each with its job's id, the newest first.
+///
+/// # Errors
+/// When the database fails.
+pub fn latest_pictures(connection: &Connection, whose: &Whose, limit: u32) -> Result<Vec<(String, Kept)>> {
+    let (clause, caller) = whose.clause();
+    let sql = format!(
+        "SELECT jobs.id, pictures.id FROM jobs JOIN pictures ON pictures.job = jobs.number \
+         WHERE {clause} AND trashed_at IS NULL ORDER BY jobs.number DESC, place LIMIT ?1"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let pictures = statement.query_map(params![limit, caller], |row| {
+        Ok((row.get(0)?, Kept::with_id(&row.get::<_, String>(1)?)))
+    })?;
+    Ok(pictures.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The pictures that a job is still going to have, with their places.
@@ -476,5 +514,15 @@ mod tests {
         assert_eq!(ids(Whose::All, None).await, [second, first]);
         assert_eq!(ids(Whose::Of(Caller::Account(3)), Some(second)).await, [first]);
         assert_eq!(ids(Whose::Of(Caller::Account(4)), None).await, [0; 0]);
+        let cancel = move |transaction: &Transaction<'_>| end(transaction, first, State::Cancelled, None, 2);
+        assert!(database.write(cancel).await.unwrap());
+        for (whose, wanted) in [
+            (Whose::All, vec![first]),
+            (Whose::Of(Caller::Account(3)), vec![first]),
+            (Whose::Of(Caller::Account(4)), vec![]),
+        ] {
+            let over = database.read(move |connection| ended(connection, &whose, 10)).await.unwrap();
+            assert_eq!(over.into_iter().map(|job| job.number).collect::<Vec<_>>(), wanted);
+        }
     }
 }

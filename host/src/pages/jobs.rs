@@ -24,6 +24,9 @@ mod upscale;
 mod view;
 mod words;
 
+pub(super) use view::shows;
+pub(super) use words::Now;
+
 pub use upscale::upscale;
 
 /// Seconds after which a browser without JavaScript loads the page of a job anew that is not over.
@@ -32,7 +35,7 @@ const REFRESH_S: u64 = 2;
 /// on by itself.
 const LOOK: Duration = Duration::from_secs(2 * REFRESH_S);
 /// How long a cancelled job is waited for, so that the page that comes next can say that it is over.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const CANCEL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the address of a job's page holds beside the job's id.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -138,7 +141,7 @@ async fn find(visit: &Visit, id: &str) -> Result<Seen> {
 }
 
 /// Previews are made while somebody looks: here for a while after the page was opened.
-fn look_on(job: &Arc<Job>) {
+pub(super) fn look_on(job: &Arc<Job>) {
     let look = job.look();
     tokio::spawn(async move {
         tokio::time::sleep(LOOK).await;

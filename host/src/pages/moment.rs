@@ -33,7 +33,7 @@ impl fmt::Display for Moment {
 
 impl Moment {
     /// How far it is from now: `just now`, `5 minutes ago`, `in 2 days`.
-    fn distance(&self) -> String {
+    pub(super) fn distance(&self) -> String {
         let seconds = self.now.saturating_sub(self.at);
         let magnitude = seconds.saturating_abs();
         let Some((unit, word)) = UNITS.iter().find(|(unit, _)| magnitude >= *unit) else {

@@ -12,7 +12,7 @@ use crate::models::{Defaults, Model};
 
 /// One model, for people who choose.
 #[derive(Debug, Serialize)]
-pub(super) struct Info {
+pub(crate) struct Info {
     id: String,
     object: &'static str,
     name: String,
@@ -20,16 +20,16 @@ pub(super) struct Info {
     model_type: &'static str,
     family: &'static str,
     /// What the network predicts: `epsilon`, `v_prediction`, `sample` or `flow_prediction`.
-    prediction: &'static str,
+    pub(crate) prediction: &'static str,
     /// Side in pixels of the pictures that it was trained on.
-    native_resolution: u32,
-    recommended_resolutions: Vec<Resolution>,
+    pub(crate) native_resolution: u32,
+    pub(crate) recommended_resolutions: Vec<Resolution>,
     /// It renders in its native size only, and the picture is enlarged.
-    fixed_size: bool,
+    pub(crate) fixed_size: bool,
     /// It paints over a picture, and cannot paint from text alone.
-    needs_picture: bool,
+    pub(crate) needs_picture: bool,
     /// It uses another autoencoder than its own.
-    separate_vae: bool,
+    pub(crate) separate_vae: bool,
     /// Most layers that can be left out at the end of its text encoders.
     most_clip_skip: u32,
     /// What a request that leaves it open gets, before the configuration's word.
@@ -38,22 +38,22 @@ pub(super) struct Info {
     size_mb: f64,
     created: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
+    pub(crate) description: Option<String>,
     /// Words that a prompt should have for it to be seen.
-    trigger: Vec<String>,
+    pub(crate) trigger: Vec<String>,
 }
 
 /// A size that the model paints well.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Resolution {
-    width: u32,
-    height: u32,
-    label: String,
+pub(crate) struct Resolution {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) label: String,
 }
 
 impl Info {
     /// Of this model.
-    pub(super) fn new(model: &Model) -> Self {
+    pub(crate) fn new(model: &Model) -> Self {
         let native = model.native_size;
         let own = Defaults {
             scheduler: Some(draft::default_sampler(model, None).name()),

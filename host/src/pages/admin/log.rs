@@ -81,6 +81,11 @@ fn in_words(act: &str) -> Option<&'static str> {
         "account.password" => "set the password of",
         "admin.create" => "made the administrator",
         "keys.import" => "took over",
+        "model.default" => "made the default model",
+        "model.delete" => "deleted the model",
+        "lora.delete" => "deleted the LoRA",
+        "controlnet.delete" => "deleted the ControlNet",
+        "upscaler.delete" => "deleted the upscaler",
         "clock.back" => "ended, as the clock went back:",
         _ => return None,
     })

@@ -228,7 +228,7 @@ fn doing(stored: &Stored) -> &'static str {
 }
 
 /// What the pictures of a job show, as far as that is known.
-fn shows(stored: &Stored) -> String {
+pub(in crate::pages) fn shows(stored: &Stored) -> String {
     let prompt = stored.painted().map(|(_, parameters)| parameters.prompt.clone());
     prompt.filter(|prompt| !prompt.is_empty()).unwrap_or_else(|| "A picture without words".to_owned())
 }

@@ -7,18 +7,18 @@ use crate::jobs::{Place, Progress};
 
 /// What is said while a job is not over.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Now {
+pub(in crate::pages) struct Now {
     /// Where it stands.
-    pub(super) doing: String,
+    pub(in crate::pages) doing: String,
     /// When it should be done, as far as that is known.
-    pub(super) left: String,
+    pub(in crate::pages) left: String,
     /// Steps done, and steps in all.
-    pub(super) steps: Option<(u32, u32)>,
+    pub(in crate::pages) steps: Option<(u32, u32)>,
 }
 
 impl Now {
     /// A job waits; its place is unknown for a moment around its beginning.
-    pub(super) fn waiting(place: Option<Place>) -> Self {
+    pub(in crate::pages) fn waiting(place: Option<Place>) -> Self {
         let doing = match place.map(|place| place.ahead) {
             None => "Waiting".to_owned(),
             Some(0) => "You are next".to_owned(),
@@ -34,7 +34,7 @@ impl Now {
     }
 
     /// A job runs.
-    pub(super) fn running(progress: &Progress, eta_s: Option<f64>) -> Self {
+    pub(in crate::pages) fn running(progress: &Progress, eta_s: Option<f64>) -> Self {
         let Progress::Running { step, steps } = *progress else { return Self::waiting(None) };
         let doing = match step {
             0 => "Getting ready".to_owned(),
