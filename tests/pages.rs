@@ -10,6 +10,7 @@ mod administration;
 mod create;
 mod create_in_a_browser;
 mod forms;
+mod gallery;
 mod jobs;
 mod library;
 mod looks;

@@ -19,6 +19,7 @@ pub mod api;
 pub mod assets;
 mod bytes;
 mod form;
+pub mod gallery;
 pub mod generate;
 pub mod guide;
 pub mod jobs;
@@ -190,10 +191,10 @@ fn after_login(method: &Method, address: &Uri) -> String {
     if *method == Method::GET {
         return address.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     }
-    // What is done to a job is done on the job's own page.
-    let parts = if address.path().starts_with("/jobs/") { 2 } else { 1 };
-    let parts: Vec<_> = address.path().split('/').skip(1).take(parts).collect();
-    format!("/{}", parts.join("/"))
+    let parts: Vec<_> = address.path().split('/').skip(1).collect();
+    // What is done to a job, or with a picture, is done on its own page.
+    let page = if matches!(parts[..], ["jobs" | "gallery", _, _]) { 2 } else { 1 };
+    format!("/{}", parts[..page].join("/"))
 }
 
 /// The address of a small copy of a picture.
@@ -252,6 +253,8 @@ mod tests {
             (Method::POST, "/", "/"),
             (Method::POST, "/admin/keys/abc/revoke", "/admin"),
             (Method::POST, "/jobs/abc/cancel?seed=7", "/jobs/abc"),
+            (Method::POST, "/gallery/abc/vary", "/gallery/abc"),
+            (Method::POST, "/gallery/export", "/gallery"),
         ] {
             assert_eq!(after_login(&method, &address.parse().unwrap()), after);
         }

@@ -47,8 +47,8 @@ pub use publicity::{PrivacyWish, Publicity};
 pub use query::{Neighbours, Page, Privacy, Query, Scope, Sort, find, find_all, neighbours, page};
 pub use sweep::sweep;
 pub use tally::{
-    OwnersUsage, Statistics, Usage, models, quota, set_quota, statistics, statistics_of_mine, tags, until,
-    usage, usage_by_owner,
+    OwnersUsage, Statistics, Usage, models, own_quota, quota, set_quota, statistics, statistics_of_mine,
+    tags, until, usage, usage_by_owner,
 };
 pub use viewer::Viewer;
 

@@ -14,7 +14,8 @@ use crate::browser::Browser;
 use crate::stage::Stage;
 
 /// Routes that answer with something else than a page of their own.
-const FILES: &[&str] = &["/jobs/{id}/preview", "/theme.css", "/web", "/web/", "/web/{file}"];
+const FILES: &[&str] =
+    &["/gallery/export", "/jobs/{id}/preview", "/theme.css", "/web", "/web/", "/web/{file}"];
 
 /// What a page is looked at on: width, height, colour scheme.
 const SCREENS: &[(u32, u32, &str)] =
@@ -74,12 +75,21 @@ async fn samples(stage: &Stage, ada: &mut Visitor<'_>) -> BTreeMap<&'static str,
     let asked = [("prompt", "a red fox in the snow"), ("count", "2"), ("steps", "2"), ("size", "256x256")];
     let job = ada.post("/", &asked).await.to.unwrap();
     let id = job.trim_start_matches("/jobs/").split('?').next().unwrap().to_owned();
-    while !ada.get(&format!("/jobs/{id}")).await.text.contains("<a href=\"/images/") {
+    while !ada.get(&format!("/jobs/{id}")).await.text.contains("<img src=\"/images/") {
         tokio::task::yield_now().await;
     }
+    // One of the two pictures lies in the trash.
+    let pictures = ada.get("/gallery").await.text;
+    let mut pictures = pictures
+        .split("<li class=\"tile")
+        .skip(1)
+        .map(|tile| super::between(tile, "id=\"p", "\"").to_owned());
+    let (picture, trashed) = (pictures.next().unwrap(), pictures.next().unwrap());
+    ada.post_and_go("/gallery", &[("id", &trashed), ("action", "trash")]).await;
     let account = person(stage, "Grace", alice::auth::Role::User).await.account;
     BTreeMap::from([
         ("/jobs/", id),
+        ("/gallery/", picture),
         ("/library/", "sd%2Falice-emoji".to_owned()),
         ("/admin/accounts/", account.to_string()),
     ])

@@ -143,6 +143,11 @@ pub(crate) fn base_url(headers: &HeaderMap, host: IpAddr, port: u16) -> String {
     }
 }
 
+/// The address of this server as this client calls it: see [`base_url`].
+pub fn base(app: &App, headers: &HeaderMap) -> String {
+    base_url(headers, app.config.server.host, app.config.server.port)
+}
+
 /// The addresses of pictures, which open without credentials for `server.picture_link_hours`. A picture
 /// that was made without an account needs no signature.
 ///
@@ -154,7 +159,7 @@ pub async fn urls(
     headers: &HeaderMap,
     pictures: impl IntoIterator<Item = &Kept>,
 ) -> crate::error::Result<Vec<String>> {
-    let base = base_url(headers, app.config.server.host, app.config.server.port);
+    let base = base(app, headers);
     let signer = match actor.account() {
         None => None,
         Some(_) => Some(Signer::new(app).await?),

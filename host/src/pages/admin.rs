@@ -8,6 +8,7 @@ pub mod invites;
 pub mod keys;
 pub mod log;
 pub mod logins;
+pub mod storage;
 
 /// A page of the administration in its menu.
 #[derive(Debug)]
@@ -18,12 +19,13 @@ struct Tab {
 }
 
 /// The menu, on the page at `here`.
-fn tabs(here: &str) -> [Tab; 5] {
+fn tabs(here: &str) -> [Tab; 6] {
     [
         ("/admin", "Accounts"),
         ("/admin/keys", "Keys"),
         ("/admin/invites", "Invites"),
         ("/admin/logins", "Logins"),
+        ("/admin/storage", "Storage"),
         ("/admin/log", "Log"),
     ]
     .map(|(path, label)| Tab { path, label, here: path == here })

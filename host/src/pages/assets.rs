@@ -30,7 +30,7 @@ macro_rules! joined {
 }
 
 /// What every page looks like.
-const STYLE: &str = joined!(
+pub(super) const STYLE: &str = joined!(
     "css/10-base.css",
     "css/20-generate.css",
     "css/30-gallery.css",

@@ -28,6 +28,7 @@ pub(super) use view::shows;
 pub(super) use words::Now;
 
 pub use upscale::upscale;
+pub(super) use upscale::{Offer, offers, origin};
 
 /// Seconds after which a browser without JavaScript loads the page of a job anew that is not over.
 const REFRESH_S: u64 = 2;

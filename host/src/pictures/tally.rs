@@ -155,11 +155,22 @@ pub fn usage_by_owner(connection: &Connection) -> Result<Vec<OwnersUsage>> {
 /// # Errors
 /// When the database fails.
 pub fn quota(connection: &Connection, config: &Config, account: Option<i64>) -> Result<Option<u64>> {
+    let own = match account {
+        Some(account) => own_quota(connection, account)?,
+        None => None,
+    };
+    Ok(own.or_else(|| config.storage.quota_gb.map(crate::config::gigabytes)))
+}
+
+/// The limit that is the account's own.
+///
+/// # Errors
+/// When the database fails.
+pub fn own_quota(connection: &Connection, account: i64) -> Result<Option<u64>> {
     let sql = "SELECT quota_bytes FROM accounts WHERE id = ?1";
     let own: Option<Option<i64>> =
         connection.prepare_cached(sql)?.query_row([account], |row| row.get(0)).optional()?;
-    let own = own.flatten().map(i64::unsigned_abs);
-    Ok(own.or_else(|| config.storage.quota_gb.map(crate::config::gigabytes)))
+    Ok(own.flatten().map(i64::unsigned_abs))
 }
 
 /// Lets `account` have so many bytes of pictures; `None`: as many as the configuration says.

@@ -24,7 +24,7 @@ use crate::secret::Secret;
 #[template(path = "admin/account.html")]
 struct Page {
     frame: Frame,
-    tabs: [Tab; 5],
+    tabs: [Tab; 6],
     id: i64,
     name: String,
     administers: bool,

@@ -25,7 +25,7 @@ use crate::secret::Secret;
 #[template(path = "admin/accounts.html")]
 struct Page {
     frame: Frame,
-    tabs: [Tab; 5],
+    tabs: [Tab; 6],
     requests: Vec<RequestRow>,
     approved: Option<Approved>,
     accounts: Vec<AccountRow>,

@@ -22,7 +22,7 @@ use crate::secret::Secret;
 #[template(path = "admin/invites.html")]
 struct Page {
     frame: Frame,
-    tabs: [Tab; 5],
+    tabs: [Tab; 6],
     /// Whether the server takes invites at all.
     taken: bool,
     invites: Vec<Row>,

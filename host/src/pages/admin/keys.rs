@@ -23,7 +23,7 @@ use crate::secret::Secret;
 #[template(path = "admin/keys.html")]
 struct Page {
     frame: Frame,
-    tabs: [Tab; 5],
+    tabs: [Tab; 6],
     keys: Vec<KeyRow>,
     new_key: Option<Secret>,
     typed: Fields,

@@ -18,7 +18,7 @@ const LATEST: u32 = 50;
 #[template(path = "admin/log.html")]
 struct Page {
     frame: Frame,
-    tabs: [Tab; 5],
+    tabs: [Tab; 6],
     latest: u32,
     entries: Vec<Row>,
 }

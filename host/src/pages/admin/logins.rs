@@ -18,7 +18,7 @@ use crate::pages::{self, Frame, Place, Visit, sentence};
 #[template(path = "admin/logins.html")]
 struct Page {
     frame: Frame,
-    tabs: [Tab; 5],
+    tabs: [Tab; 6],
     logins: Vec<LoginRow>,
     problem: Option<String>,
 }

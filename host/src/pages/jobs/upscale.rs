@@ -22,17 +22,17 @@ use crate::pictures::PrivacyWish;
 
 /// What makes a picture larger, beside the picture.
 #[derive(Debug)]
-pub(super) struct Offer {
+pub(in crate::pages) struct Offer {
     /// An upscaler's id, or the filter's name.
-    pub(super) id: String,
-    pub(super) name: String,
+    pub(in crate::pages) id: String,
+    pub(in crate::pages) name: String,
     /// How many times as wide and high the picture becomes.
-    pub(super) scale: u32,
+    pub(in crate::pages) scale: u32,
 }
 
 /// What may make a picture of this size larger: the upscalers, the filter where there are none, and nothing where it
 /// would be too large.
-pub(super) fn offers(app: &App, (width, height): (u32, u32)) -> Vec<Offer> {
+pub(in crate::pages) fn offers(app: &App, (width, height): (u32, u32)) -> Vec<Offer> {
     let upscalers = app.models.upscalers();
     let mut offers: Vec<_> = upscalers
         .iter()
@@ -78,7 +78,10 @@ async fn begin(visit: &Visit, id: &str, form: Sent<Fields>) -> Result<String> {
 }
 
 /// What is known of the picture at `place` of a job.
-fn origin(stored: Stored, place: u32) -> Result<Origin> {
+///
+/// # Errors
+/// A row that cannot be read.
+pub(in crate::pages) fn origin(stored: Stored, place: u32) -> Result<Origin> {
     match stored {
         Stored::Paint(painting) => {
             let seed = painting.parameters.seed.wrapping_add(place.into());
