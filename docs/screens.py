@@ -62,7 +62,7 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
 def send(url: str, fields: dict, cookie: str = "") -> urllib.error.HTTPError:
     """A form, as a browser sends it. Gives the redirect that it is answered with."""
     headers = {"sec-fetch-site": "same-origin", "cookie": cookie}
-    request = urllib.request.Request(url, data=urllib.parse.urlencode(fields).encode(), headers=headers)
+    request = urllib.request.Request(url, data=urllib.parse.urlencode(fields, doseq=True).encode(), headers=headers)
     try:
         urllib.request.build_opener(NoRedirect).open(request)
     except urllib.error.HTTPError as redirect:
@@ -148,24 +148,25 @@ def furnish(server: Server, cookie: str) -> dict[str, str]:
     for place, prompt in enumerate(PROMPTS):
         size = ("512x512", "512x512", "384x512", "512x384")[place % 4]
         server.paint(prompt, size=size, seed=place)
-    items = call("GET", f"{server.base}/v1/gallery?limit=100", key=server.key)["data"]
-    for place, item in enumerate(items):
-        tags = [tag for tag, words in TAGS.items() if any(word in item["prompt"] for word in words)]
-        if tags:
-            call("PATCH", f"{server.base}/v1/gallery/{item['id']}/tags", {"tags": tags}, server.key)
-        if place % 5 == 0:
-            send(f"{server.base}/gallery/{item['id']}/favourite", {"favourite": "on"}, cookie)
-        if place % 7 == 0:
-            call("PATCH", f"{server.base}/v1/gallery/{item['id']}/privacy", {"is_public": True}, server.key)
-    for item in items[-2:]:
-        call("DELETE", f"{server.base}/v1/gallery/{item['id']}", key=server.key)
+    # The newest first: the other way round from the prompts.
+    pictures = re.findall(r'id="p([0-9a-f]{32})"', page(server, "/gallery", cookie))
+
+    def act(action: str, chosen: list[str], **more: str) -> None:
+        send(f"{server.base}/gallery", {"id": chosen, "action": action, "back": "/gallery", **more}, cookie)
+
+    by_prompt = list(zip(reversed(PROMPTS), pictures))
+    for tag, words in TAGS.items():
+        act("tag", [picture for prompt, picture in by_prompt if any(word in prompt for word in words)], tags=tag)
+    act("favourite", pictures[::5])
+    act("publish", pictures[::7], hours="168")
+    act("trash", pictures[-2:])
     several = send(f"{server.base}/", {"prompt": "a fox", "size": "512x512", "count": "4", "seed": "3"}, cookie)
     job = several.headers["location"]
-    while not re.search(r"<a [^>]*href=\"/images/|/gallery/[0-9a-f]{32}", page(server, job, cookie)):
+    while not re.search(r'<img src="/images/', page(server, job, cookie)):
         time.sleep(0.2)
     call("POST", f"{server.base}/v1/auth/keys/generate", {"name": "SAM"}, server.key)
     call("POST", f"{server.base}/v1/auth/invites", {"uses": 3}, server.key)
-    return {"job": job, "picture": f"/gallery/{items[1]['id']}"}
+    return {"job": job, "picture": f"/gallery/{pictures[5]}"}
 
 
 def page(server: Server, path: str, cookie: str) -> str:
@@ -192,9 +193,10 @@ def main() -> None:
             browser.tell("/cookie", {"cookie": {"name": name, "value": value}})
             take(browser, server, welcome, only)
             pages = {
-                "create": "/", "gallery": "/gallery", "trash": "/gallery/trash", "queue": "/queue", "models": "/models",
+                "create": "/", "gallery": "/gallery", "trash": "/gallery/trash", "queue": "/queue", "models": "/library", "model": "/library/sd%2Falice-emoji",
                 "status": "/status", "guide": "/guide", "api": "/api", "account": "/account", "admin": "/admin",
-                "admin-keys": "/admin/keys", "admin-invites": "/admin/invites", **furnish(server, cookie),
+                "admin-keys": "/admin/keys", "admin-invites": "/admin/invites",
+                "admin-storage": "/admin/storage", "admin-log": "/admin/log", **furnish(server, cookie),
             }
             take(browser, server, pages, only)
         finally:
