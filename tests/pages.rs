@@ -98,3 +98,17 @@ async fn everything_that_the_page_needs_is_served_here_and_nothing_else_may_run(
         assert_eq!(server.get(part).await.status(), StatusCode::OK, "{part}");
     }
 }
+
+#[tokio::test]
+async fn an_address_that_leads_nowhere_is_said_so_to_people_and_to_programs() {
+    let server = Server::paint().await;
+    let ask = |accept: &str| {
+        server.client.get(format!("{}/nowhere/at-all", server.base)).header("accept", accept).send()
+    };
+    let page = ask("text/html,*/*;q=0.8").await.unwrap();
+    assert_eq!(page.status(), StatusCode::NOT_FOUND);
+    assert!(page.text().await.unwrap().contains("<h1>There is nothing here</h1>"));
+    let answer = ask("*/*").await.unwrap();
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    assert!(answer.json::<serde_json::Value>().await.is_ok());
+}

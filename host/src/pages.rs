@@ -3,14 +3,15 @@
 //! The pages that people see: rendered here, complete without JavaScript.
 
 use askama::Template;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use tracing::error;
 
 use crate::app::App;
 use crate::auth::Actor;
 use crate::config::RegistrationMode;
-use crate::error::Error;
+use crate::error::{Alice, Error};
 use crate::gallery::Kept;
 
 pub mod account;
@@ -217,6 +218,20 @@ fn problem(app: &App, actor: Option<&Actor>, error: &Error) -> Response {
         _ => "That did not work",
     };
     page_about(Some(error), &Message { frame: Frame::new(app, actor), title, text: sentence(error) })
+}
+
+/// Where no route is: a page for whoever reads, and JSON for programs.
+pub async fn nowhere(State(app): State<App>, headers: HeaderMap) -> Response {
+    match reads_pages(&headers) {
+        true => problem(&app, None, &Error::NotFound),
+        false => Alice(Error::NotFound).into_response(),
+    }
+}
+
+/// Whether these are the headers of somebody's browser. Programs ask for JSON or for anything.
+pub(crate) fn reads_pages(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.contains("text/html"))
 }
 
 /// An error's text as a sentence for people.

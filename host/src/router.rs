@@ -281,7 +281,7 @@ pub fn router(app: App) -> axum::Router {
         router = router.route(path, handler);
     }
     router
-        .fallback(async || error::Alice(Error::NotFound))
+        .fallback(pages::nowhere)
         .method_not_allowed_fallback(async || error::Alice(Error::Method))
         .layer(middleware::from_fn_with_state(app.clone(), guard::check_origin))
         .layer(middleware::from_fn(guard::add_headers))

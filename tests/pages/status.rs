@@ -52,7 +52,7 @@ async fn people_see_their_own_numbers_and_administrators_everybodys() {
 }
 
 #[tokio::test]
-async fn what_the_visitor_made_lately_leads_to_its_job() {
+async fn what_the_visitor_made_lately_leads_to_its_pages() {
     let server = Server::paint().await;
     let empty = server.get("/status").await.text().await.unwrap();
     assert!(empty.contains("None in the last 24 hours.") && empty.contains("None yet."), "{empty}");
@@ -60,7 +60,7 @@ async fn what_the_visitor_made_lately_leads_to_its_job() {
         .await;
     let page = server.get("/status").await.text().await.unwrap();
     let shots = super::between(&page, "<ul class=\"shots\">", "</ul>");
-    assert!(shots.matches("<img").count() == 2 && shots.contains("<a href=\"/jobs/"), "{shots}");
+    assert!(shots.matches("<img").count() == 2 && shots.contains("<a href=\"/gallery/"), "{shots}");
     assert!(page.contains("alice-emoji</b>"), "the model is in memory: {page}");
     assert!(page.contains("last 24 hours</dt><dd>2</dd>"), "{page}");
 }

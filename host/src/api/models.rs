@@ -5,7 +5,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
 
@@ -15,6 +15,7 @@ use crate::auth::Actor;
 use crate::engine::{ModelState, ModelStatus};
 use crate::error::{Alice, Error};
 use crate::models::{Counts, LeftOpen, Model, left_open, removal};
+use crate::pages::reads_pages;
 use crate::residence;
 
 mod info;
@@ -89,8 +90,7 @@ pub async fn list(State(app): State<App>) -> Json<ModelList> {
 /// `GET /models`: the list for clients whose base address lacks the version, and for a browser, in whose address
 /// somebody has typed it, the way to the page of the models.
 pub async fn list_or_page(app: State<App>, headers: HeaderMap) -> Response {
-    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
-    match accepted.is_some_and(|accepted| accepted.contains("text/html")) {
+    match reads_pages(&headers) {
         true => Redirect::to("/library").into_response(),
         false => list(app).await.into_response(),
     }

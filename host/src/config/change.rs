@@ -49,6 +49,10 @@ fn with_default_model(path: &Path, text: &str, id: &str) -> Result<String, Error
 /// `text` with this value of a key in a section, each on a line of its own. `None` where the section is written
 /// otherwise.
 fn with_value(text: &str, section: &str, key: &str, value: &str) -> Option<String> {
+    // Lines would come back with other ends.
+    if text.contains('\r') {
+        return None;
+    }
     // A JSON string is a YAML string.
     let value = serde_json::Value::from(value).to_string();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -127,6 +131,7 @@ mod tests {
             "{ models: { directory: m } }\n",
             "models:\n  default_model:\n    old\n",
             "server:\n  port: many\n",
+            "models:\r\n  pinned: []\r\n",
         ] {
             assert_eq!(changed(text), Err(Error::Unusual), "{text}");
         }

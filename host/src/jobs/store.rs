@@ -350,20 +350,19 @@ pub fn pictures(connection: &Connection, number: i64) -> Result<Vec<(u32, Kept)>
     names(connection, "SELECT place, id FROM pictures WHERE job = ?1 ORDER BY place", number)
 }
 
-/// The latest kept pictures of these jobs that do not lie in the trash, each with its job's id, the newest first.
+/// The latest kept pictures of these jobs that do not lie in the trash, the newest first.
 ///
 /// # Errors
 /// When the database fails.
-pub fn latest_pictures(connection: &Connection, whose: &Whose, limit: u32) -> Result<Vec<(String, Kept)>> {
+pub fn latest_pictures(connection: &Connection, whose: &Whose, limit: u32) -> Result<Vec<Kept>> {
     let (clause, caller) = whose.clause();
     let sql = format!(
-        "SELECT jobs.id, pictures.id FROM jobs JOIN pictures ON pictures.job = jobs.number \
+        "SELECT pictures.id FROM jobs JOIN pictures ON pictures.job = jobs.number \
          WHERE {clause} AND trashed_at IS NULL ORDER BY jobs.number DESC, place LIMIT ?1"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let pictures = statement.query_map(params![limit, caller], |row| {
-        Ok((row.get(0)?, Kept::with_id(&row.get::<_, String>(1)?)))
-    })?;
+    let pictures =
+        statement.query_map(params![limit, caller], |row| Ok(Kept::with_id(&row.get::<_, String>(0)?)))?;
     Ok(pictures.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -36,6 +36,8 @@ struct Page {
     version: &'static str,
     backend: String,
     up: String,
+    /// How often the backend died since.
+    restarts: u64,
     running: usize,
     waiting: usize,
     /// Finished pictures of the last day.
@@ -48,7 +50,7 @@ struct Page {
     devices: Vec<DeviceRow>,
     /// The models that are in memory.
     models: Vec<(String, Vec<Residing>)>,
-    /// Addresses of the jobs of the visitor's latest pictures, and the small pictures.
+    /// Addresses of the pages of the visitor's latest pictures, and of the small pictures.
     recent: Vec<(String, String)>,
     /// What the visitor's own pictures take of the disk.
     own: Option<Own>,
@@ -74,7 +76,7 @@ struct DeviceRow {
 /// What the database says.
 struct Told {
     done: Throughput,
-    recent: Vec<(String, Kept)>,
+    recent: Vec<Kept>,
     own: Option<Own>,
     room: Option<Room>,
 }
@@ -108,6 +110,7 @@ async fn page(visit: &Visit) -> Result<Response> {
         health: Health::of(visit, &snapshot),
         version: env!("CARGO_PKG_VERSION"),
         up: duration(snapshot.uptime.as_secs()),
+        restarts: snapshot.counted.restarts,
         running: snapshot.running,
         waiting: snapshot.waiting,
         pictures: told.done.pictures(),
@@ -116,7 +119,7 @@ async fn page(visit: &Visit) -> Result<Response> {
         bars: chart::bars(&told.done.hours, begin),
         most: told.done.hours.iter().copied().max().unwrap_or(0),
         models: models.filter(|(_, residing)| !residing.is_empty()).collect(),
-        recent: told.recent.iter().map(|(job, kept)| (format!("/jobs/{job}"), thumbnail(kept))).collect(),
+        recent: told.recent.iter().map(|kept| (format!("/gallery/{}", kept.id()), thumbnail(kept))).collect(),
         own: told.own,
         room: told.room,
         devices: snapshot

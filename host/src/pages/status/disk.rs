@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::config::gigabytes;
 use crate::error::Result;
 use crate::pages::bytes::Bytes;
-use crate::pictures::{self, OwnersUsage};
+use crate::pictures;
 
 /// What the pictures of one account take.
 #[derive(Debug)]
@@ -29,16 +29,6 @@ pub(super) struct Room {
     pub(super) models: Bytes,
     /// What is free where pictures go, if the system says so.
     pub(super) free: Option<Bytes>,
-    /// The most first.
-    pub(super) owners: Vec<Owner>,
-}
-
-/// What the pictures of somebody take.
-#[derive(Debug)]
-pub(super) struct Owner {
-    pub(super) name: String,
-    pub(super) pictures: u64,
-    pub(super) bytes: Bytes,
 }
 
 impl Own {
@@ -59,18 +49,6 @@ impl Room {
             most: app.config.storage.max_storage_gb.map(|count| Bytes(gigabytes(count))),
             models: Bytes(app.models.all().iter().map(|model| model.size_bytes).sum()),
             free: disk.map(|disk| Bytes(disk.f_bavail.saturating_mul(disk.f_frsize))),
-            owners: owners.into_iter().map(Owner::from).collect(),
         })
-    }
-}
-
-impl From<OwnersUsage> for Owner {
-    fn from(owner: OwnersUsage) -> Self {
-        let gone = || if owner.account.is_some() { "an account that is gone" } else { "without an account" };
-        Self {
-            pictures: owner.usage.pictures,
-            bytes: Bytes(owner.usage.bytes),
-            name: owner.owner.clone().unwrap_or_else(|| gone().to_owned()),
-        }
     }
 }
