@@ -19,6 +19,7 @@ mod engine;
 mod enlarge;
 mod faults;
 mod forty;
+mod gallery;
 mod harness;
 mod hostile;
 mod inputs;

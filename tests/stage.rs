@@ -28,7 +28,7 @@ pub(crate) struct Stage {
     pub(crate) clock: Clock,
     pub(crate) base: String,
     pub(crate) client: reqwest::Client,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// Somebody with an account.
@@ -99,7 +99,12 @@ impl Stage {
         tokio::spawn(alice::server::serve(listener, app.clone(), std::future::pending()));
         let client =
             reqwest::Client::builder().no_proxy().redirect(redirect::Policy::none()).build().unwrap();
-        Self { app, clock, base, client, _directory: directory }
+        Self { app, clock, base, client, directory: directory }
+    }
+
+    /// The directory of everything that it keeps.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// A change of the database.

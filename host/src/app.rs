@@ -105,6 +105,8 @@ impl App {
     pub fn with_program(config: Config, clock: Clock, program: PathBuf) -> anyhow::Result<Self> {
         let database = Database::open(&config.storage.database)?;
         let set_up = prepare(&database, &config, &clock)?;
+        let gallery = Gallery::open(&config.storage.images_directory)?;
+        pictures::import(&database, &config.storage.gallery_file, &gallery, clock.now())?;
         removal::finish(&config.models.directory);
         let models = Registry::discover(&config.models)?;
         warn_of_other_schedulers(&models, &config);
@@ -124,7 +126,7 @@ impl App {
             event_streams: Tally::default(),
             metrics,
             rooms: Rooms::default(),
-            gallery: Gallery::open(&config.storage.images_directory)?,
+            gallery,
             thumbnails: Thumbnails::open(&config.storage.thumbnails_directory)?,
             inputs: inputs::Store::open(&config, program)?,
             database,

@@ -197,6 +197,21 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// An account has as many pictures as it may (`storage.quota_gb`, or what an administrator has set).
+    #[error(
+        "your pictures take {} MB, and {} MB is all that they may: delete some, also from the trash",
+        .used / 1_000_000,
+        .quota / 1_000_000
+    )]
+    OverQuota {
+        /// Bytes that they have.
+        used: u64,
+        /// Bytes that they may have.
+        quota: u64,
+    },
+    /// The disk of the finished pictures is full.
+    #[error("the server's disk is full; delete pictures, or ask whoever runs it to make room")]
+    DiskFull,
     /// Somebody who may do so has cancelled the job.
     #[error("the job was cancelled")]
     Cancelled,
@@ -304,7 +319,10 @@ impl Error {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::TooManyJobs { .. } | Self::TooManyStreams { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyJobs { .. } | Self::TooManyStreams { .. } | Self::OverQuota { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::Busy { .. } | Self::NoRoom { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Cancelled => client_closed_request(),
             Self::Job(cause) => cause.status(),
@@ -350,6 +368,9 @@ impl Error {
             Self::Busy { .. } | Self::NoRoom { .. } => "server_busy",
             Self::TooManyJobs { .. } => "too_many_jobs",
             Self::TooManyStreams { .. } => "too_many_streams",
+            // OpenAI's word for somebody who has used up what is theirs.
+            Self::OverQuota { .. } => "insufficient_quota",
+            Self::DiskFull => "disk_full",
             Self::Cancelled => "cancelled",
             Self::Interrupted { .. } => "interrupted",
             Self::Job(cause) => cause.code(),

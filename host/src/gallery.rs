@@ -121,6 +121,11 @@ impl Gallery {
         left_over.iter().try_for_each(|kept| self.remove(kept))
     }
 
+    /// Whether the file of a picture is there.
+    pub fn has(&self, kept: &Kept) -> bool {
+        self.directory.join(&kept.file).is_file()
+    }
+
     /// The PNG file of a picture, open to be read, and how many bytes it has, or `None` if it is not there.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! What is done every now and then: writing down what was used, removing logins that have ended, and shutting
+//! What is done every now and then: writing down what was used, removing logins and pictures whose time is over, and shutting
 //! every door that a clock which went back would leave open for longer.
 
 use std::time::Duration;
@@ -18,6 +18,8 @@ use crate::{jobs, pictures};
 
 /// How often it is looked whether there is anything to do.
 const PERIOD: Duration = Duration::from_secs(15);
+/// Of how many rounds one looks after the pictures too: once an hour.
+const PICTURES_EVERY: u64 = 240;
 /// Seconds after which the time is written down again, for the daemon's next life. An idle server need not
 /// wake its disk more often.
 const MARK_EVERY: i64 = 300;
@@ -26,7 +28,12 @@ const DAY: i64 = 24 * 3600;
 
 /// Tidies up until the daemon ends.
 pub async fn run(app: App) {
-    loop {
+    for round in 0_u64.. {
+        if round.is_multiple_of(PICTURES_EVERY)
+            && let Err(cause) = pictures::tidy(&app).await
+        {
+            error!("Tidying up the pictures failed: {}", cause.cause());
+        }
         tokio::time::sleep(PERIOD).await;
         if let Err(cause) = tidy(&app).await {
             error!("Tidying up failed: {}", cause.cause());

@@ -11,7 +11,9 @@
 //! pictures/add.rs        a picture comes
 //! pictures/publicity.rs  who is to see the pictures of a request
 //! pictures/describe.rs   what older rows lack is filled in from their jobs and files
+//! pictures/retain.rs     what has been there too long, or is too much, goes
 //! pictures/sweep.rs      files go when their rows are gone
+//! pictures/import.rs     the list of the Python ALICE is taken over
 //! pictures/links.rs      who may open a file, and addresses that open without credentials
 //! pictures/tag.rs        pure  what a tag may be
 //! ```
@@ -26,10 +28,12 @@ use crate::error::Result;
 mod add;
 mod changes;
 mod describe;
+mod import;
 mod links;
 mod picture;
 pub mod publicity;
 mod query;
+mod retain;
 mod sweep;
 pub mod tag;
 mod tally;
@@ -41,14 +45,16 @@ pub use changes::{
     withdraw,
 };
 pub use describe::describe_older;
+pub use import::import;
 pub use links::{Signature, Signer, Visibility, authorize, ensure_key, replace_key};
 pub use picture::{Details, Mode, Picture};
 pub use publicity::{PrivacyWish, Publicity};
 pub use query::{Neighbours, Page, Privacy, Query, Scope, Sort, find, find_all, neighbours, page};
+pub use retain::tidy;
 pub use sweep::sweep;
 pub use tally::{
-    OwnersUsage, Statistics, Usage, models, own_quota, quota, set_quota, statistics, statistics_of_mine,
-    tags, until, usage, usage_by_owner,
+    OwnersUsage, Statistics, Usage, models, own_quota, quota, refuse_over_quota, set_quota, statistics,
+    statistics_of_mine, tags, until, usage, usage_by_owner,
 };
 pub use viewer::Viewer;
 

@@ -12,7 +12,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use tower_http::compression::CompressionLayer;
 
 use crate::api::{
-    auth, chat, companions, embeddings, files, health, images, jobs, loras, metrics, models, tokens,
+    auth, chat, companions, embeddings, files, gallery, health, images, jobs, loras, metrics, models,
+    png_info, tokens,
 };
 use crate::app::App;
 use crate::error::{self, Error};
@@ -103,6 +104,7 @@ pub fn routes() -> Vec<Route> {
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
     const DELETE: Method = Method::DELETE;
+    const PATCH: Method = Method::PATCH;
     const OPTIONS: Method = Method::OPTIONS;
     vec![
         // Whether it lives, and what the pages are made of.
@@ -154,6 +156,22 @@ pub fn routes() -> Vec<Route> {
         route(GET,     "/v1/jobs/{id}",                    User,    None,     Request,      OpenAi, jobs::show),
         route(GET,     "/v1/jobs/{id}/events",             User,    None,     Request,      OpenAi, jobs::events::follow),
         route(DELETE,  "/v1/jobs/{id}",                    User,    None,     Request,      OpenAi, jobs::cancel),
+        // The handlers themselves decide by the pictures' owners.
+        route(GET,     "/v1/gallery",                      Public,  None,     Request,      Alice,  gallery::list),
+        route(GET,     "/v1/gallery/config",               Public,  None,     Free,         Alice,  gallery::config),
+        route(GET,     "/v1/gallery/tags",                 User,    None,     Request,      Alice,  gallery::tags),
+        route(GET,     "/v1/gallery/stats",                Admin,   None,     Request,      Alice,  gallery::stats),
+        route(POST,    "/v1/gallery/cleanup",              Admin,   None,     Request,      Alice,  gallery::clean_up),
+        route(POST,    "/v1/gallery/bulk",                 User,    Text,     Request,      Alice,  gallery::bulk),
+        route(GET,     "/v1/gallery/export",               Public,  None,     Request,      Alice,  gallery::export),
+        route(GET,     "/v1/gallery/{id}",                 Public,  None,     Request,      Alice,  gallery::show),
+        route(DELETE,  "/v1/gallery/{id}",                 User,    None,     Request,      Alice,  gallery::delete),
+        route(PATCH,   "/v1/gallery/{id}/privacy",         User,    Text,     Request,      Alice,  gallery::set_privacy),
+        route(PATCH,   "/v1/gallery/{id}/tags",            User,    Text,     Request,      Alice,  gallery::set_tags),
+        route(PATCH,   "/v1/gallery/{id}/favourite",       User,    Text,     Request,      Alice,  gallery::set_favourite),
+        route(POST,    "/v1/gallery/{id}/restore",         User,    None,     Request,      Alice,  gallery::restore),
+        route(POST,    "/v1/png-info",                     User,    Pictures, Request,      Alice,  png_info::read),
+        route(POST,    "/sdapi/v1/png-info",               User,    Pictures, Request,      Alice,  png_info::read),
         // The handler itself decides by the picture's owner and the address's signature.
         route(GET,     "/images/{file}",                   Public,  None,     Free,         Alice,  files::image),
         route(GET,     "/thumbnails/{file}",               Public,  None,     Free,         Alice,  files::thumbnail),

@@ -105,7 +105,13 @@ impl Thumbnails {
             // The write has failed already; that its remains cannot be removed is no news.
             let _remains = fs::remove_file(&partial);
         }
-        written.map(|()| true).context("cannot keep a small picture")
+        written.context("cannot keep a small picture")?;
+        // One that was deleted meanwhile is gone before its small picture was looked for.
+        if !gallery.has(kept) {
+            gone(&finished)?;
+            return Ok(false);
+        }
+        Ok(true)
     }
 }
 

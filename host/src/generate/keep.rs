@@ -2,11 +2,12 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! From the pixels of a picture to its file and its row.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::room::{Room, is_large};
 use crate::app::App;
@@ -76,11 +77,12 @@ pub(super) async fn keep(app: &App, job: &Job, place: u32, finished: Finished) -
             // A large one takes seconds, for which nobody who ends a job or the daemon is to wait.
             let stopped = || is_large(wanted) && gone.load(Ordering::Relaxed);
             let mut bytes = 0;
-            app.gallery.keep(&kept, |file| {
+            let written = app.gallery.keep(&kept, |file| {
                 picture::write_png(rows, &text, &mut *file, stopped)?;
                 bytes = file.metadata()?.len();
                 Ok(())
-            })?;
+            });
+            written.map_err(unless_full)?;
             drop(room);
             let row = kept.clone();
             let details = Details { family, ..Details::of(&stored, place, text, bytes) };
@@ -98,6 +100,20 @@ pub(super) async fn keep(app: &App, job: &Job, place: u32, finished: Finished) -
     job.add_kept(place);
     make_small(app, &job.planned[place as usize]);
     Ok(())
+}
+
+/// What is said of a picture that cannot be written.
+fn unless_full(cause: anyhow::Error) -> Error {
+    let full = |error: &std::io::Error| {
+        matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+    };
+    match cause.chain().any(|error| error.downcast_ref().is_some_and(full)) {
+        true => {
+            error!("A picture cannot be written: {cause:#}");
+            Error::DiskFull
+        }
+        false => cause.into(),
+    }
 }
 
 /// Makes the small picture for lists, for which nobody waits.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use futures::FutureExt;
+use rusqlite::Connection;
 use tracing::{debug, error, info, warn};
 
 use super::job::New;
@@ -24,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::gallery::Kept;
 use crate::generate::{self, Outcome};
 use crate::metrics::Ended;
+use crate::pictures;
 use crate::task::Task;
 
 /// How often the daemon may die of a job alone before the job is given up: a power cut may hit
@@ -89,8 +91,14 @@ async fn submit(
     if let Some(job) = repeated(app, &wish) {
         return Ok(job);
     }
-    let promise = promised.map_or_else(|| promise(app, actor), Ok)?;
     let (caller, account) = (Caller::of(actor), actor.account());
+    if let Some(account) = account {
+        let shared = app.clone();
+        let has_room =
+            move |connection: &Connection| pictures::refuse_over_quota(connection, &shared.config, account);
+        app.database.read(has_room).await?;
+    }
+    let promise = promised.map_or_else(|| promise(app, actor), Ok)?;
     let accepted = accept(app.clone(), promise, caller, account, task, wish);
     // In a task of its own: also when its client goes away meanwhile, the job is either nowhere or in line.
     tokio::spawn(accepted).await.map_err(|error| Error::Internal(error.into()))?

@@ -7,9 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Viewer;
 use crate::adapters::Lora;
+use crate::archive;
 use crate::clock::Timestamp;
 use crate::gallery::Kept;
 use crate::jobs::stored::Stored;
+
+/// Most letters of a prompt in a file's name.
+const LETTERS: usize = 60;
+/// Digits of an id in a file's name: enough that no two pictures have them in common.
+const DIGITS: usize = 12;
 
 /// A picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -179,6 +185,27 @@ impl Picture {
     /// Its file.
     pub fn kept(&self) -> Kept {
         Kept::with_id(&self.id)
+    }
+
+    /// Its file in an archive of many.
+    pub fn in_archive(&self) -> archive::Source {
+        archive::Source { name: self.file_name(), made: self.created_at, kept: self.kept() }
+    }
+
+    /// A name that says what is in the file, and that no other picture has: `a-red-apple-0123456789ab.png`.
+    pub fn file_name(&self) -> String {
+        let mut words = String::new();
+        for letter in self.details.prompt.chars().flat_map(char::to_lowercase).take(LETTERS) {
+            match letter.is_alphanumeric() {
+                true => words.push(letter),
+                false if words.is_empty() || words.ends_with('-') => {}
+                false => words.push('-'),
+            }
+        }
+        let words = Some(words.trim_end_matches('-')).filter(|words| !words.is_empty());
+        // Only ids of the Python ALICE are shorter, and have an index behind them.
+        let id = if self.id.len() == 32 { &self.id[..DIGITS] } else { &self.id };
+        format!("{}-{id}.png", words.unwrap_or("picture"))
     }
 
     /// Whether everybody may see it now.

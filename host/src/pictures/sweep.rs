@@ -20,8 +20,9 @@ pub async fn sweep(app: &App) -> Result<()> {
     let (gallery, thumbnails, gone) = (app.gallery.clone(), app.thumbnails.clone(), ids.clone());
     let remove = move || {
         gone.iter().map(|id| Kept::with_id(id)).try_for_each(|kept| {
-            thumbnails.remove(&kept)?;
-            gallery.remove(&kept)
+            // In this order: who makes a small picture just now looks afterwards whether the picture is still there.
+            gallery.remove(&kept)?;
+            thumbnails.remove(&kept)
         })
     };
     tokio::task::spawn_blocking(remove).await.map_err(anyhow::Error::from)??;

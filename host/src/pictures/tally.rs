@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Viewer;
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How many pictures there are of each kind. What lies in the trash is only in `trashed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -171,6 +171,16 @@ pub fn own_quota(connection: &Connection, account: i64) -> Result<Option<u64>> {
     let own: Option<Option<i64>> =
         connection.prepare_cached(sql)?.query_row([account], |row| row.get(0)).optional()?;
     Ok(own.flatten().map(i64::unsigned_abs))
+}
+
+/// Lets `account` have more pictures only if it does not have as many as it may.
+///
+/// # Errors
+/// [`Error::OverQuota`]; when the database fails.
+pub fn refuse_over_quota(connection: &Connection, config: &Config, account: i64) -> Result<()> {
+    let Some(quota) = quota(connection, config, Some(account))? else { return Ok(()) };
+    let used = usage(connection, Some(account))?.bytes;
+    if used < quota { Ok(()) } else { Err(Error::OverQuota { used, quota }) }
 }
 
 /// Lets `account` have so many bytes of pictures; `None`: as many as the configuration says.

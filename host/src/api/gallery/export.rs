@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-3.0-only
+// SPDX-FileCopyrightText: ALICE contributors
+//! `GET /v1/gallery/export`: many pictures in one zip, which is written while it is read.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::{MAX_LIMIT, Wanted, understood};
+use crate::app::App;
+use crate::archive;
+use crate::auth::Actor;
+use crate::error::{Alice, Error, Result};
+use crate::pictures::{self, Picture, Viewer};
+
+/// Pictures that are looked up at once.
+const AT_ONCE: u32 = 500;
+
+/// Which pictures, one by one.
+#[derive(Debug, Deserialize)]
+struct Named {
+    /// Between commas.
+    ids: Option<String>,
+}
+
+/// The pictures that `ids` names, or those that the other words of the query mean, as for the list; without `limit`
+/// all of them.
+///
+/// # Errors
+/// 404 if there are none; 422 about a query that cannot be read.
+pub async fn export(
+    State(app): State<App>,
+    actor: Actor,
+    uri: Uri,
+    query: std::result::Result<Query<Wanted>, QueryRejection>,
+) -> std::result::Result<Response, Alice> {
+    let wanted = understood(query)?;
+    let Named { ids } = understood(Query::try_from_uri(&uri))?;
+    let viewer = Viewer::of(&actor, &app.clock);
+    let sources = match ids {
+        Some(ids) => named(&app, viewer, &ids).await?,
+        None => {
+            let limit = wanted.limit.filter(|limit| *limit > 0);
+            let most = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+            all(&app, viewer, wanted.into_query(), most).await?
+        }
+    };
+    if sources.is_empty() {
+        return Err(Error::NotFound.into());
+    }
+    let headers = [
+        (header::CONTENT_TYPE, "application/zip"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"alice-pictures.zip\""),
+    ];
+    Ok((headers, archive::stream(app.gallery.clone(), sources)).into_response())
+}
+
+async fn named(app: &App, viewer: Viewer, ids: &str) -> Result<Vec<archive::Source>> {
+    let ids: Vec<_> = ids.split(',').map(|id| id.trim().to_owned()).collect();
+    if ids.len() > MAX_LIMIT as usize {
+        return Err(Error::invalid("ids", format!("may be at most {MAX_LIMIT}")));
+    }
+    let found = app.database.read(move |connection| pictures::find_all(connection, &viewer, &ids)).await?;
+    Ok(found.iter().map(Picture::in_archive).collect())
+}
+
+/// What `query` means. Of many pictures only a part at a time is in memory with everything that is known of it.
+async fn all(app: &App, viewer: Viewer, query: pictures::Query, most: usize) -> Result<Vec<archive::Source>> {
+    let mut sources = Vec::new();
+    loop {
+        let offset = query.offset + sources.len() as u64;
+        let (viewer, query) =
+            (viewer.clone(), pictures::Query { limit: Some(AT_ONCE), offset, ..query.clone() });
+        let page = app.database.read(move |connection| pictures::page(connection, &viewer, &query)).await?;
+        sources.extend(page.pictures.iter().map(Picture::in_archive));
+        if page.pictures.len() < AT_ONCE as usize || sources.len() >= most {
+            sources.truncate(most);
+            return Ok(sources);
+        }
+    }
+}
