@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 /// Keys that are no letters, as the WebDriver protocol writes them.
 pub(crate) mod keys {
-    pub(crate) const TAB: &str = "\u{e004}";
     pub(crate) const ENTER: &str = "\u{e007}";
     pub(crate) const ESCAPE: &str = "\u{e00c}";
     pub(crate) const LEFT: &str = "\u{e012}";

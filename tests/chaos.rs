@@ -163,7 +163,7 @@ fn check(directory: &Path, ledger: &BTreeSet<String>) -> (usize, usize) {
     assert_eq!(ask("SELECT id FROM jobs WHERE state IN ('accepted', 'cancelled')"), [""; 0]);
     assert_eq!(ask("SELECT id FROM jobs WHERE state = 'failed' AND error IS NULL"), [""; 0]);
     let wrong_number = "SELECT id FROM jobs WHERE state = 'done' AND json_extract(request, '$.count') \
-                        <> (SELECT count(*) FROM pictures WHERE job = number)";
+                        <> (SELECT count(*) FROM pictures WHERE job = jobs.number)";
     assert_eq!(ask(wrong_number), [""; 0], "jobs with too few or too many pictures");
     let rows: BTreeSet<_> = ask("SELECT id || '.png' FROM pictures").into_iter().collect();
     let files = fs::read_dir(directory.join("images")).unwrap();

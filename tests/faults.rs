@@ -232,7 +232,7 @@ async fn without_any_model_the_server_starts_and_says_so() {
     assert_eq!((status, error["code"].as_str()), (404, Some("model_not_found")), "{error}");
     let page = server.get("/").await;
     assert_eq!(page.status(), StatusCode::OK);
-    assert!(page.text().await.unwrap().contains("No model"), "the page says what is missing");
+    assert!(page.text().await.unwrap().contains("There is no model yet"), "the page says what is missing");
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ impl Daemon {
         config.server = Server { port: 0, ..Server::default() };
         config.storage.database = directory.join("alice.db");
         config.storage.images_directory = directory.join("images");
+        config.storage.thumbnails_directory = directory.join("thumbnails");
+        config.storage.gallery_file = directory.join("gallery.json");
         config.storage.inputs_directory = directory.join("inputs");
         config.storage.auth_directory = directory.join("auth");
         config.logging.level = Level::Info;

@@ -112,7 +112,7 @@ impl Fields {
 
     /// The LoRAs that have a weight.
     fn loras(&self) -> Result<Vec<LoraWish>> {
-        let weights = self.weights().filter_map(|(id, weight)| Some((id, given(weight)?)));
+        let weights = self.lora_weights().filter_map(|(id, weight)| Some((id, given(weight)?)));
         let wish = |(id, weight): (&str, &str)| {
             let scale = number::<f64>("loras", weight)?.unwrap_or_default();
             Ok(LoraWish { name: id.to_owned(), scale })
@@ -122,7 +122,7 @@ impl Fields {
     }
 
     /// The ids of LoRAs and what was typed as their weights.
-    fn weights(&self) -> impl Iterator<Item = (&str, &str)> {
+    fn lora_weights(&self) -> impl Iterator<Item = (&str, &str)> {
         let weights = self.others.iter();
         weights.filter_map(|(name, weight)| Some((name.strip_prefix(LORA)?, weight.as_str())))
     }
