@@ -147,7 +147,10 @@ impl Page {
         Self {
             frame: visit.frame().at(Place::Gallery),
             count: words::pictures(total),
-            used: found.usage.map(|(usage, quota)| words::used(usage.bytes, quota)),
+            used: found
+                .usage
+                .filter(|_| shelf == Shelf::Mine)
+                .map(|(usage, quota)| words::used(usage.bytes, quota)),
             scopes: filter.shelves(&visit.actor, Some(shelf)),
             notice: done.notice(&here),
             scope_kept: filter.scope(),
@@ -163,7 +166,7 @@ impl Page {
             nothing: if chips.is_empty() { nothing(shelf) } else { "No picture fits what you look for." },
             chips,
             tiles: tiles.map(|(place, picture)| Tile::new(&viewer, &filter, shelf, place, picture)).collect(),
-            pager: Pager::new(&filter, "/gallery", total, visit.app.config.storage.gallery_page_size),
+            pager: Pager::new(&filter, "/gallery", total, page_size(&visit.app.config)),
             here,
             hours: hours(&visit.app.config),
             known_tags,
@@ -190,9 +193,17 @@ fn viewer(visit: &Visit) -> Viewer {
     Viewer::of(&visit.actor, &visit.app.clock)
 }
 
+/// So many pictures are on a page; 0 in the configuration is all.
+fn page_size(config: &Config) -> u32 {
+    match config.storage.gallery_page_size {
+        0 => u32::MAX,
+        size => size,
+    }
+}
+
 /// The pictures that an address means.
 fn wanted(filter: &Filter, shelf: Shelf, config: &Config) -> Wanted {
-    let size = config.storage.gallery_page_size;
+    let size = page_size(config);
     let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let sort = SORTS.iter().find(|(_, word, _)| *word == filter.sort);
     let privacy = PRIVACIES.iter().find(|(_, word, _)| *word == filter.privacy);

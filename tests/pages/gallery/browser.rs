@@ -164,13 +164,13 @@ async fn pictures_are_selected_changed_and_brought_back_without_javascript() {
     browser.click("[value=tag]").await;
     browser.wait(".chips [value=winter]").await;
     browser.click(".chips [value=snow]").await;
-    browser.wait(".chips [value=winter]:only-of-type").await;
+    browser.wait(".chips li:only-child [value=winter]").await;
     assert_eq!(browser.run("return document.querySelectorAll('.chips li').length").await, 1);
     browser.click("[value=publish]").await;
     browser.wait("[value=withdraw]").await;
     browser.click("[value=withdraw]").await;
     browser.wait("[value=publish]").await;
-    browser.click(".side [value=trash]").await;
+    browser.click(".beside [value=trash]").await;
     browser.wait("#news form").await;
     browser.open(&format!("{}/gallery/trash", stage.base)).await;
     browser.click(".sure summary").await;

@@ -48,7 +48,12 @@ async fn the_address_says_which_pictures_are_shown_and_in_which_order() {
 
 /// A server without accounts whose pages hold two pictures, and five pictures, the newest first.
 pub(super) async fn five() -> (Server, Vec<String>) {
-    let server = Server::with("generation: { backend: paint }\nstorage: { gallery_page_size: 2 }").await;
+    five_on_pages_of(2).await
+}
+
+async fn five_on_pages_of(size: u32) -> (Server, Vec<String>) {
+    let storage = format!("storage: {{ gallery_page_size: {size} }}");
+    let server = Server::with(&format!("generation: {{ backend: paint }}\n{storage}")).await;
     let mut ids = Vec::new();
     for prompt in ["one", "two", "three", "four", "five"] {
         let asked = json!({"prompt": prompt, "size": "128x128", "steps": 1, "response_format": "url"});
@@ -88,6 +93,16 @@ async fn pages_lead_to_each_other_and_a_picture_leads_back_to_its_page() {
     // One that does not fit what was looked for has nothing beside it.
     let page = get(&format!("/gallery/{}?q=nothing", ids[4])).await;
     assert!(!page.contains("rel=\"next\""));
+}
+
+#[tokio::test]
+async fn a_page_without_a_size_holds_all_pictures() {
+    let (server, ids) = five_on_pages_of(0).await;
+    let page = server.get("/gallery").await.text().await.unwrap();
+    assert_eq!(shown(&page), ids);
+    assert!(!page.contains("class=\"pager\""), "{page}");
+    let page = server.get(&format!("/gallery/{}", ids[4])).await.text().await.unwrap();
+    assert!(page.contains(&format!("href=\"/gallery#p{}\" rel=\"up\"", ids[4])), "{page}");
 }
 
 #[tokio::test]

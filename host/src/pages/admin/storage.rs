@@ -15,6 +15,7 @@ use crate::api::Id;
 use crate::auth::accounts;
 use crate::config::Storage;
 use crate::error::{Error, Result};
+use crate::pages::bytes::Bytes;
 use crate::pages::gallery::words;
 use crate::pages::visit::{Sent, read, to};
 use crate::pages::{self, Frame, Place, Visit, sentence};
@@ -81,7 +82,7 @@ pub async fn set_quota(visit: Visit, Id(id): Id, form: Sent<Fields>) -> Response
         let work = move |transaction: &rusqlite::Transaction<'_>, _now| {
             let name = accounts::find(transaction, id)?.name;
             pictures::set_quota(transaction, id, bytes)?;
-            let limit = bytes.map_or_else(|| "as configured".to_owned(), words::size);
+            let limit = bytes.map_or_else(|| "as configured".to_owned(), |bytes| Bytes(bytes).to_string());
             Ok(format!("{id} {name}: {limit}"))
         };
         visit.act("account.quota", work).await
@@ -126,7 +127,7 @@ async fn render(visit: &Visit, done: bool, problem: Option<&Error>) -> Response 
             frame: visit.frame().at(Place::Admin),
             tabs: tabs("/admin/storage"),
             count: words::pictures(statistics.total + statistics.trashed),
-            size: words::size(statistics.bytes),
+            size: Bytes(statistics.bytes).to_string(),
             public: words::thousands(statistics.public),
             trashed: words::thousands(statistics.trashed),
             rules: rules(storage),
@@ -173,8 +174,8 @@ impl Row {
         Ok(Self {
             account,
             name,
-            pictures: words::thousands(usage.pictures),
-            size: words::size(usage.bytes),
+            pictures: words::pictures(usage.pictures),
+            size: Bytes(usage.bytes).to_string(),
             limit: own.map(typed).unwrap_or_default(),
         })
     }

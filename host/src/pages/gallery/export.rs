@@ -53,39 +53,10 @@ pub async fn export_selected(visit: Visit, body: Bytes) -> Response {
 
 /// The answer that holds the files of `pictures`.
 fn packed(visit: &Visit, pictures: &[Picture]) -> Response {
-    let source = |picture: &Picture| archive::Source {
-        name: file_name(picture),
-        made: picture.created_at,
-        kept: picture.kept(),
-    };
     let headers = [
         (header::CONTENT_TYPE, "application/zip"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"alice-pictures.zip\""),
     ];
-    let sources = pictures.iter().map(source).collect();
+    let sources = pictures.iter().map(Picture::in_archive).collect();
     (headers, archive::stream(visit.app.gallery.clone(), sources)).into_response()
-}
-
-/// Most letters of a prompt in a file's name.
-const LETTERS: usize = 60;
-/// Digits of an id in a file's name: enough that no two pictures of a day have one in common.
-const DIGITS: usize = 12;
-
-/// A name that says what is in the file, and that no other picture has: `a-red-apple-0123456789ab.png`.
-pub(super) fn file_name(picture: &Picture) -> String {
-    let mut words = String::new();
-    for letter in picture.details.prompt.chars().flat_map(char::to_lowercase).take(LETTERS) {
-        match letter.is_alphanumeric() {
-            true => words.push(letter),
-            false if words.is_empty() || words.ends_with('-') => {}
-            false => words.push('-'),
-        }
-    }
-    let id = &picture.id;
-    // Ids of the Python ALICE have an index behind them.
-    let id = if id.len() == 32 { &id[..DIGITS] } else { id };
-    match words.trim_end_matches('-') {
-        "" => format!("picture-{id}.png"),
-        words => format!("{words}-{id}.png"),
-    }
 }

@@ -9,11 +9,11 @@ use axum::response::Response;
 use super::address::{Filter, Shelf};
 use super::again::{Again, prompt};
 use super::done::{Done, Notice};
-use super::export::file_name;
-use super::{Address, Choice, MOST_KNOWN, bare, held, hours, viewer, wanted, words};
+use super::{Address, Choice, MOST_KNOWN, bare, held, hours, page_size, viewer, wanted, words};
 use crate::api::{Id, files};
 use crate::auth::Who;
 use crate::error::{Error, Result};
+use crate::pages::bytes::Bytes;
 use crate::pages::{self, Frame, Place, Visit};
 use crate::pictures::{self, Details, Mode, Neighbours, Picture, Signer, Viewer};
 
@@ -172,7 +172,7 @@ impl Page {
             previous,
             next,
             prompt: prompt(&picture.details),
-            download: file_name(&picture),
+            download: picture.file_name(),
             here,
             again: (!matches!(visit.actor.who, Who::Nobody)).then(|| Again::of(visit, &picture)),
             owned,
@@ -194,7 +194,7 @@ fn back(
     if picture.trashed_at.is_some() {
         return ("/gallery/trash".to_owned(), "Trash");
     }
-    let size = u64::from(visit.app.config.storage.gallery_page_size).max(1);
+    let size = u64::from(page_size(&visit.app.config));
     let page = beside.map_or(1, |beside| beside.place / size + 1);
     let fragment = beside.map(|_| format!("#p{}", picture.id)).unwrap_or_default();
     (filter.at("/gallery", page) + &fragment, "Gallery")
@@ -282,7 +282,7 @@ fn parameters(visit: &Visit, viewer: &Viewer, picture: &Picture) -> Vec<Line> {
         ("Model", model, false),
         ("Family", details.family.clone(), false),
         ("Size", (width > 0).then(|| format!("{width} × {height}")), false),
-        ("File", (bytes > 0).then(|| words::size(bytes)), false),
+        ("File", (bytes > 0).then(|| Bytes(bytes).to_string()), false),
         ("Steps", details.steps.map(|steps| steps.to_string()), false),
         ("Guidance", details.guidance.map(|scale| scale.to_string()), false),
         ("Scheduler", details.scheduler.clone(), false),

@@ -60,9 +60,8 @@ impl Tile {
     pub(super) fn in_trash(viewer: &Viewer, days: Option<u32>, place: usize, picture: &Picture) -> Self {
         let left = |days: u32| {
             let end = picture.trashed_at.unwrap_or(viewer.now()).saturating_add(i64::from(days) * DAY);
-            match end.saturating_sub(viewer.now()).div_euclid(DAY) {
-                days if days < 1 => "Last day".to_owned(),
-                1 => "1 day left".to_owned(),
+            match end.saturating_sub(viewer.now()).saturating_add(DAY - 1).div_euclid(DAY) {
+                days if days < 2 => "Last day".to_owned(),
                 days => format!("{days} days left"),
             }
         };
@@ -101,7 +100,7 @@ pub(super) struct Pager {
 impl Pager {
     /// That of the page that `filter` means, at `path`.
     pub(super) fn new(filter: &Filter, path: &str, total: u64, size: u32) -> Option<Self> {
-        let pages = total.div_ceil(size.max(1).into()).max(1);
+        let pages = total.div_ceil(size.into()).max(1);
         let page = filter.page();
         if pages == 1 && page == 1 {
             return None;

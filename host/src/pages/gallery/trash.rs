@@ -9,7 +9,7 @@ use axum::response::Response;
 use super::address::{Filter, Way};
 use super::done::{Done, Notice, after};
 use super::tile::{Pager, Tile};
-use super::{Address, held, viewer, words};
+use super::{Address, held, page_size, viewer, words};
 use crate::pages::visit::to;
 use crate::pages::{self, Frame, Place, Visit};
 use crate::pictures::{self, Query as Wanted, Scope};
@@ -33,7 +33,7 @@ struct Page {
 pub async fn show(visit: Visit, filter: Address<Filter>, done: Address<Done>) -> Response {
     let (filter, done) = (held(filter), held(done));
     let (viewer, config) = (viewer(&visit), &visit.app.config.storage);
-    let size = config.gallery_page_size;
+    let size = page_size(&visit.app.config);
     let offset = (filter.page() - 1).saturating_mul(size.into());
     let wanted = Wanted { scope: Scope::Trash, limit: Some(size), offset, ..Wanted::default() };
     let looker = viewer.clone();

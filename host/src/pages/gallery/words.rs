@@ -2,9 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! Numbers and pictures of the gallery, said to people.
 
-/// Units of memory, the largest first, as disks are sold.
-const UNITS: &[(u64, &str)] =
-    &[(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")];
+use crate::pages::bytes::Bytes;
 
 /// Most letters of a prompt that stand for a picture where it is not shown as text.
 const SHORT: usize = 120;
@@ -27,24 +25,11 @@ pub(in crate::pages) fn pictures(count: u64) -> String {
     format!("{} picture{}", thousands(count), if count == 1 { "" } else { "s" })
 }
 
-/// A size in bytes: `5.2 GB`.
-pub(in crate::pages) fn size(bytes: u64) -> String {
-    let Some((unit, word)) = UNITS.iter().find(|(unit, _)| bytes >= *unit) else {
-        return format!("{bytes} bytes");
-    };
-    let tenths = bytes / (unit / 10);
-    if tenths < 100 {
-        format!("{}.{} {word}", tenths / 10, tenths % 10)
-    } else {
-        format!("{} {word}", tenths / 10)
-    }
-}
-
 /// How much is used, of how much if there is a limit.
 pub(super) fn used(bytes: u64, quota: Option<u64>) -> String {
     match quota {
-        None => size(bytes),
-        Some(quota) => format!("{} of {} used", size(bytes), size(quota)),
+        None => Bytes(bytes).to_string(),
+        Some(quota) => format!("{} of {} used", Bytes(bytes), Bytes(quota)),
     }
 }
 
@@ -95,8 +80,8 @@ mod tests {
     fn numbers_are_told_as_people_write_them() {
         assert_eq!([0, 7, 1234, 1_234_567].map(thousands), ["0", "7", "1,234", "1,234,567"]);
         assert_eq!([1, 1000].map(pictures), ["1 picture", "1,000 pictures"]);
-        let told = [0, 999, 1000, 5_250_000_000, 123_456_789, 99_999].map(size);
-        assert_eq!(told, ["0 bytes", "999 bytes", "1.0 kB", "5.2 GB", "123 MB", "99 kB"]);
+        assert_eq!(used(5_250_000_000, None), "5.2 GB");
+        assert_eq!(used(1000, Some(20_000_000_000)), "1.0 KB of 20 GB used");
     }
 
     #[test]
