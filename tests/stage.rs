@@ -99,7 +99,7 @@ impl Stage {
         tokio::spawn(alice::server::serve(listener, app.clone(), std::future::pending()));
         let client =
             reqwest::Client::builder().no_proxy().redirect(redirect::Policy::none()).build().unwrap();
-        Self { app, clock, base, client, directory: directory }
+        Self { app, clock, base, client, directory }
     }
 
     /// The directory of everything that it keeps.

@@ -77,7 +77,7 @@ struct Counted {
 /// # Errors
 /// When the database fails.
 pub fn import(database: &Database, path: &Path, gallery: &Gallery, now: Timestamp) -> anyhow::Result<()> {
-    if database.write_now(|transaction| is_done(transaction))? {
+    if database.write_now(is_done)? {
         return Ok(());
     }
     let list = match read(path) {

@@ -63,7 +63,7 @@ async fn everything_is_done_by_keyboard() {
     browser.run("document.querySelector('.tile a').focus()").await;
     browser.press(keys::DELETE).await;
     until(&browser, "document.querySelector('#news form')").await;
-    assert_eq!(tiles(&browser).await, [apple.clone()]);
+    assert_eq!(tiles(&browser).await, std::slice::from_ref(&apple));
     assert_eq!(browser.property("#news p", "textContent").await, "Moved 1 picture to the trash.");
     assert_eq!(
         browser.property(".sum", "textContent").await.as_str().unwrap().split(" ·").next(),
@@ -149,7 +149,7 @@ async fn pictures_are_selected_changed_and_brought_back_without_javascript() {
     browser.click(&format!("#p{apple} .pick")).await;
     browser.click(".bulk [value=trash]").await;
     browser.wait("#news form").await;
-    assert_eq!(tiles(&browser).await, [fox.clone()]);
+    assert_eq!(tiles(&browser).await, std::slice::from_ref(&fox));
     browser.click("#news button").await;
     browser.wait(&format!("#p{apple}")).await;
 
@@ -157,7 +157,7 @@ async fn pictures_are_selected_changed_and_brought_back_without_javascript() {
     browser.write("#q", "fox").await;
     browser.click(".sift > button").await;
     browser.wait(".chips").await;
-    assert_eq!(tiles(&browser).await, [fox.clone()]);
+    assert_eq!(tiles(&browser).await, std::slice::from_ref(&fox));
     browser.click(".tile a").await;
     browser.arrives(&view, "a picture").await;
     browser.write("#tags", "winter, snow").await;

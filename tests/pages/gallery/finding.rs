@@ -14,7 +14,7 @@ async fn the_address_says_which_pictures_are_shown_and_in_which_order() {
     act(&mut visitor, &fox, "tag", &[("tags", "winter")]).await;
     act(&mut visitor, &apple, "favourite", &[]).await;
     act(&mut visitor, &apple, "publish", &[("hours", "24")]).await;
-    let both = vec![fox.clone(), apple.clone()];
+    let both = [fox.clone(), apple.clone()];
     let reversed = vec![apple.clone(), fox.clone()];
     for (query, wanted) in [
         ("", &both[..]),

@@ -85,7 +85,7 @@ async fn what_is_public_is_seen_by_everyone_until_its_time_is_over_and_changed_b
     assert!(page.contains("Everyone who reaches this server, until"), "{page}");
     assert!(page.contains(&format!("/gallery/{id}\" readonly")), "the address to be shared");
     let page = nobody.get("/gallery").await.text;
-    assert_eq!(shown(&page), [id.clone()]);
+    assert_eq!(shown(&page), std::slice::from_ref(&id));
     assert!(
         !page.contains("class=\"pick\"") && !page.contains("class=\"bulk\"") && !page.contains("star"),
         "{page}"
@@ -124,7 +124,7 @@ async fn administrators_see_everything_and_describe_nothing_that_is_not_theirs()
     let mut ada = Visitor::known(&stage, "Ada").await;
     assert!(shown(&ada.get("/gallery").await.text).is_empty());
     let page = ada.get("/gallery?scope=all").await.text;
-    assert_eq!(shown(&page), [id.clone()]);
+    assert_eq!(shown(&page), std::slice::from_ref(&id));
     assert!(page.contains("<span class=\"badge\">Grace</span>"));
     let page = ada.get(&format!("/gallery/{id}?scope=all")).await.text;
     assert!(
@@ -149,7 +149,7 @@ async fn without_accounts_everyone_has_the_same_pictures() {
         super::super::jobs::end(&server, server.submit(&[("prompt", "a fox"), ("steps", "1")]).await).await;
     let id = between(&page, "/images/", ".png").to_owned();
     let page = server.get("/gallery").await.text().await.unwrap();
-    assert_eq!(shown(&page), [id.clone()]);
+    assert_eq!(shown(&page), std::slice::from_ref(&id));
     assert!(page.contains(">Shared</a>") && !page.contains("Everyone&#39;s"), "{page}");
     let page = server.get(&format!("/gallery/{id}")).await.text().await.unwrap();
     assert!(page.contains("it was made without an account"), "{page}");

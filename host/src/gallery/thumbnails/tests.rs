@@ -49,7 +49,7 @@ fn sides_fit_and_keep_their_shape() {
 #[tokio::test]
 async fn a_small_picture_is_the_average_of_what_it_covers() {
     let (_directory, gallery, thumbnails) = gallery();
-    let halves = |x: u32, _| if x % 2 == 0 { Rgb([200, 0, 40]) } else { Rgb([100, 50, 0]) };
+    let halves = |x: u32, _| if x.is_multiple_of(2) { Rgb([200, 0, 40]) } else { Rgb([100, 50, 0]) };
     let kept = keep(&gallery, &png(&RgbImage::from_fn(768, 1024, halves)));
     let small = small(&gallery, &thumbnails, &kept).await;
     assert_eq!(small.dimensions(), (288, 384));

@@ -64,7 +64,7 @@ impl Legacy {
     }
 
     fn is_done(&self) -> bool {
-        self.database.write_now(|transaction| is_done(transaction)).unwrap()
+        self.database.write_now(is_done).unwrap()
     }
 }
 
