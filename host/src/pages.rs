@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! The pages that people see: rendered here, complete without JavaScript.
 
+use alice_checkpoint::Family;
 use askama::Template;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -134,6 +135,16 @@ fn present_jobs(app: &App, actor: &Actor) -> usize {
     // Whom the server takes for one caller without an account may be several.
     let Some(account) = actor.account() else { return 0 };
     app.jobs.present().iter().filter(|job| job.account == Some(account)).count()
+}
+
+/// What people call a family of models.
+fn badge(family: Family) -> &'static str {
+    match family {
+        Family::Sd1 => "SD 1.5",
+        Family::Sd2 => "SD 2",
+        Family::Sdxl => "SDXL",
+        Family::SdxlRefiner => "SDXL refiner",
+    }
 }
 
 /// A page that says one thing.

@@ -10,6 +10,7 @@ use super::fields::Fields;
 use crate::api::models;
 use crate::app::App;
 use crate::models::{LoraEntry, Model};
+use crate::pages::badge;
 
 /// A model of a fixed small size is offered at this multiple of it: pictures one can look at.
 pub(super) const ENLARGEMENT: u32 = 4;
@@ -80,16 +81,6 @@ pub(super) struct OfferedLora {
     /// Words that the prompt should have.
     pub(super) trigger: String,
     pub(super) weight: String,
-}
-
-/// What people call a family.
-pub(in crate::pages) fn badge(family: Family) -> &'static str {
-    match family {
-        Family::Sd1 => "SD 1.5",
-        Family::Sd2 => "SD 2",
-        Family::Sdxl => "SDXL",
-        Family::SdxlRefiner => "SDXL refiner",
-    }
 }
 
 /// The models. The chosen one, else the default one, is selected.

@@ -277,15 +277,17 @@ fn parameters(visit: &Visit, viewer: &Viewer, picture: &Picture) -> Vec<Line> {
     let took = picture.took_ms.map(|ms| format!("{:.1} s", ms as f64 / 1000.0));
     let model =
         details.model.as_deref().or(details.model_name.as_deref()).map(|model| bare(model).to_owned());
+    let family = details.family.as_deref().and_then(|family| family.parse().ok());
+    let family = family.map(|family| crate::pages::badge(family).to_owned());
     let lines = [
         ("Not in it", text(&details.negative_prompt), true),
         ("Model", model, false),
-        ("Family", details.family.clone(), false),
+        ("Family", family, false),
         ("Size", (width > 0).then(|| format!("{width} × {height}")), false),
         ("File", (bytes > 0).then(|| Bytes(bytes).to_string()), false),
         ("Steps", details.steps.map(|steps| steps.to_string()), false),
         ("Guidance", details.guidance.map(|scale| scale.to_string()), false),
-        ("Scheduler", details.scheduler.clone(), false),
+        ("Sampler", details.scheduler.clone(), false),
         ("Seed", details.seed.map(|seed| seed.to_string()), false),
         ("Made", mode.map(str::to_owned), false),
         ("Took", took, false),

@@ -5,16 +5,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alice_checkpoint::Family;
-
 use crate::api::models::Info;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::engine::ModelState;
 use crate::models::{ControlEntry, EmbeddingEntry, LoraEntry, Model, UpscalerEntry, left_open};
-use crate::pages::Visit;
 use crate::pages::bytes::Bytes;
 use crate::pages::moment::Moment;
+use crate::pages::{Visit, badge};
 use crate::residence;
 
 /// A model.
@@ -75,7 +73,7 @@ impl ModelRow {
             id: model.id.clone(),
             encoded: strictly_encoded(&model.id),
             name: model.name.clone(),
-            family: family_name(model.family),
+            family: badge(model.family),
             few_steps: model.defaults.steps.is_some_and(|steps| steps <= 8),
             needs_picture: model.needs_picture,
             is_default: app.models.default_model().is_some_and(|default| default.id == model.id),
@@ -135,16 +133,6 @@ pub(super) fn facts(visit: &Visit, model: &Model, info: &Info) -> Vec<(&'static 
     facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-/// What people call a family.
-fn family_name(family: Family) -> &'static str {
-    match family {
-        Family::Sd1 => "SD 1.5",
-        Family::Sd2 => "SD 2",
-        Family::Sdxl => "SDXL",
-        Family::SdxlRefiner => "SDXL refiner",
-    }
-}
-
 /// `id` as one part of an address: its slashes too.
 pub(super) fn strictly_encoded(id: &str) -> String {
     let Ok(encoded) = askama::filters::urlencode_strict(id);
@@ -158,7 +146,7 @@ impl Beside {
         Self {
             id: lora.id.clone(),
             name: lora.name.clone(),
-            tag: lora.base.map(|family| format!("for {}", family_name(family))),
+            tag: lora.base.map(|family| format!("for {}", badge(family))),
             about: (!about.is_empty()).then(|| about.join(" · ")),
             size: Bytes(lora.size_bytes),
         }
@@ -185,7 +173,7 @@ impl Beside {
         Self {
             id: control.id.clone(),
             name: control.name.clone(),
-            tag: Some(format!("for {}", family_name(control.family))),
+            tag: Some(format!("for {}", badge(control.family))),
             about: Some(about),
             size: Bytes(control.size_bytes),
         }
