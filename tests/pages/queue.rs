@@ -132,3 +132,31 @@ async fn a_browser_without_scripts_cancels_from_the_queue() {
     assert!(browser.property("[data-pause]", "hidden").await == true, "nothing to pause without a script");
     browser.close().await;
 }
+
+/// One slow job that is seen to move on: its step, and a preview of its picture.
+async fn moves_on(script: bool) {
+    let slow = "generation: { backend: paint, backend_options: { paint: { step_ms: 100 } } }";
+    let server = Server::with(slow).await;
+    server.submit(&[("prompt", "a fox"), ("steps", "150"), ("count", "4")]).await;
+    let browser = Browser::start(script).await;
+    browser.look(1280, 800, "light").await;
+    browser.open(&format!("{}/queue", server.base)).await;
+    browser.wait("#jobs progress").await;
+    let first = browser.property("#jobs progress", "value").await;
+    browser.wait(&format!("#jobs progress:not([value='{}'])", first.as_f64().unwrap())).await;
+    browser.wait("#jobs img.thumb[src*='/preview?']").await;
+    assert!(browser.property("#jobs progress", "value").await.as_f64() > first.as_f64());
+    browser.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's chromium and chromium-driver: .ci/run installs them"]
+async fn a_browser_sees_a_slow_job_move_on() {
+    moves_on(true).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's chromium and chromium-driver: .ci/run installs them"]
+async fn a_browser_without_scripts_sees_a_slow_job_move_on() {
+    moves_on(false).await;
+}
