@@ -28,6 +28,12 @@ const DAY: i64 = 24 * 3600;
 
 /// Tidies up until the daemon ends.
 pub async fn run(app: App) {
+    if let Some(days) = app.config.storage.retention_days {
+        // The Python ALICE had this in its configuration and never did it.
+        warn!(
+            "Pictures older than {days} days go to the trash (`storage.retention_days`), but for favourites and what is public"
+        );
+    }
     for round in 0_u64.. {
         if round.is_multiple_of(PICTURES_EVERY)
             && let Err(cause) = pictures::tidy(&app).await

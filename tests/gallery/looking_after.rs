@@ -136,7 +136,11 @@ async fn a_deleted_picture_comes_back_out_of_the_trash_and_goes_from_there_for_g
     let (key, id) = (&scene.ada.key, scene.paint(json!({"privacy": "public"})).await);
     let path = format!("/v1/gallery/{id}");
     let (_, item) = scene.call(Method::GET, &path, key, None).await;
-    let signed = item["url"].as_str().unwrap().strip_prefix(&scene.stage.base).unwrap().to_owned();
+    let path_of =
+        |name: &str| item[name].as_str().unwrap().strip_prefix(&scene.stage.base).unwrap().to_owned();
+    let signed = path_of("url");
+    // From here on nobody is making it any more.
+    assert_eq!(scene.open(&path_of("thumbnailUrl")).await, 200);
     assert_eq!(scene.call(Method::DELETE, &path, key, None).await, (200, json!({"success": true})));
     assert_eq!(scene.found(key, "").await, [""; 0]);
     assert_eq!(scene.found(key, "trashed=true").await, std::slice::from_ref(&id));

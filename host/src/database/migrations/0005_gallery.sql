@@ -43,16 +43,19 @@ ALTER TABLE pictures ADD COLUMN text TEXT NOT NULL DEFAULT '';
 ALTER TABLE pictures ADD COLUMN folded TEXT NOT NULL DEFAULT '';
 
 DROP INDEX pictures_account;
-CREATE INDEX pictures_of_account ON pictures (account, created_at, number) WHERE trashed_at IS NULL;
--- With what says who may see it, so that counting looks at nothing else.
-CREATE INDEX pictures_in_order ON pictures (created_at, number, account, public, public_until)
+-- With everything that says who may see it, so that counting looks at nothing else.
+CREATE INDEX pictures_of_account ON pictures (account, created_at, number, public, public_until, trashed_at)
     WHERE trashed_at IS NULL;
-CREATE INDEX pictures_public ON pictures (created_at, number, public_until)
+CREATE INDEX pictures_in_order ON pictures (created_at, number, account, public, public_until, trashed_at)
+    WHERE trashed_at IS NULL;
+CREATE INDEX pictures_public ON pictures (created_at, number, account, public, public_until, trashed_at)
     WHERE public = 1 AND trashed_at IS NULL;
 CREATE INDEX pictures_in_trash ON pictures (account, trashed_at, number) WHERE trashed_at IS NOT NULL;
+CREATE INDEX pictures_of_model ON pictures (model, model_name, account, public, public_until, trashed_at)
+    WHERE trashed_at IS NULL;
 CREATE INDEX pictures_undescribed ON pictures (id) WHERE described = 0;
 -- What an account has on the disk is summed up from here alone.
-CREATE INDEX pictures_usage ON pictures (account, bytes);
+CREATE INDEX pictures_usage ON pictures (account, bytes, number, trashed_at);
 
 CREATE TABLE picture_tags (
     picture TEXT NOT NULL REFERENCES pictures (id) ON DELETE CASCADE,
