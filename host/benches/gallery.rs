@@ -66,7 +66,7 @@ fn picture(account: i64, number: u32) -> New {
         account: Some(account),
         created_at: stage::BEGINNING - i64::from(number) * 60,
         job: None,
-        public: (number % 50 == 0).then_some(None),
+        public: number.is_multiple_of(50).then_some(None),
         took_ms: Some(4000),
         details,
     }

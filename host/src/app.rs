@@ -213,6 +213,7 @@ fn prepare(database: &Database, config: &Config, clock: &Clock) -> anyhow::Resul
     housekeeping::remember(database, clock)?;
     database.write_now(pictures::ensure_key)?;
     let now = clock.now();
+    database.write_now(move |transaction| pictures::count_days(transaction, now))?;
     import::run(database, &config.storage.auth_directory, now)?;
     let key = config.server.api_key.clone();
     let prepared = database.write_now(move |transaction| {

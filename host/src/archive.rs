@@ -3,17 +3,22 @@
 //! Many pictures as one zip, written while it is read: nothing of it lies on the disk, and no more than a few pieces are in
 //! memory, however many pictures there are. They are stored as they are, since a PNG does not become smaller.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use axum::body::{Body, Bytes};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use futures::stream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tracing::{error, warn};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
+use crate::app::App;
 use crate::clock::Timestamp;
+use crate::error::{Error, Result};
 use crate::gallery::{Gallery, Kept};
 
 /// Bytes that are handed over at once.
@@ -26,7 +31,7 @@ const LONG: u64 = u32::MAX as u64 - (1 << 20);
 /// One picture of an archive.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// The entry's name, without a path; no two of an archive have the same.
+    /// The entry's name, without a path.
     pub name: String,
     /// When it was made.
     pub made: Timestamp,
@@ -34,11 +39,27 @@ pub struct Source {
     pub kept: Kept,
 }
 
+/// Archives that are written at the same time: each holds a thread for as long as its reader takes.
+const MOST: usize = 16;
+/// Those that may still begin.
+static ROOM: Semaphore = Semaphore::const_new(MOST);
+/// Seconds after which one that found no room may be asked for again.
+const AGAIN_S: u64 = 30;
+
 /// The archive of these pictures as the body of an answer. One whose file has gone meanwhile is left out. An archive that
 /// cannot be finished breaks off, so that nobody takes it for whole.
-pub fn stream(gallery: Gallery, sources: Vec<Source>) -> Body {
+///
+/// # Errors
+/// [`Error::NotFound`] for an archive of nothing; [`Error::Busy`] when too many are being written.
+pub fn stream(gallery: Gallery, sources: Vec<Source>) -> Result<Body> {
+    if sources.is_empty() {
+        return Err(Error::NotFound);
+    }
+    let room = ROOM.try_acquire().map_err(|_| Error::Busy { retry_after_s: AGAIN_S })?;
+    let sources = told_apart(sources);
     let (sender, receiver) = mpsc::channel(PIECES);
     tokio::task::spawn_blocking(move || {
+        let _room = room;
         let pieces = BufWriter::with_capacity(PIECE, Pieces(sender.clone()));
         if let Err(cause) = write(&gallery, &sources, pieces) {
             if sender.is_closed() {
@@ -52,7 +73,34 @@ pub fn stream(gallery: Gallery, sources: Vec<Source>) -> Body {
     let next = |mut receiver: mpsc::Receiver<io::Result<Bytes>>| async move {
         receiver.recv().await.map(|piece| (piece, receiver))
     };
-    Body::from_stream(stream::unfold(receiver, next))
+    Ok(Body::from_stream(stream::unfold(receiver, next)))
+}
+
+/// The answer that is this archive.
+///
+/// # Errors
+/// Those of [`stream`].
+pub fn answer(app: &App, sources: Vec<Source>) -> Result<Response> {
+    let headers = [
+        (header::CONTENT_TYPE, "application/zip"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"alice-pictures.zip\""),
+    ];
+    Ok((headers, stream(app.gallery.clone(), sources)?).into_response())
+}
+
+/// The same, each picture once and no two with one name, which no archive could hold.
+fn told_apart(sources: Vec<Source>) -> Vec<Source> {
+    let (mut seen, mut names) = (HashSet::new(), HashSet::new());
+    let once = sources.into_iter().filter(|source| seen.insert(source.kept.file.clone()));
+    let named = once.map(|source| {
+        let (stem, ending) = source.name.rsplit_once('.').unwrap_or((&source.name, ""));
+        let others = (2..).map(|number| format!("{stem}-{number}.{ending}"));
+        let free = std::iter::once(source.name.clone()).chain(others).find(|name| !names.contains(name));
+        let name = free.expect("there is always a higher number");
+        names.insert(name.clone());
+        Source { name, ..source }
+    });
+    named.collect()
 }
 
 /// Hands bytes over to whoever reads the answer, and waits when they are slow.
@@ -131,10 +179,12 @@ mod tests {
             source("a fox.png", kept(&gallery, b"fox")),
             source("gone.png", Kept::random().unwrap()),
             source("りんご.png", kept(&gallery, &large)),
+            source("a fox.png", kept(&gallery, b"another fox")),
         ];
-        let bytes = stream(gallery, sources).collect().await.unwrap().to_bytes();
+        let sources = [sources.clone(), sources].concat();
+        let bytes = stream(gallery, sources).unwrap().collect().await.unwrap().to_bytes();
         let mut archive = zip::ZipArchive::new(io::Cursor::new(bytes)).unwrap();
-        assert_eq!(archive.len(), 2);
+        assert_eq!(archive.len(), 3);
         let mut content = |name: &str| {
             let mut content = Vec::new();
             let mut entry = archive.by_name(name).unwrap();
@@ -143,14 +193,19 @@ mod tests {
         };
         assert_eq!(content("a fox.png"), (b"fox".to_vec(), 2027));
         assert!(content("りんご.png").0 == large);
+        assert_eq!(content("a fox-2.png").0, b"another fox");
     }
 
     #[tokio::test]
-    async fn an_archive_of_nothing_is_an_archive() {
+    async fn an_archive_of_nothing_is_none_and_too_many_at_once_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let gallery = Gallery::open(directory.path()).unwrap();
-        let bytes = stream(gallery, Vec::new()).collect().await.unwrap().to_bytes();
-        assert!(zip::ZipArchive::new(io::Cursor::new(bytes)).unwrap().is_empty());
+        assert!(matches!(stream(gallery.clone(), Vec::new()), Err(Error::NotFound)));
+        let kept = kept(&gallery, &vec![7; 20 * PIECE]);
+        let sources = vec![Source { name: "large.png".into(), made: 0, kept }];
+        // Nobody reads them, so none of them ends.
+        let bodies: Vec<_> = (0..=MOST).map(|_| stream(gallery.clone(), sources.clone())).collect();
+        assert!(matches!(bodies.last(), Some(Err(Error::Busy { .. }))));
     }
 
     #[tokio::test]

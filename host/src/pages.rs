@@ -204,6 +204,10 @@ fn after_login(method: &Method, address: &Uri) -> String {
         return address.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     }
     let parts: Vec<_> = address.path().split('/').skip(1).collect();
+    // No page is called so: these forms are on others.
+    if matches!(parts[..], ["restore" | "theme" | "logout"]) {
+        return "/".to_owned();
+    }
     // What is done to a job, or with a picture, is done on its own page.
     let page = if matches!(parts[..], ["jobs" | "gallery", _, _]) { 2 } else { 1 };
     format!("/{}", parts[..page].join("/"))
@@ -236,6 +240,14 @@ pub async fn nowhere(State(app): State<App>, headers: HeaderMap) -> Response {
     match reads_pages(&headers) {
         true => problem(&app, None, &Error::NotFound),
         false => Alice(Error::NotFound).into_response(),
+    }
+}
+
+/// Where a route is, but not for this method: somebody who came to where only a form leads finds the page with the form.
+pub async fn wrong_method(method: Method, address: Uri, headers: HeaderMap) -> Response {
+    match method == Method::GET && reads_pages(&headers) {
+        true => Redirect::to(&after_login(&Method::POST, &address)).into_response(),
+        false => Alice(Error::Method).into_response(),
     }
 }
 

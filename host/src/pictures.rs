@@ -49,8 +49,8 @@ pub use import::import;
 pub use links::{Signature, Signer, Visibility, authorize, ensure_key, replace_key};
 pub use picture::{Details, Mode, Picture};
 pub use publicity::{PrivacyWish, Publicity};
-pub use query::{Neighbours, Page, Privacy, Query, Scope, Sort, find, find_all, neighbours, page};
-pub use retain::tidy;
+pub use query::{Neighbours, Page, Privacy, Query, Scope, Sort, find, find_all, neighbours, page, sources};
+pub use retain::{count_days, tidy};
 pub use sweep::sweep;
 pub use tally::{
     OwnersUsage, Statistics, Usage, models, own_quota, quota, refuse_over_quota, set_quota, statistics,

@@ -10,13 +10,13 @@ use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 
 use crate::api::{
     auth, chat, companions, embeddings, files, gallery, health, images, jobs, loras, metrics, models,
     png_info, tokens,
 };
 use crate::app::App;
-use crate::error::{self, Error};
 use crate::{guard, pages};
 
 /// Who may call a route.
@@ -295,12 +295,12 @@ pub fn router(app: App) -> axum::Router {
     for Route { path, rule, handler, .. } in routes() {
         let guarded = middleware::from_fn_with_state((app.clone(), rule), guard::admit);
         let handler = handler.route_layer(guarded);
-        let handler = if is_text(path, rule) { handler.layer(CompressionLayer::new()) } else { handler };
+        let handler = if is_text(path, rule) { handler.layer(compression()) } else { handler };
         router = router.route(path, handler);
     }
     router
         .fallback(pages::nowhere)
-        .method_not_allowed_fallback(async || error::Alice(Error::Method))
+        .method_not_allowed_fallback(pages::wrong_method)
         .layer(middleware::from_fn_with_state(app.clone(), guard::check_origin))
         .layer(middleware::from_fn(guard::add_headers))
         // The guard has taken in the body, within the limit of its route.
@@ -312,6 +312,12 @@ pub fn router(app: App) -> axum::Router {
 /// holds pictures, or is a stream whose bytes must not be held back.
 fn is_text(path: &str, rule: Rule) -> bool {
     rule.dialect == Dialect::Page || path.starts_with("/static/")
+}
+
+/// Makes what is text smaller. Archives hold pictures, which are compressed already.
+fn compression() -> CompressionLayer<impl Predicate> {
+    let archives = NotForContentType::const_new("application/zip");
+    CompressionLayer::new().compress_when(DefaultPredicate::new().and(archives))
 }
 
 /// Yes, without a word.

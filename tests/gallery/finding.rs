@@ -94,7 +94,7 @@ async fn where_no_account_is_needed_what_is_made_without_one_is_everybodys() {
     let item = &list["data"][0];
     assert_eq!(
         (&item["isPublic"], &item["isOwner"], &item["shared"]),
-        (&json!(true), &json!(true), &json!(true))
+        (&json!(true), &json!(false), &json!(true))
     );
     let id = item["id"].as_str().unwrap();
     let change =

@@ -66,22 +66,23 @@ pub async fn thumbnail(
     let kept = Kept::named(&format!("{id}.png")).ok_or(Error::NotFound)?;
     let signature = signature.ok().map(|Query(signature)| signature);
     pictures::authorize(&app, &actor, &kept, signature).await?;
-    let (kind, file, length) = match app.thumbnails.get(&app.gallery, &kept).await {
+    let (kind, cache, file, length) = match app.thumbnails.get(&app.gallery, &kept).await {
         Ok(small) => {
             let (file, length) = small.ok_or(Error::NotFound)?;
-            ("image/webp", file, length)
+            ("image/webp", "private, max-age=31536000, immutable", file, length)
         }
         Err(cause) => {
             debug!("A picture is shown large, because it cannot be made small: {cause:#}");
             let (file, length) = open(&app.gallery, &kept).await?;
-            ("image/png", file, length)
+            // Another time it may be small.
+            ("image/png", "private, no-store", file, length)
         }
     };
     let length = length.to_string();
     let headers = [
         (header::CONTENT_TYPE, kind),
         (header::CONTENT_LENGTH, length.as_str()),
-        (header::CACHE_CONTROL, "private, max-age=31536000, immutable"),
+        (header::CACHE_CONTROL, cache),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
     ];
     let pieces = Body::from_stream(pieces(file));

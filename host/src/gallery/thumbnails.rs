@@ -30,7 +30,7 @@ const DECODER_BYTES: usize = 64 << 20;
 #[derive(Clone, Debug)]
 pub struct Thumbnails {
     directory: PathBuf,
-    lanes: Arc<[Mutex<()>; LANES]>,
+    lanes: [Arc<Mutex<()>>; LANES],
 }
 
 impl Thumbnails {
@@ -48,7 +48,7 @@ impl Thumbnails {
                 gone(&path)?;
             }
         }
-        Ok(Self { directory: directory.to_owned(), lanes: Arc::default() })
+        Ok(Self { directory: directory.to_owned(), lanes: std::array::from_fn(|_| Arc::default()) })
     }
 
     /// The small picture of `kept`, which is made if it is not there, and how many bytes it has; `None` if the picture
@@ -63,9 +63,11 @@ impl Thumbnails {
             return Ok(Some(found));
         }
         let lane = BuildHasherDefault::<DefaultHasher>::default().hash_one(kept.id()) % LANES as u64;
-        let _lane = self.lanes[usize::try_from(lane).unwrap_or(0)].lock().await;
+        let lane = Arc::clone(&self.lanes[usize::try_from(lane).unwrap_or(0)]).lock_owned().await;
         let (shared, gallery, kept) = (self.clone(), gallery.clone(), kept.clone());
         let make = move || {
+            // Held by the work itself, which goes on when its client has gone.
+            let _lane = lane;
             // Somebody may have made it while this waited.
             match shared.find(&kept)? {
                 Some(found) => Ok(Some(found)),

@@ -17,7 +17,7 @@ use crate::jobs::stored::Stored;
 use crate::jobs::{Job, store};
 use crate::metrics::Stage;
 use crate::picture::{self, Rows};
-use crate::pictures::Details;
+use crate::pictures::{self, Details};
 use crate::task::Task;
 
 /// A picture before it is kept.
@@ -58,8 +58,15 @@ impl Drop for Waiting {
 /// Brings a picture to the size wanted, and keeps it as the one at `place` of its job.
 ///
 /// # Errors
-/// What disk and database say. Neither file nor row is there then.
+/// [`Error::OverQuota`] when those before it, of this and of other jobs, have filled what its account may have; what disk
+/// and database say. Neither file nor row is there then.
 pub(super) async fn keep(app: &App, job: &Job, place: u32, finished: Finished) -> Result<()> {
+    if let Some(account) = job.account {
+        let config = app.clone();
+        app.database
+            .read(move |connection| pictures::refuse_over_quota(connection, &config.config, account))
+            .await?;
+    }
     let waiting = Waiting::default();
     let finish = {
         let (app, kept) = (app.clone(), job.planned[place as usize].clone());

@@ -1,29 +1,39 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! The texts that a picture file carries, found by the file's own markers: nothing is decoded but a text, which may not be
-//! longer than [`LONGEST`].
+//! The texts that a PNG file carries, found by the file's own markers: nothing is decoded but texts, all of which together
+//! may not be longer than [`LONGEST`].
 //!
-//! Source: PNG (third edition), 11.3.3; A1111 keeps the text of JPEG and WebP files in EXIF's `UserComment`.
+//! Source: PNG (third edition), 11.3.3.
 
 use std::io::Read;
 
 use flate2::read::ZlibDecoder;
 
-/// Bytes of a text; more is cut off.
-pub const LONGEST: usize = 1 << 18;
+/// Bytes of all texts of a file; more is cut off. A prompt has some hundred, a workflow some ten thousand.
+pub const LONGEST: usize = 1 << 20;
 /// Chunks that are looked at: no picture needs as many before its text.
 const MOST_CHUNKS: usize = 4096;
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// The texts of a picture by their names, in the order of the file; none for what is no PNG.
 pub fn texts(file: &[u8]) -> Vec<(String, String)> {
-    let Some(chunks) = file.strip_prefix(PNG) else { return Vec::new() };
-    Chunks { rest: chunks }.take(MOST_CHUNKS).filter_map(|(kind, data)| text(kind, data)).collect()
+    one_by_one(file).collect()
 }
 
 /// The `parameters` text of a picture.
 pub fn parameters(file: &[u8]) -> Option<String> {
-    texts(file).into_iter().find(|(name, _)| name == "parameters").map(|(_, text)| text)
+    one_by_one(file).find(|(name, _)| name == "parameters").map(|(_, text)| text)
+}
+
+/// The texts as they come, until they are too long together.
+fn one_by_one(file: &[u8]) -> impl Iterator<Item = (String, String)> {
+    let chunks = Chunks { rest: file.strip_prefix(PNG).unwrap_or_default() };
+    let mut room = LONGEST;
+    chunks.take(MOST_CHUNKS).filter_map(move |(kind, data)| {
+        let (name, text) = text(kind, data, room)?;
+        room = room.checked_sub(name.len() + text.len())?;
+        Some((name, text))
+    })
 }
 
 /// The chunks of a PNG up to the first that is not whole.
@@ -45,19 +55,19 @@ impl<'a> Iterator for Chunks<'a> {
     }
 }
 
-/// Name and text of a chunk that holds one.
-fn text(kind: [u8; 4], data: &[u8]) -> Option<(String, String)> {
+/// Name and text of a chunk that holds one, the text cut off behind `room` bytes of the chunk.
+fn text(kind: [u8; 4], data: &[u8], room: usize) -> Option<(String, String)> {
     let (name, data) = split_at_zero(data)?;
     let text = match &kind {
-        b"tEXt" => latin1(&data[..data.len().min(LONGEST)]),
-        b"zTXt" => latin1(&inflated(data.strip_prefix(&[0])?)),
+        b"tEXt" => latin1(&data[..data.len().min(room)]),
+        b"zTXt" => latin1(&inflated(data.strip_prefix(&[0])?, room)),
         b"iTXt" => {
             let (&[compressed, method], data) = data.split_first_chunk::<2>()?;
             let (_language, data) = split_at_zero(data)?;
             let (_translated, data) = split_at_zero(data)?;
             match (compressed, method) {
-                (0, _) => String::from_utf8_lossy(&data[..data.len().min(LONGEST)]).into_owned(),
-                (1, 0) => String::from_utf8_lossy(&inflated(data)).into_owned(),
+                (0, _) => String::from_utf8_lossy(&data[..data.len().min(room)]).into_owned(),
+                (1, 0) => String::from_utf8_lossy(&inflated(data, room)).into_owned(),
                 _ => return None,
             }
         }
@@ -76,10 +86,10 @@ fn latin1(bytes: &[u8]) -> String {
 }
 
 /// What was compressed, as far as it is whole and not too long.
-fn inflated(data: &[u8]) -> Vec<u8> {
+fn inflated(data: &[u8], room: usize) -> Vec<u8> {
     let mut text = Vec::new();
     // What came before the damage is in `text`, and is all that there is to show.
-    let _damage = ZlibDecoder::new(data).take(LONGEST as u64).read_to_end(&mut text);
+    let _damage = ZlibDecoder::new(data).take(room as u64).read_to_end(&mut text);
     text
 }
 
@@ -122,7 +132,11 @@ mod tests {
         let international = [b"parameters\0\x01\0en\0\0".as_slice(), &deflated("狐".as_bytes())].concat();
         assert_eq!(parameters(&file(b"iTXt", &international)).as_deref(), Some("狐"));
         let bomb = [b"parameters\0\0".as_slice(), &deflated(&vec![b'x'; 64 << 20])].concat();
-        assert_eq!(parameters(&file(b"zTXt", &bomb)).unwrap().len(), LONGEST);
+        let bomb = file(b"zTXt", &bomb);
+        // What is cut off at the limit leaves no room for its own name.
+        assert_eq!(texts(&bomb), []);
+        let many = [&bomb[..8], &bomb[8..].repeat(50)].concat();
+        assert!(texts(&many).iter().map(|(_, text)| text.len()).sum::<usize>() <= LONGEST);
     }
 
     #[test]

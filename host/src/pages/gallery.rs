@@ -25,6 +25,7 @@ mod trash;
 pub(super) mod words;
 
 pub use act::act;
+pub(super) use again::settings_of;
 pub use again::{upscale, vary};
 pub use export::{export, export_selected};
 pub use picture::show as picture;

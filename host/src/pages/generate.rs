@@ -8,8 +8,10 @@ use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::form::{Ask, Fields, Sheet};
+use super::gallery::settings_of;
 use super::visit::to;
 use super::{Frame, Place, Visit, jobs, sentence};
 use crate::app::App;
@@ -63,10 +65,31 @@ const STARTERS: &[Starter] = &[
 /// The model that knows them.
 const BUILT_IN: &str = "sd/alice-emoji";
 
-/// The form, filled in from the address.
-pub async fn show(visit: Visit, query: std::result::Result<Query<Fields>, QueryRejection>) -> Response {
+/// Where else the form may be filled in from.
+#[derive(Debug, Default, Deserialize)]
+pub struct From {
+    /// The id of a picture of the gallery.
+    from: Option<String>,
+}
+
+/// The form, filled in from the address, or with what made a picture that the address names.
+pub async fn show(
+    visit: Visit,
+    query: std::result::Result<Query<Fields>, QueryRejection>,
+    from: std::result::Result<Query<From>, QueryRejection>,
+) -> Response {
     let fields = query.map(|Query(fields)| fields).unwrap_or_default();
-    render(&visit, Ask::first(&visit.app, &visit.actor, fields, None), None).await
+    let From { from } = from.map(|Query(from)| from).unwrap_or_default();
+    let Some(id) = from else {
+        return render(&visit, Ask::first(&visit.app, &visit.actor, fields, None), None).await;
+    };
+    match settings_of(&visit, id).await {
+        Ok((known, notes)) => {
+            let ask = Ask::again(&visit.app, &visit.actor, known.beginning_like(&fields)).with_notes(notes);
+            render(&visit, ask, None).await
+        }
+        Err(error) => visit.answer(Err(error)),
+    }
 }
 
 /// `POST /restore`: the form as the chosen picture's own text fills it in.

@@ -44,6 +44,10 @@ struct Page {
     /// The same behind an address.
     behind: &'static str,
     renew_s: u64,
+    /// Whether a browser without scripts renews the page by itself.
+    renews: bool,
+    /// The page where it is the other way round.
+    turned: String,
     running: Vec<Row>,
     waiting: Vec<Row>,
     ended: Vec<Row>,
@@ -56,6 +60,8 @@ struct Page {
 #[serde(default)]
 pub struct Asked {
     of: String,
+    /// `off` where a browser without scripts is not to renew the page.
+    renew: String,
 }
 
 /// The query of the page and of what is sent from it.
@@ -63,7 +69,8 @@ type Address = std::result::Result<Query<Asked>, QueryRejection>;
 
 /// `GET /queue`, or everyone's with `?of=everyone`.
 pub async fn show(visit: Visit, address: Address) -> Response {
-    visit.answer(page(&visit, is_everyone(address)).await)
+    let asked = address.map(|Query(asked)| asked).unwrap_or_default();
+    visit.answer(page(&visit, asked.of == "everyone", asked.renew != "off").await)
 }
 
 /// `POST /queue/{id}/cancel`. One that is over stays as it is.
@@ -104,7 +111,14 @@ fn behind(everyone: bool) -> &'static str {
     if everyone { "?of=everyone" } else { "" }
 }
 
-async fn page(visit: &Visit, everyone: bool) -> Result<Response> {
+/// The address of the page that is renewed, or not, other than this one.
+fn turned(everyone: bool, renews: bool) -> String {
+    let whose = everyone.then_some("of=everyone");
+    let query: Vec<_> = whose.into_iter().chain(renews.then_some("renew=off")).collect();
+    if query.is_empty() { "/queue".to_owned() } else { format!("/queue?{}", query.join("&")) }
+}
+
+async fn page(visit: &Visit, everyone: bool, renews: bool) -> Result<Response> {
     let own = Caller::of(&visit.actor);
     let whose = match (everyone, visit.actor.is_admin()) {
         (false, _) => Whose::Of(own.clone()),
@@ -125,6 +139,9 @@ async fn page(visit: &Visit, everyone: bool) -> Result<Response> {
         frame: visit.frame().at(Place::Queue),
         everyone,
         behind: behind(everyone),
+        // While nothing happens there is nothing to renew.
+        renews: renews && !present.is_empty(),
+        turned: turned(everyone, renews),
         renew_s: if present.is_empty() { IDLE_S } else { BUSY_S },
         running: running.into_iter().map(|job| Row::running(&shown, job)).collect(),
         waiting: waiting.into_iter().map(|job| Row::waiting(&shown, job)).collect(),

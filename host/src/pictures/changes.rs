@@ -110,7 +110,7 @@ pub fn delete(transaction: &Transaction<'_>, viewer: &Viewer, ids: &[String]) ->
 /// # Errors
 /// When the database fails.
 pub fn empty_trash(transaction: &Transaction<'_>, viewer: &Viewer) -> Result<Vec<String>> {
-    let sql = format!("SELECT id FROM pictures WHERE {} AND trashed_at IS NOT NULL", viewer.mine());
+    let sql = format!("SELECT id FROM pictures WHERE {} AND trashed_at IS NOT NULL", viewer.cares_for());
     let ids = super::ids(transaction, &sql)?;
     delete_where(transaction, &ids, "1")
 }

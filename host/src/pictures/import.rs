@@ -72,7 +72,7 @@ struct Counted {
 
 /// Takes over the list at `path` if it is there and was not taken over before. Keys must have been taken over already:
 /// they say whose picture is whose. A list that cannot be read is left for another start, and so is one of whose
-/// pictures none is there.
+/// pictures most are not there.
 ///
 /// # Errors
 /// When the database fails.
@@ -91,10 +91,10 @@ pub fn import(database: &Database, path: &Path, gallery: &Gallery, now: Timestam
     let files = gallery.clone();
     let Counted { taken, missing, odd } =
         database.write_now(move |transaction| store(transaction, list, &files, now))?;
-    if taken == 0 && missing > 0 {
+    if missing > taken {
         warn!(
             missing,
-            "None of the {missing} pictures of {} is in `storage.images_directory`; the list is looked at again at the next start",
+            "{missing} pictures of {} are not in `storage.images_directory`; the list is looked at again at the next start",
             path.display()
         );
     } else {
@@ -141,7 +141,8 @@ fn store(transaction: &Transaction<'_>, list: List, gallery: &Gallery, now: Time
             None => counted.missing += 1,
         }
     }
-    if counted.taken > 0 || counted.missing == 0 {
+    // With most of them missing their disk is probably not there, or not all of it.
+    if counted.missing <= counted.taken {
         transaction.execute("INSERT INTO settings (name, value) VALUES ('imported_gallery', ?1)", [now])?;
     }
     Ok(counted)
@@ -161,7 +162,7 @@ fn add(transaction: &Transaction<'_>, kept: Kept, entry: Entry, bytes: u64, now:
         return Ok(false);
     }
     let public = publicity(&entry, now);
-    let account = owner(transaction, &entry)?;
+    let account = owner(transaction, &entry, public.is_some())?;
     let tags = tags(&entry.tags);
     let new = New {
         kept: kept.clone(),
@@ -182,10 +183,10 @@ fn add(transaction: &Transaction<'_>, kept: Kept, entry: Entry, bytes: u64, now:
 }
 
 /// The account of the key that it belonged to. What was made without a key is for everyone who may use the server only if
-/// it was public.
-fn owner(transaction: &Transaction<'_>, entry: &Entry) -> Result<Option<i64>> {
+/// it is public.
+fn owner(transaction: &Transaction<'_>, entry: &Entry, public: bool) -> Result<Option<i64>> {
     let key = entry.owner_api_key_id.as_deref().filter(|key| !key.is_empty() && *key != ANONYMOUS);
-    let Some(key) = key else { return Ok(if entry.is_public { None } else { Some(NOBODY) }) };
+    let Some(key) = key else { return Ok(if public { None } else { Some(NOBODY) }) };
     let sql = "SELECT account FROM keys WHERE id = ?1";
     let account = transaction.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
     Ok(Some(account.unwrap_or(NOBODY)))

@@ -142,8 +142,7 @@ impl Details {
 
     /// What the search looks at beside the tags.
     pub(super) fn folded(&self) -> String {
-        let model = self.model.as_deref().or(self.model_name.as_deref()).unwrap_or_default();
-        format!("{}\n{model}", self.prompt).to_lowercase()
+        self.prompt.to_lowercase()
     }
 }
 

@@ -6,6 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::{Picture, Viewer};
+use crate::archive;
 use crate::error::{Error, Result};
 
 /// Which pictures, in which order.
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 pub struct Query {
     /// Out of which.
     pub scope: Scope,
-    /// Words that each stand somewhere in the prompt, the model or a tag, in letters of any size.
+    /// Words that each stand somewhere in the prompt or a tag, in letters of any size.
     pub search: String,
     /// Tags that they all have.
     pub tags: Vec<String>,
@@ -41,7 +42,8 @@ pub enum Scope {
     Public,
     /// All that the viewer may see. Administrators may see everything.
     All,
-    /// The viewer's own in the trash.
+    /// The viewer's own in the trash, what was made without an account, and for administrators what belongs to nobody who
+    /// is still there.
     Trash,
 }
 
@@ -102,7 +104,7 @@ impl Query {
             Scope::Mine => format!("{} AND pictures.trashed_at IS NULL", viewer.mine()),
             Scope::Public => format!("{} AND pictures.trashed_at IS NULL", viewer.open()),
             Scope::All => format!("{} AND pictures.trashed_at IS NULL", viewer.visible()),
-            Scope::Trash => format!("{} AND pictures.trashed_at IS NOT NULL", viewer.mine()),
+            Scope::Trash => format!("{} AND pictures.trashed_at IS NOT NULL", viewer.cares_for()),
         }];
         let mut values = Vec::new();
         let tagged = "EXISTS (SELECT 1 FROM picture_tags WHERE picture = pictures.id AND";
@@ -119,7 +121,8 @@ impl Query {
             values.extend([model.clone(), model.clone()]);
         }
         if self.favourite {
-            all.push("pictures.favourite = 1".to_owned());
+            // What others like is their own affair.
+            all.push(format!("pictures.favourite = 1 AND {}", viewer.owned()));
         }
         match self.privacy {
             Some(Privacy::Public) => all.push(viewer.open()),
@@ -161,6 +164,23 @@ pub fn page(connection: &Connection, viewer: &Viewer, query: &Query) -> Result<P
     let mut statement = connection.prepare(&sql)?;
     let pictures = statement.query_map(params_from_iter(values), Picture::read)?;
     Ok(Page { pictures: pictures.collect::<rusqlite::Result<_>>()?, total })
+}
+
+/// What `query` asks for, as an archive holds it, at one moment: a picture that comes meanwhile moves none.
+///
+/// # Errors
+/// When the database fails.
+pub fn sources(connection: &Connection, viewer: &Viewer, query: &Query) -> Result<Vec<archive::Source>> {
+    let Condition { sql, mut values } = query.condition(viewer);
+    let (columns, order) = (Picture::COLUMNS, query.order(false));
+    let sql = format!("SELECT {columns} FROM pictures WHERE {sql} {order} LIMIT ? OFFSET ?");
+    values.push(Value::from(query.limit.map_or(-1, i64::from)));
+    values.push(Value::from(i64::try_from(query.offset).unwrap_or(i64::MAX)));
+    let mut statement = connection.prepare(&sql)?;
+    // Of each picture only its name stays in memory.
+    let sources =
+        statement.query_map(params_from_iter(values), |row| Ok(Picture::read(row)?.in_archive()))?;
+    Ok(sources.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The picture `id`.

@@ -2,7 +2,8 @@
 // SPDX-FileCopyrightText: ALICE contributors
 //! What has been there too long, or is too much, goes: from the public, to the trash, and from the trash for good. Only
 //! the operator's own settings send a picture to the trash, from where it can be taken back; favourites and what is
-//! public never go there by themselves.
+//! public never go there by themselves. Days count from when the gallery began to count them: the Python ALICE had the same
+//! settings and never kept to them, so what comes from there has all its days before it.
 
 use rusqlite::{Connection, Transaction, params};
 use tracing::{info, warn};
@@ -22,12 +23,14 @@ const SAMPLE: u32 = 200;
 /// Of a hundred files that many may be missing: with more, their disk is not there.
 const MISSING_PERCENT: usize = 5;
 /// What never goes by itself.
-const STAYS: &str = "(favourite = 1 OR public = 1)";
+fn stays(now: Timestamp) -> String {
+    format!("(favourite = 1 OR (public = 1 AND (public_until IS NULL OR public_until > {now})))")
+}
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gone {
-    /// Ceased to be public.
+    /// Ceased to be public, and went to the trash for that.
     expired: usize,
     /// Went to the trash.
     trashed: usize,
@@ -66,7 +69,9 @@ pub async fn tidy(app: &App) -> Result<u64> {
             Ok(Gone { expired, trashed, deleted })
         })
         .await?;
-    sweep(app).await?;
+    if are_there {
+        sweep(app).await?;
+    }
     let Gone { expired, trashed, deleted } = done;
     let count = expired + trashed + deleted;
     if count > 0 {
@@ -74,7 +79,7 @@ pub async fn tidy(app: &App) -> Result<u64> {
             expired,
             trashed,
             deleted,
-            "Pictures no longer public: {expired}, put into the trash: {trashed}, deleted: {deleted}"
+            "Pictures put into the trash: {expired} no longer public, {trashed} too old or too many; deleted: {deleted}"
         );
     }
     Ok(count as u64)
@@ -91,33 +96,53 @@ fn are_there(gallery: &Gallery, ids: &[String]) -> bool {
     ids.iter().filter(missing).count() * 100 <= ids.len() * MISSING_PERCENT
 }
 
-/// What is no longer public.
+/// What is no longer public, where that does not stay. That it is no longer public needs no change: every look at a picture
+/// asks the clock.
 fn expire(transaction: &Transaction<'_>, storage: &Storage, now: Timestamp) -> Result<usize> {
-    let trash = match storage.expired_public {
-        Expired::Unpublish => "",
-        Expired::Delete => ", trashed_at = coalesce(trashed_at, ?1)",
-    };
-    let sql = format!(
-        "UPDATE pictures SET public = 0, public_until = NULL{trash} WHERE public = 1 AND public_until <= ?1"
-    );
-    Ok(transaction.execute(&sql, [now])?)
+    if storage.expired_public == Expired::Unpublish {
+        return Ok(0);
+    }
+    let sql = "UPDATE pictures SET trashed_at = ?1 \
+               WHERE trashed_at IS NULL AND public = 1 AND public_until <= ?1 AND favourite = 0";
+    Ok(transaction.execute(sql, [now])?)
 }
 
 /// What has been there for too many days.
 fn too_old(transaction: &Transaction<'_>, storage: &Storage, now: Timestamp) -> Result<usize> {
     let Some(days) = storage.retention_days else { return Ok(0) };
+    if now < counted_since(transaction)?.saturating_add(i64::from(days) * DAY) {
+        return Ok(0);
+    }
+    let stays = stays(now);
     let sql = format!(
-        "UPDATE pictures SET trashed_at = ?1 WHERE trashed_at IS NULL AND created_at < ?2 AND NOT {STAYS}"
+        "UPDATE pictures SET trashed_at = ?1 WHERE trashed_at IS NULL AND created_at < ?2 AND NOT {stays}"
     );
     let before = now.saturating_sub(i64::from(days) * DAY);
     Ok(transaction.execute(&sql, params![now, before])?)
+}
+
+/// Notes when the daemon began to count days, unless it did so long ago.
+///
+/// # Errors
+/// When the database fails.
+pub fn count_days(transaction: &Transaction<'_>, now: Timestamp) -> Result<()> {
+    let sql = "INSERT OR IGNORE INTO settings (name, value) VALUES ('days_count_since', ?1)";
+    transaction.execute(sql, [now])?;
+    Ok(())
+}
+
+/// Since when days count: the daemon's first start with a gallery, or when pictures were taken over.
+fn counted_since(transaction: &Transaction<'_>) -> Result<Timestamp> {
+    let sql = "SELECT max(value) FROM settings WHERE name IN ('days_count_since', 'imported_gallery')";
+    let since: Option<Timestamp> = transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(since.unwrap_or_default())
 }
 
 /// The oldest of what is more than may be.
 fn too_much(transaction: &Transaction<'_>, storage: &Storage, now: Timestamp) -> Result<usize> {
     let Some(most) = storage.max_storage_gb.map(gigabytes) else { return Ok(0) };
     let over = bytes(transaction, "trashed_at IS NULL")?.saturating_sub(most);
-    let oldest = format!("trashed_at IS NULL AND NOT {STAYS} ORDER BY created_at, number");
+    let oldest = format!("trashed_at IS NULL AND NOT {} ORDER BY created_at, number", stays(now));
     let chosen = enough(transaction, &oldest, over)?;
     let sql = "UPDATE pictures SET trashed_at = ?1 WHERE id IN (SELECT value FROM json_each(?2))";
     Ok(transaction.execute(sql, params![now, as_json(&chosen)])?)

@@ -206,7 +206,7 @@ fn pictures_are_found_by_words_tags_model_and_what_their_owner_thinks_of_them() 
             ("%", vec![1]),
             ("'", vec![]),
             ("ed", vec![3, 2]),
-            ("sd/one", vec![3, 2, 1]),
+            ("sd/one", vec![]),
             ("wint fo", vec![2]),
             (" ", vec![3, 2, 1]),
         ] {

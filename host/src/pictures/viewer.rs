@@ -75,6 +75,16 @@ impl Viewer {
         }
     }
 
+    /// Those that nobody but they can take out of the trash: [`owned`](Self::owned), and for administrators also what
+    /// belongs to an account that is gone.
+    pub(super) fn cares_for(&self) -> String {
+        let owned = self.owned();
+        match self.is_admin {
+            true => format!("({owned} OR pictures.account NOT IN (SELECT id FROM accounts))"),
+            false => owned,
+        }
+    }
+
     /// [`may_change`](Self::may_change).
     pub(super) fn changeable(&self) -> String {
         if self.is_admin { "1".to_owned() } else { self.owned() }

@@ -108,6 +108,15 @@ class Painting {
   }
 }
 
+/** Bytes of a PNG before its pixels, among which its texts are. */
+const HEAD_BYTES = 65536;
+
+/** Whether a picture says how it was made. */
+async function carriesSettings(file) {
+  const head = await file.slice(0, HEAD_BYTES).text().catch(() => "");
+  return head.includes("PNG") && head.includes("parameters\0");
+}
+
 /** The part of the form for a picture to begin with. */
 function beginWithPicture(part) {
   const form = part.closest("form");
@@ -130,8 +139,10 @@ function beginWithPicture(part) {
     if (!chosen) size.value = "picture";
   };
 
+  const restore = part.querySelector(".restore");
   const take = async () => {
     const [file] = field.files;
+    restore.classList.toggle("offered", Boolean(file) && (await carriesSettings(file)));
     if (!file) return source ? show(source) : painting.hide();
     // What the browser cannot show, the server may still read or refuse.
     const bitmap = await createImageBitmap(file).catch(() => null);

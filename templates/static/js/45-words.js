@@ -12,15 +12,17 @@ async function copy(text, button) {
   return copied;
 }
 
+/** Copies what an element holds; where that cannot be, it is selected. */
+async function copyOf(element, button) {
+  if (await copy(element.value ?? element.textContent, button)) return;
+  if (element.select) element.select();
+  else getSelection().selectAllChildren(element);
+}
+
 for (const place of document.querySelectorAll(".copied")) {
   const example = place.querySelector("pre, input, code");
   const button = Object.assign(document.createElement("button"), { type: "button", className: "plain copy", textContent: "Copy" });
   button.setAttribute("aria-label", "Copy this example");
-  button.addEventListener("click", async () => {
-    const text = example.value ?? example.textContent;
-    if (await copy(text, button)) return;
-    if (example.select) example.select();
-    else getSelection().selectAllChildren(example);
-  });
+  button.addEventListener("click", () => copyOf(example, button));
   place.append(button);
 }

@@ -39,7 +39,8 @@ if (renewed) {
     button.textContent = paused ? "Go on updating" : "Pause updates";
   });
   const turn = async () => {
-    if (!paused && !document.hidden) renewed = (await refreshPart(renewed)) ?? renewed;
+    // A copy that broke off on its way is fetched again.
+    if (!paused && !document.hidden) renewed = (await refreshPart(renewed).catch(() => null)) ?? renewed;
     setTimeout(turn, renewed.dataset.renew * 1000);
   };
   setTimeout(turn, renewed.dataset.renew * 1000);

@@ -39,14 +39,6 @@ async function turnStar(star) {
   sayProblem({});
 }
 
-/** Copies what a button stands beside; where that cannot be, it is selected. */
-async function copyFrom(button) {
-  const from = document.querySelector(button.dataset.copy);
-  if (await copy(from.value ?? from.textContent, button)) return;
-  if (from.select) from.select();
-  else getSelection().selectAllChildren(from);
-}
-
 /** The tiles of a gallery: chosen, walked over, moved to the trash. */
 class Shelf {
   constructor(gallery) {
@@ -119,6 +111,8 @@ class Shelf {
       f: () => tile.querySelector(".star")?.click(),
       "?": () => this.showKeys(),
     };
+    // Enter in a box would press the first button of the form.
+    if (event.target.closest(".pick")) acts.Enter = () => event.target.click();
     if (link) {
       acts[" "] = () => {
         const pick = tile.querySelector(".pick");
@@ -159,6 +153,8 @@ class Shelf {
       const { value } = this.bulk.elements.back;
       const page = await pageOf(await sendToGallery([...ids, ["action", "trash"], ["back", value]]));
       for (const tile of tiles) tile.remove();
+      // What comes next has moved up: only the server knows what is there now.
+      if (this.tiles.length === 0 || this.gallery.querySelector(".pager [rel=next]")) return location.replace(value);
       this.gallery.querySelector(".sum").replaceWith(page.querySelector(".sum"));
       sayNews(...page.querySelector("#news").children);
       this.go(next);
@@ -253,7 +249,7 @@ if (shown) {
   shown.addEventListener("click", (event) => {
     const star = event.target.closest(".star");
     const copy = event.target.closest("[data-copy]");
-    if (copy) copyFrom(copy);
+    if (copy) copyOf(document.querySelector(copy.dataset.copy), copy);
     if (!star) return;
     event.preventDefault();
     turnStar(star);

@@ -4,8 +4,8 @@
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::Uri;
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::{MAX_LIMIT, Wanted, understood};
@@ -14,9 +14,6 @@ use crate::archive;
 use crate::auth::Actor;
 use crate::error::{Alice, Error, Result};
 use crate::pictures::{self, Picture, Viewer};
-
-/// Pictures that are looked up at once.
-const AT_ONCE: u32 = 500;
 
 /// Which pictures, one by one.
 #[derive(Debug, Deserialize)]
@@ -43,18 +40,11 @@ pub async fn export(
         Some(ids) => named(&app, viewer, &ids).await?,
         None => {
             let limit = wanted.limit.filter(|limit| *limit > 0);
-            let most = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+            let most = limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
             all(&app, viewer, wanted.into_query(), most).await?
         }
     };
-    if sources.is_empty() {
-        return Err(Error::NotFound.into());
-    }
-    let headers = [
-        (header::CONTENT_TYPE, "application/zip"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"alice-pictures.zip\""),
-    ];
-    Ok((headers, archive::stream(app.gallery.clone(), sources)).into_response())
+    Ok(archive::answer(&app, sources)?)
 }
 
 async fn named(app: &App, viewer: Viewer, ids: &str) -> Result<Vec<archive::Source>> {
@@ -66,18 +56,13 @@ async fn named(app: &App, viewer: Viewer, ids: &str) -> Result<Vec<archive::Sour
     Ok(found.iter().map(Picture::in_archive).collect())
 }
 
-/// What `query` means. Of many pictures only a part at a time is in memory with everything that is known of it.
-async fn all(app: &App, viewer: Viewer, query: pictures::Query, most: usize) -> Result<Vec<archive::Source>> {
-    let mut sources = Vec::new();
-    loop {
-        let offset = query.offset + sources.len() as u64;
-        let (viewer, query) =
-            (viewer.clone(), pictures::Query { limit: Some(AT_ONCE), offset, ..query.clone() });
-        let page = app.database.read(move |connection| pictures::page(connection, &viewer, &query)).await?;
-        sources.extend(page.pictures.iter().map(Picture::in_archive));
-        if page.pictures.len() < AT_ONCE as usize || sources.len() >= most {
-            sources.truncate(most);
-            return Ok(sources);
-        }
-    }
+/// What `query` means.
+async fn all(
+    app: &App,
+    viewer: Viewer,
+    query: pictures::Query,
+    most: Option<u32>,
+) -> Result<Vec<archive::Source>> {
+    let query = pictures::Query { limit: most, ..query };
+    app.database.read(move |connection| pictures::sources(connection, &viewer, &query)).await
 }

@@ -75,7 +75,7 @@ impl Item {
         let filename = picture.kept().file;
         let is_public = is_open(&picture, viewer);
         let until = picture.public_until.filter(|_| picture.is_public(viewer));
-        let (is_owner, shared) = (picture.is_owned_by(viewer), picture.is_shared());
+        let (owns, shared) = (picture.is_owned_by(viewer), picture.is_shared());
         let Picture { id, details, .. } = picture;
         Self {
             url: format!("{base}/images/{filename}{query}"),
@@ -85,7 +85,8 @@ impl Item {
             is_public,
             created_at: picture.created_at.into(),
             expires_at: until.map(Seconds::from),
-            is_owner,
+            // As upstream has it: nobody without an account is an owner.
+            is_owner: owns && viewer.account().is_some(),
             prompt: details.prompt,
             negative_prompt: Some(details.negative_prompt).filter(|text| !text.is_empty()),
             model: details.model.or(details.model_name),
@@ -99,7 +100,7 @@ impl Item {
             loras: details.loras.iter().map(|lora| lora.id.clone()).collect(),
             lora_scales: details.loras.iter().map(|lora| lora.scale).collect(),
             tags: picture.tags,
-            favourite: picture.favourite,
+            favourite: picture.favourite && owns,
             trashed_at: picture.trashed_at.map(Seconds::from),
             shared,
             owner: picture.owner.filter(|_| viewer.is_admin()),

@@ -39,7 +39,7 @@ ALTER TABLE pictures ADD COLUMN loras TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE pictures ADD COLUMN mode TEXT;
 -- The `parameters` text of its file.
 ALTER TABLE pictures ADD COLUMN text TEXT NOT NULL DEFAULT '';
--- Prompt and model in small letters, for the search.
+-- The prompt in small letters, for the search.
 ALTER TABLE pictures ADD COLUMN folded TEXT NOT NULL DEFAULT '';
 
 DROP INDEX pictures_account;

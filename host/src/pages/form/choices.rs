@@ -11,6 +11,7 @@ use crate::api::models;
 use crate::app::App;
 use crate::models::{LoraEntry, Model};
 use crate::pages::badge;
+use crate::pages::bytes::Bytes;
 
 /// A model of a fixed small size is offered at this multiple of it: pictures one can look at.
 pub(super) const ENLARGEMENT: u32 = 4;
@@ -33,9 +34,6 @@ const SHARES: &[(&str, &str)] = &[
 ];
 /// Numbers of pictures that fill a grid.
 const COUNTS: &[u32] = &[1, 2, 3, 4, 6, 8, 9, 12, 16];
-/// Bytes of a gigabyte and of a megabyte, as disks count.
-const GIGABYTE: f64 = 1e9;
-const MEGABYTE: f64 = 1e6;
 
 /// One option of a list.
 #[derive(Debug)]
@@ -89,7 +87,7 @@ pub(super) fn offered_models(app: &App, fields: &Fields) -> Vec<Offered> {
     let chosen = app.models.find(super::fields::given(&fields.model)).ok().or_else(|| default.clone());
     let offered = |model: &Model| {
         let is_default = default.as_ref().is_some_and(|default| default.id == model.id);
-        let mut about = told_bytes(model.size_bytes);
+        let mut about = Bytes(model.size_bytes).to_string();
         if is_default {
             about += " · the usual one";
         }
@@ -107,15 +105,6 @@ pub(super) fn offered_models(app: &App, fields: &Fields) -> Vec<Offered> {
         }
     };
     app.models.all().iter().map(|model| offered(model)).collect()
-}
-
-fn told_bytes(bytes: u64) -> String {
-    let bytes = bytes as f64;
-    if bytes < GIGABYTE {
-        format!("{:.0} MB", bytes / MEGABYTE)
-    } else {
-        format!("{:.1} GB", bytes / GIGABYTE)
-    }
 }
 
 /// What the sizes of a model are called: models with the same name have the same.
@@ -233,7 +222,12 @@ pub(super) fn counts(chosen: &str) -> Vec<Choice> {
 
 /// How much larger a second run may be.
 pub(super) fn larger(chosen: &str) -> Vec<Choice> {
-    listed(LARGER, chosen)
+    let mut all = listed(LARGER, chosen);
+    // As a picture may have been made that carries its settings.
+    if !all.iter().any(|choice| choice.selected) && chosen.parse::<f64>().is_ok() {
+        all.push(choice(chosen, format!("{chosen} × larger"), chosen));
+    }
+    all
 }
 
 /// How the picture comes to another shape.

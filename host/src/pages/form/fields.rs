@@ -88,6 +88,19 @@ impl Fields {
         })
     }
 
+    /// What they ask for, one picture with a seed of its own.
+    ///
+    /// # Errors
+    /// As [`to_draft`](Self::to_draft).
+    pub(in crate::pages) fn varied(self, app: &App) -> Result<Draft> {
+        Self { seed: String::new(), count: String::new(), ..self }.to_draft(app)
+    }
+
+    /// The same with a finished picture to begin with, if `other` names one.
+    pub(in crate::pages) fn beginning_like(self, other: &Self) -> Self {
+        Self { source: other.source.clone(), ..self }
+    }
+
     /// Width and height, where the form says them. A model of a fixed small size paints in that, and the picture is made
     /// so much larger that one can look at it.
     fn wanted_size(&self, app: &App) -> Result<(Option<i64>, Option<i64>)> {

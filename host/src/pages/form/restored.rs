@@ -24,6 +24,7 @@ impl Fields {
             missing.push(format!("The sampler {sampler} is not known here: the model's own is chosen."));
         }
         missing.extend(missing_loras(parsed, app));
+        missing.extend(left_out(parsed));
         let text = |number: Option<String>| number.unwrap_or_default();
         let enlarged = parsed.value("Enlarged to").map(str::to_owned);
         let fields = Self {
@@ -35,11 +36,29 @@ impl Fields {
             guidance_scale: text(parsed.guidance_scale.map(|scale| scale.to_string())),
             scheduler: text(parsed.sampler.map(Sampler::name)),
             seed: text(parsed.seed.map(|seed| seed.to_string())),
+            larger: text(parsed.hires_scale.map(|scale| ((scale * 10.0).round() / 10.0).to_string())),
             strength: text(parsed.strength.map(|strength| strength.to_string())),
             ..Self::default()
         };
         (fields, missing)
     }
+}
+
+/// What else it was made with that the form has no field for.
+fn left_out(parsed: &Parsed) -> Option<String> {
+    let unknown = [
+        "Clip skip",
+        "CFG Rescale",
+        "CFG interval",
+        "ControlNet",
+        "Hires upscaler",
+        "Mask blur",
+        "VAE",
+        "Postprocess",
+    ];
+    let is_left_out = |name: &&str| unknown.iter().any(|word| name.starts_with(word));
+    let names: Vec<_> = parsed.pairs.iter().map(|(name, _)| name.as_str()).filter(is_left_out).collect();
+    (!names.is_empty()).then(|| format!("The form has no field for: {}.", names.join(", ")))
 }
 
 /// The LoRAs of the prompt that are not here.

@@ -5,20 +5,21 @@
 
 use axum::response::Response;
 use serde::Deserialize;
-use url::form_urlencoded::Serializer;
 
 use super::viewer;
 use crate::adapters::Lora;
 use crate::api::{Id, files};
-use crate::draft::{Draft, EnlargementWish, Origin, Source};
+use crate::draft::{EnlargementWish, Origin, Source};
 use crate::error::{Error, Result};
+use crate::infotext::{self, Parsed};
 use crate::jobs::store;
 use crate::jobs::stored::Stored;
 use crate::jobs::{Attendance, Leave, Wish, ask, ask_to_enlarge};
 use crate::pages::Visit;
+use crate::pages::form::Fields;
 use crate::pages::jobs::{self, Chosen, Offer, offers, origin};
 use crate::pages::visit::{Sent, read, to};
-use crate::pictures::{self, Details, Mode, Picture};
+use crate::pictures::{self, Details, Picture};
 
 /// The ways on from a picture.
 #[derive(Debug)]
@@ -31,45 +32,77 @@ pub(super) struct Again {
     pub(super) upscalers: Vec<Offer>,
 }
 
+/// What is known of how a picture was made.
+enum Made {
+    /// All of it, and which of its job's pictures it is.
+    By(Box<Stored>, u32),
+    /// What its file says.
+    As(Parsed),
+}
+
 impl Again {
-    pub(super) fn of(visit: &Visit, picture: &Picture) -> Self {
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn of(visit: &Visit, picture: &Picture) -> Result<Self> {
         let details = &picture.details;
-        Self {
-            may_vary: may_vary(details),
-            reuse: form(details, &settings(details)),
-            edit: form(details, &[("source", picture.kept().file)]),
+        Ok(Self {
+            may_vary: Made::of(visit, picture).await?.may_vary(),
+            // By its number: the words may be longer than an address may be.
+            reuse: format!("/?from={}", picture.id),
+            edit: format!("/?source={}&from={}", picture.kept().file, picture.id),
             upscalers: offers(&visit.app, (details.width, details.height)),
+        })
+    }
+}
+
+impl Made {
+    async fn of(visit: &Visit, picture: &Picture) -> Result<Self> {
+        let said = || Self::As(infotext::read(&picture.details.text));
+        let (Some(job), Some(place)) = (picture.job.clone(), picture.place) else { return Ok(said()) };
+        let record = visit.app.database.read(move |connection| store::find(connection, &job)).await?;
+        let Some(record) = record else { return Ok(said()) };
+        let stored = serde_json::from_str(&record.request).map_err(anyhow::Error::from)?;
+        Ok(Self::By(stored, place))
+    }
+
+    /// Whether the form alone can say how to make another one: it was made from words, and nothing steered or enlarged it
+    /// that the form does not know.
+    fn may_vary(&self) -> bool {
+        match self {
+            Self::By(stored, _) => stored.painting().is_some_and(|painting| {
+                let inputs = &painting.parameters.inputs;
+                inputs.start.is_none() && inputs.controls.is_empty()
+            }),
+            Self::As(parsed) => {
+                let unusual = ["Hires", "ControlNet", "Denoising", "Image CFG", "Postprocess", "Mask"];
+                let is_unusual =
+                    |(name, _): &(String, String)| unusual.iter().any(|word| name.starts_with(word));
+                !parsed.prompt.is_empty() && !parsed.pairs.iter().any(is_unusual)
+            }
+        }
+    }
+
+    /// The form with everything that made it, and what of that is not here.
+    fn fields(&self, visit: &Visit) -> (Fields, Vec<String>) {
+        match self {
+            Self::By(stored, place) => {
+                let painted = stored.painted().map(|(_, parameters)| parameters.seed);
+                let of_job = stored.seed(*place).or(painted);
+                let chosen = Chosen { seed: of_job, ..Chosen::default() };
+                (Fields::of(stored, &chosen, &visit.app), Vec::new())
+            }
+            Self::As(parsed) => Fields::restored(parsed, &visit.app),
         }
     }
 }
 
-/// Whether the row alone says how to make another one.
-fn may_vary(details: &Details) -> bool {
-    details.mode.is_none_or(|mode| mode == Mode::Words) && !details.prompt.is_empty()
-}
-
-/// The address of the form with words and model of a picture, and some more fields.
-fn form(details: &Details, more: &[(&str, String)]) -> String {
-    let mut query = Serializer::new(String::new());
-    let model = details.model.clone().unwrap_or_default();
-    let fields = [("prompt", prompt(details)), ("model", model)];
-    let said = fields.iter().chain(more).filter(|(_, value)| !value.is_empty());
-    format!("/?{}", query.extend_pairs(said).finish())
-}
-
-fn settings(details: &Details) -> Vec<(&'static str, String)> {
-    let said = |number: Option<String>| number.unwrap_or_default();
-    // One that was made larger was painted smaller.
-    let size =
-        (details.mode != Some(Mode::Enlarged)).then(|| format!("{}x{}", details.width, details.height));
-    vec![
-        ("negative_prompt", details.negative_prompt.clone()),
-        ("size", said(size)),
-        ("steps", said(details.steps.map(|steps| steps.to_string()))),
-        ("guidance_scale", said(details.guidance.map(|scale| scale.to_string()))),
-        ("scheduler", said(details.scheduler.clone())),
-        ("seed", said(details.seed.map(|seed| seed.to_string()))),
-    ]
+/// The form with the settings of the picture `id`, and what of them is not here.
+///
+/// # Errors
+/// [`Error::NotFound`] if the visitor may not see it; when the database fails.
+pub(in crate::pages) async fn settings_of(visit: &Visit, id: String) -> Result<(Fields, Vec<String>)> {
+    let picture = find(visit, id).await?;
+    Ok(Made::of(visit, &picture).await?.fields(visit))
 }
 
 /// The prompt with the tags of its LoRAs, as it can be asked for again.
@@ -81,21 +114,11 @@ pub(super) fn prompt(details: &Details) -> String {
 /// `POST /gallery/{id}/vary`: the same with another seed, and the way to the page where it comes.
 pub async fn vary(visit: Visit, Id(id): Id) -> Response {
     let begun = async {
-        let Picture { details, .. } = find(&visit, id).await?;
-        if !may_vary(&details) {
+        let made = Made::of(&visit, &find(&visit, id).await?).await?;
+        if !made.may_vary() {
             return Err(Error::invalid("picture", "cannot be varied: it was not made from words alone"));
         }
-        let draft = Draft {
-            prompt: prompt(&details),
-            model: details.model,
-            negative_prompt: Some(details.negative_prompt).filter(|prompt| !prompt.is_empty()),
-            steps: details.steps.map(i64::from),
-            guidance_scale: details.guidance,
-            scheduler: details.scheduler,
-            width: Some(details.width.into()),
-            height: Some(details.height.into()),
-            ..Draft::default()
-        };
+        let draft = made.fields(&visit).0.varied(&visit.app)?;
         ask(&visit.app, &visit.actor, draft, 1, Wish::plain(Leave::GoOn)).await
     };
     answer(&visit, begun.await)
@@ -139,47 +162,25 @@ async fn find(visit: &Visit, id: String) -> Result<Picture> {
 
 /// What is known of a picture: all of it while its job is, else what its file says.
 async fn origin_of(visit: &Visit, picture: &Picture) -> Result<Origin> {
-    let plain = Origin { text: picture.details.text.clone(), painted: None };
-    let (Some(job), Some(place)) = (picture.job.clone(), picture.place) else { return Ok(plain) };
-    let record = visit.app.database.read(move |connection| store::find(connection, &job)).await?;
-    let Some(record) = record else { return Ok(plain) };
-    let stored: Stored = serde_json::from_str(&record.request).map_err(anyhow::Error::from)?;
-    origin(stored, place)
+    match Made::of(visit, picture).await? {
+        Made::By(stored, place) => origin(*stored, place),
+        Made::As(_) => Ok(Origin { text: picture.details.text.clone(), painted: None }),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn details() -> Details {
-        Details {
-            width: 512,
-            height: 768,
-            prompt: "a fox & a \"hen\"".into(),
-            model: Some("sd/alice-emoji".into()),
-            steps: Some(20),
-            guidance: Some(7.5),
-            seed: Some(u64::MAX),
-            mode: Some(Mode::Words),
-            ..Details::default()
-        }
-    }
-
     #[test]
-    fn the_form_gets_everything_that_is_known() {
-        let details = details();
-        let words = "/?prompt=a+fox+%26+a+%22hen%22&model=sd%2Falice-emoji";
-        let all = form(&details, &settings(&details));
-        let settings = "&size=512x768&steps=20&guidance_scale=7.5&seed=18446744073709551615";
-        assert_eq!(all, format!("{words}{settings}"));
-    }
-
-    #[test]
-    fn only_what_words_alone_have_made_is_varied() {
-        assert!(may_vary(&details()));
-        for mode in [Mode::Picture, Mode::Enlarged] {
-            assert!(!may_vary(&Details { mode: Some(mode), ..details() }));
+    fn only_what_the_form_can_say_is_varied() {
+        let may_vary = |text: &str| Made::As(infotext::read(text)).may_vary();
+        assert!(may_vary("a fox\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1"));
+        for more in
+            ["Hires resize: 64x64", "ControlNet 0: x", "Denoising strength: 0.5", "Postprocess upscaler: x"]
+        {
+            assert!(!may_vary(&format!("a fox\nSteps: 20, Sampler: Euler, Seed: 1, {more}")), "{more}");
         }
-        assert!(!may_vary(&Details::default()));
+        assert!(!may_vary(""));
     }
 }

@@ -9,7 +9,7 @@ use url::form_urlencoded::{Serializer, parse};
 use super::words;
 
 /// Most pictures whose removal is undone by one click; the trash has all of them.
-const MOST_UNDONE: usize = 200;
+const MOST_UNDONE: usize = 50;
 /// Where a form of the gallery may lead back to.
 const BACK: &[&str] = &["/gallery", "/jobs/"];
 /// What stands in an address for a while.

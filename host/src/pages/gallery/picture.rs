@@ -174,7 +174,10 @@ impl Page {
             prompt: prompt(&picture.details),
             download: picture.file_name(),
             here,
-            again: (!matches!(visit.actor.who, Who::Nobody)).then(|| Again::of(visit, &picture)),
+            again: match visit.actor.who {
+                Who::Nobody => None,
+                _ => Some(Again::of(visit, &picture).await?),
+            },
             owned,
             tags: picture.tags.iter().map(tag).collect(),
             changes,
@@ -268,7 +271,7 @@ fn parameters(visit: &Visit, viewer: &Viewer, picture: &Picture) -> Vec<Line> {
     let Details { width, height, bytes, .. } = picture.details;
     let details = &picture.details;
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    let owner = picture.owner.clone().filter(|_| viewer.is_admin() || !picture.may_be_changed_by(viewer));
+    let owner = picture.owner.clone().filter(|_| viewer.is_admin());
     let mode = details.mode.map(|mode| match mode {
         Mode::Words => "From words",
         Mode::Picture => "From another picture",
