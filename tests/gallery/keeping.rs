@@ -180,3 +180,23 @@ async fn a_picture_whose_file_is_gone_keeps_its_row_and_the_rest_goes_on() {
     let (status, _) = scene.call(Method::GET, &format!("/images/{id}.png"), &scene.ada.key, None).await;
     assert_eq!(status, 404);
 }
+
+#[tokio::test]
+async fn what_is_older_than_the_gallery_has_all_its_days() {
+    let scene = Scene::new("retention_days: 7").await;
+    let id = scene.paint(json!({})).await;
+    let old = id.clone();
+    scene
+        .stage
+        .write(move |transaction| {
+            transaction.execute("UPDATE pictures SET created_at = 1000 WHERE id = ?1", [old])?;
+            Ok(())
+        })
+        .await;
+    for (days, left) in [(0, 1), (6, 1), (7, 0)] {
+        scene.stage.clock.turn(BEGINNING + days * DAY);
+        pictures::tidy(&scene.stage.app).await.unwrap();
+        assert_eq!(scene.found(&scene.ada.key, "").await.len(), left, "after {days} days");
+    }
+    assert_eq!(scene.found(&scene.ada.key, "trashed=true").await, std::slice::from_ref(&id));
+}

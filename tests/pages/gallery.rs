@@ -15,6 +15,7 @@ use crate::stage::{BEGINNING, Person, Stage};
 
 mod browser;
 mod finding;
+mod leaks;
 mod rights;
 mod ways;
 
