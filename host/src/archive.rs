@@ -79,7 +79,7 @@ pub fn stream(gallery: Gallery, sources: Vec<Source>) -> Result<Body> {
 /// The answer that is this archive.
 ///
 /// # Errors
-/// Those of [`stream`].
+/// Those of [`stream()`].
 pub fn answer(app: &App, sources: Vec<Source>) -> Result<Response> {
     let headers = [
         (header::CONTENT_TYPE, "application/zip"),

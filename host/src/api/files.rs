@@ -144,7 +144,7 @@ pub(crate) fn base_url(headers: &HeaderMap, host: IpAddr, port: u16) -> String {
     }
 }
 
-/// The address of this server as this client calls it: see [`base_url`].
+/// The address of this server as this client calls it: see `base_url`.
 pub fn base(app: &App, headers: &HeaderMap) -> String {
     base_url(headers, app.config.server.host, app.config.server.port)
 }

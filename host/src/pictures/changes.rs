@@ -96,7 +96,7 @@ pub fn restore(transaction: &Transaction<'_>, viewer: &Viewer, ids: &[String]) -
     change(transaction, ids, &viewer.changeable(), "trashed_at = NULL")
 }
 
-/// Removes their rows; their files are removed by [`super::sweep`]. A picture whose job still makes others stays until
+/// Removes their rows; their files are removed by [`super::sweep()`]. A picture whose job still makes others stays until
 /// the job is over, because after a restart that job is told by its pictures.
 ///
 /// # Errors
