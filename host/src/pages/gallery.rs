@@ -30,6 +30,7 @@ pub use again::{upscale, vary};
 pub use export::{export, export_selected};
 pub use picture::show as picture;
 pub use trash::{empty as empty_trash, show as trash};
+pub(in crate::pages) use words::shows;
 
 use address::{Filter, Shelf, Way};
 use done::{Done, Notice};

@@ -11,15 +11,16 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::form::{Ask, Fields, Sheet};
-use super::gallery::settings_of;
+use super::gallery::{settings_of, shows};
 use super::visit::to;
-use super::{Frame, Place, Visit, jobs, sentence};
+use super::{Frame, Place, Visit, jobs, sentence, thumbnail};
 use crate::app::App;
 use crate::auth::Actor;
 use crate::error::{Error, Result};
 use crate::guard::InHand;
+use crate::infotext;
 use crate::jobs::{Leave, Wish, ask};
-use crate::{infotext, pictures};
+use crate::pictures::{self, Picture, Viewer};
 
 /// Most pictures of one form.
 const MAX_COUNT: u32 = 16;
@@ -46,8 +47,21 @@ struct Page {
     models_directory: String,
     /// The visitor has no picture yet, and the built-in model is there.
     is_first: bool,
+    /// The visitor's latest pictures, at the place of the one to come.
+    latest: Vec<Latest>,
     starters: &'static [Starter],
 }
+
+/// A picture that the visitor has made.
+struct Latest {
+    /// Its page in the gallery.
+    page: String,
+    thumbnail: String,
+    shows: String,
+}
+
+/// How many of them are shown.
+const LATEST: u32 = 6;
 
 /// A picture to begin with.
 struct Starter {
@@ -150,8 +164,8 @@ async fn refuse(visit: &Visit, fields: Fields, problem: &Error) -> Response {
 
 async fn render(visit: &Visit, ask: Ask, problem: Option<&Error>) -> Response {
     let (app, actor) = (&visit.app, &visit.actor);
-    let has_pictures = match has_pictures(app, actor).await {
-        Ok(has_pictures) => has_pictures,
+    let latest = match latest(app, actor).await {
+        Ok(latest) => latest,
         Err(error) => return visit.answer(Err(error)),
     };
     let present = present(app, actor);
@@ -159,7 +173,8 @@ async fn render(visit: &Visit, ask: Ask, problem: Option<&Error>) -> Response {
         frame: visit.frame().at(Place::Create),
         is_empty: app.models.all().is_empty(),
         models_directory: app.config.models.directory.display().to_string(),
-        is_first: !has_pictures && present.is_none() && app.models.exactly(BUILT_IN).is_some(),
+        is_first: latest.is_empty() && present.is_none() && app.models.exactly(BUILT_IN).is_some(),
+        latest,
         starters: STARTERS,
         ask,
         present,
@@ -167,9 +182,15 @@ async fn render(visit: &Visit, ask: Ask, problem: Option<&Error>) -> Response {
     super::page_about(problem, &page)
 }
 
-/// Whether there are pictures that the visitor has made: of those without an account, everybody's.
-async fn has_pictures(app: &App, actor: &Actor) -> Result<bool> {
-    let account = actor.account();
-    let usage = app.database.read(move |connection| pictures::usage(connection, account)).await?;
-    Ok(usage.pictures > 0)
+/// The latest pictures that the visitor has made: of those without an account, everybody's.
+async fn latest(app: &App, actor: &Actor) -> Result<Vec<Latest>> {
+    let viewer = Viewer::of(actor, &app.clock);
+    let query = pictures::Query { limit: Some(LATEST), ..pictures::Query::default() };
+    let found = app.database.read(move |connection| pictures::page(connection, &viewer, &query)).await?;
+    let latest = |picture: Picture| Latest {
+        page: format!("/gallery/{}", picture.id),
+        thumbnail: thumbnail(&picture.kept()),
+        shows: shows(&picture.details.prompt),
+    };
+    Ok(found.pictures.into_iter().map(latest).collect())
 }

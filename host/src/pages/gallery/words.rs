@@ -34,7 +34,7 @@ pub(super) fn used(bytes: u64, quota: Option<u64>) -> String {
 }
 
 /// What a picture with this prompt shows, in few words.
-pub(super) fn shows(prompt: &str) -> String {
+pub(in crate::pages) fn shows(prompt: &str) -> String {
     let words: Vec<_> = prompt.split_whitespace().collect();
     let text = words.join(" ");
     match text.char_indices().nth(SHORT) {
