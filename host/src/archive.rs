@@ -10,7 +10,7 @@ use std::io::{self, BufWriter, Write};
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use futures::stream;
+use futures::{StreamExt, stream};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{error, warn};
 use zip::write::SimpleFileOptions;
@@ -73,7 +73,8 @@ pub fn stream(gallery: Gallery, sources: Vec<Source>) -> Result<Body> {
     let next = |mut receiver: mpsc::Receiver<io::Result<Bytes>>| async move {
         receiver.recv().await.map(|piece| (piece, receiver))
     };
-    Ok(Body::from_stream(stream::unfold(receiver, next)))
+    // Whoever wraps the body may ask once more after its end.
+    Ok(Body::from_stream(stream::unfold(receiver, next).fuse()))
 }
 
 /// The answer that is this archive.
