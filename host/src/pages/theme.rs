@@ -57,7 +57,8 @@ pub async fn style(cookies: CookieJar) -> Response {
     let style = format!(":root {{ color-scheme: {}; }}\n", Theme::of(&cookies).word());
     let headers = [
         (header::CONTENT_TYPE, "text/css; charset=utf-8"),
-        (header::CACHE_CONTROL, "private, max-age=86400"),
+        // Asked for anew by every page: a browser that holds it does not always see that the cookie is another one.
+        (header::CACHE_CONTROL, "private, no-cache"),
         (header::VARY, "cookie"),
     ];
     (headers, style).into_response()

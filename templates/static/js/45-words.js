@@ -4,7 +4,8 @@
 
 /** Copies a text, and says on the button that it did. */
 async function copy(text, button) {
-  const label = button.textContent;
+  // What it says when it is pressed again before it says so itself.
+  const label = (button.dataset.label ??= button.textContent);
   // Pages that came without encryption from another machine have no clipboard but the selection.
   const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
   button.textContent = copied ? "Copied" : "Press Ctrl+C";
