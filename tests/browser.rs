@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 /// Keys that are no letters, as the WebDriver protocol writes them.
 pub(crate) mod keys {
+    pub(crate) const TAB: &str = "\u{e004}";
     pub(crate) const ENTER: &str = "\u{e007}";
     pub(crate) const ESCAPE: &str = "\u{e00c}";
     pub(crate) const LEFT: &str = "\u{e012}";
@@ -16,15 +17,25 @@ pub(crate) mod keys {
     pub(crate) const DELETE: &str = "\u{e017}";
 }
 
+/// How often something is looked for, and how long after it was not there. Only a test that fails comes to the end.
+const TRIES: u32 = 1200;
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// A browser under the WebDriver protocol. It ends with this value.
 pub(crate) struct Browser {
     driver: std::process::Child,
+    /// The process of the browser itself, which outlives its driver.
+    process: Option<u64>,
     session: String,
     client: reqwest::Client,
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        // A test has failed where the browser was not closed.
+        if let Some(process) = self.process {
+            drop(Command::new("kill").arg(process.to_string()).status());
+        }
         // It may have ended with its session.
         drop(self.driver.kill());
         drop(self.driver.wait());
@@ -59,7 +70,8 @@ impl Browser {
         let answer: Value =
             client.post(format!("{base}/session")).json(&wanted).send().await.unwrap().json().await.unwrap();
         let id = answer["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {answer}"));
-        Self { driver, session: format!("{base}/session/{id}"), client }
+        let process = answer["value"]["capabilities"]["goog:processID"].as_u64();
+        Self { driver, process, session: format!("{base}/session/{id}"), client }
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
@@ -85,9 +97,32 @@ impl Browser {
     pub(crate) async fn wait(&self, selector: &str) {
         let wanted = json!({"using": "css selector", "value": selector});
         let url = format!("{}/element", self.session);
-        while !self.client.post(&url).json(&wanted).send().await.unwrap().status().is_success() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        for _ in 0..TRIES {
+            if self.client.post(&url).json(&wanted).send().await.unwrap().status().is_success() {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
+        panic!("never: {selector}\n{}", self.seen().await);
+    }
+
+    /// Waits until an expression is true, also on a page that is yet to come.
+    pub(crate) async fn until(&self, expression: &str) {
+        let script = json!({"script": format!("return Boolean({expression})"), "args": []});
+        let url = format!("{}/execute/sync", self.session);
+        for _ in 0..TRIES {
+            let answer = self.client.post(&url).json(&script).send().await.unwrap();
+            if answer.json::<Value>().await.unwrap()["value"] == true {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        panic!("never: {expression}\n{}", self.seen().await);
+    }
+
+    /// Where the browser is and what it shows, for whoever reads why a test failed.
+    async fn seen(&self) -> String {
+        self.run("return `${location}: ${document.querySelector('main')?.outerHTML}`").await.to_string()
     }
 
     /// How many elements `selector` finds.
@@ -100,14 +135,14 @@ impl Browser {
     pub(crate) async fn arrives(&self, path: &str, what: &str) {
         let script = json!({"script": "return location.pathname", "args": []});
         let url = format!("{}/execute/sync", self.session);
-        for _ in 0..600 {
+        for _ in 0..TRIES {
             let answer = self.client.post(&url).json(&script).send().await.unwrap();
             if answer.json::<Value>().await.unwrap()["value"] == path {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(PAUSE).await;
         }
-        panic!("{what}: the browser is not at {path}");
+        panic!("{what}: the browser is not at {path}\n{}", self.seen().await);
     }
 
     pub(crate) async fn write(&self, selector: &str, text: &str) {
@@ -118,6 +153,11 @@ impl Browser {
     pub(crate) async fn click(&self, selector: &str) {
         let element = self.find(selector).await;
         self.post(&format!("{element}/click"), json!({})).await;
+    }
+
+    /// The same on a page that renews itself, which may have replaced the element before the driver gets to press it.
+    pub(crate) async fn click_at_once(&self, selector: &str) {
+        self.run(&format!("document.querySelector({}).click()", json!(selector))).await;
     }
 
     /// What a script gives back.
@@ -154,7 +194,8 @@ impl Browser {
     }
 
     /// Closes the browser: killing its driver would leave it behind.
-    pub(crate) async fn close(self) {
+    pub(crate) async fn close(mut self) {
+        self.process = None;
         self.client.delete(&self.session).send().await.unwrap();
     }
 
@@ -163,5 +204,15 @@ impl Browser {
         let element = self.find(selector).await;
         let url = format!("{}{element}/property/{name}", self.session);
         self.client.get(url).send().await.unwrap().json::<Value>().await.unwrap()["value"].clone()
+    }
+
+    /// What the field that `selector` finds holds.
+    pub(crate) async fn value(&self, selector: &str) -> String {
+        self.property(selector, "value").await.as_str().unwrap().to_owned()
+    }
+
+    /// The text of the first element that `selector` finds.
+    pub(crate) async fn text(&self, selector: &str) -> String {
+        self.property(selector, "textContent").await.as_str().unwrap().to_owned()
     }
 }

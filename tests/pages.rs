@@ -7,14 +7,17 @@ use reqwest::StatusCode;
 use crate::harness::Server;
 
 mod administration;
+mod asking_in_a_browser;
 mod create;
 mod create_in_a_browser;
 mod forms;
 mod gallery;
 mod jobs;
+mod keyboard_in_a_browser;
 mod library;
 mod looks;
 mod people;
+mod people_in_a_browser;
 mod pictures;
 mod queue;
 mod status;

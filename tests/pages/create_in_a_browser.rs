@@ -3,27 +3,11 @@
 //! Asking for pictures and looking at them in a real browser, with JavaScript and, where something can be done without,
 //! also so.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::browser::{Browser, keys};
 use crate::harness::Server;
 use crate::loras;
-
-/// What the field that `selector` finds holds.
-async fn value(browser: &Browser, selector: &str) -> String {
-    browser.property(selector, "value").await.as_str().unwrap().to_owned()
-}
-
-/// Waits until a script gives `true`.
-async fn until(browser: &Browser, script: &str) {
-    for _ in 0..400 {
-        if browser.run(script).await == Value::Bool(true) {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-    }
-    panic!("never: {script}");
-}
 
 #[tokio::test]
 #[ignore = "needs Debian's chromium and chromium-driver: .ci/run installs them"]
@@ -45,7 +29,7 @@ async fn tokens_are_counted_and_weights_change_while_one_types() {
     let browser = Browser::start(true).await;
     browser.open(&server.base).await;
     browser.write("#prompt", "a red fox").await;
-    until(&browser, "return document.querySelector('#tokens').textContent === '3 of 22 tokens'").await;
+    browser.until("document.querySelector('#tokens').textContent === '3 of 22 tokens'").await;
     let weigh = |key: &str| {
         format!(
             "document.querySelector('#prompt').dispatchEvent(new KeyboardEvent('keydown', \
@@ -54,17 +38,17 @@ async fn tokens_are_counted_and_weights_change_while_one_types() {
     };
     browser.run("document.querySelector('#prompt').setSelectionRange(2, 5)").await;
     browser.run(&weigh("ArrowUp")).await;
-    assert_eq!(value(&browser, "#prompt").await, "a (red:1.1) fox");
+    assert_eq!(browser.value("#prompt").await, "a (red:1.1) fox");
     browser.run(&weigh("ArrowUp")).await;
-    assert_eq!(value(&browser, "#prompt").await, "a (red:1.2) fox");
+    assert_eq!(browser.value("#prompt").await, "a (red:1.2) fox");
     for _ in 0..2 {
         browser.run(&weigh("ArrowDown")).await;
     }
-    assert_eq!(value(&browser, "#prompt").await, "a red fox", "without a weight again");
+    assert_eq!(browser.value("#prompt").await, "a red fox", "without a weight again");
     // The word at the caret, where nothing is selected.
     browser.run("document.querySelector('#prompt').setSelectionRange(8, 8)").await;
     browser.run(&weigh("ArrowDown")).await;
-    assert_eq!(value(&browser, "#prompt").await, "a red (fox:0.9)");
+    assert_eq!(browser.value("#prompt").await, "a red (fox:0.9)");
     browser.close().await;
 }
 
@@ -99,15 +83,15 @@ async fn seeds_and_sizes_are_turned_by_buttons() {
     let browser = Browser::start(true).await;
     browser.open(&format!("{}/?prompt=a+fox&seed=7&size=512x512&width=320&height=192", server.base)).await;
     browser.click("#swap").await;
-    assert_eq!([value(&browser, "#width").await, value(&browser, "#height").await], ["192", "320"]);
+    assert_eq!([browser.value("#width").await, browser.value("#height").await], ["192", "320"]);
     browser.click("[data-seed='']").await;
-    assert_eq!(value(&browser, "#seed").await, "");
+    assert_eq!(browser.value("#seed").await, "");
     browser.click("button.go").await;
     browser.wait("figure a.large img").await;
     let seed = browser.run("return document.querySelector('figcaption span a').textContent").await;
     browser.run("document.querySelector('#seed').closest('details').open = true").await;
     browser.click("[data-seed]:not([data-seed=''])").await;
-    assert_eq!(value(&browser, "#seed").await, seed.as_str().unwrap());
+    assert_eq!(browser.value("#seed").await, seed.as_str().unwrap());
     browser.close().await;
 }
 
@@ -132,7 +116,7 @@ async fn every_picture_of_a_request_is_seen_large_by_keys() {
     browser.press(keys::LEFT).await;
     assert_eq!(browser.run(shown).await, sources[2]);
     browser.press(keys::ESCAPE).await;
-    until(&browser, "return document.querySelector('dialog.stage') === null").await;
+    browser.until("document.querySelector('dialog.stage') === null").await;
     let focused = browser.run("return document.activeElement.querySelector('img')?.src ?? null").await;
     assert_eq!(focused, sources[2], "the focus is at the picture that was seen last");
     browser.close().await;
@@ -154,8 +138,8 @@ async fn settings_are_restored_from_a_picture_with_and_without_scripts() {
         browser.write("#image", path.to_str().unwrap()).await;
         browser.click("[formaction='/restore']").await;
         browser.wait(".note[role=status]").await;
-        assert_eq!(value(&browser, "#prompt").await, "a red apple");
-        assert_eq!([value(&browser, "#seed").await, value(&browser, "#steps").await], ["7", "3"]);
+        assert_eq!(browser.value("#prompt").await, "a red apple");
+        assert_eq!([browser.value("#seed").await, browser.value("#steps").await], ["7", "3"]);
         browser.close().await;
     }
 }

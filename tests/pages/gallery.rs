@@ -15,6 +15,7 @@ use crate::stage::{BEGINNING, Person, Stage};
 
 mod browser;
 mod finding;
+mod going_on;
 mod leaks;
 mod rights;
 mod ways;

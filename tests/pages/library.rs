@@ -134,9 +134,10 @@ async fn a_browser_that_asks_for_the_list_of_models_is_led_to_their_page() {
     }
 }
 
-/// What each browser does: a model is loaded, unloaded, made the default, and one is deleted.
+/// What each browser does: a model is loaded, unloaded, made the default, and one is deleted, a LoRA too; and files are
+/// looked for again.
 async fn acts(script: bool) {
-    let (stage, _models) = library().await;
+    let (stage, models) = library().await;
     let ada = Visitor::known(&stage, "Ada").await;
     let browser = Browser::start(script).await;
     browser.look(1280, 800, "light").await;
@@ -154,6 +155,14 @@ async fn acts(script: bool) {
     browser.click(".sure .danger").await;
     browser.arrives("/library", "after deleting").await;
     assert!(stage.app.models.exactly("sd/one").is_none());
+    browser.until("document.body.textContent.includes('leaves')").await;
+    browser.click(".rows .sure summary").await;
+    browser.click(".rows .sure[open] .danger").await;
+    browser.until("!document.body.textContent.includes('leaves')").await;
+    // Its file comes back, and is seen when somebody looks again.
+    lora(&models.path().join("loras/leaves.safetensors"));
+    browser.click("form[action='/library/refresh'] button").await;
+    browser.until("document.body.textContent.includes('leaves')").await;
     browser.close().await;
 }
 

@@ -160,3 +160,34 @@ async fn a_browser_sees_a_slow_job_move_on() {
 async fn a_browser_without_scripts_sees_a_slow_job_move_on() {
     moves_on(false).await;
 }
+
+/// One job is cancelled by its own button, and then all others.
+async fn cancels(script: bool) {
+    let server = Server::with(ENDLESS).await;
+    for prompt in ["first fox", "second fox", "third fox"] {
+        server.submit(&[("prompt", prompt)]).await;
+    }
+    let browser = Browser::start(script).await;
+    browser.open(&format!("{}/queue", server.base)).await;
+    browser.wait("#jobs ol li:nth-child(2)").await;
+    browser.click_at_once("#jobs ol li:nth-child(2) button").await;
+    browser.until("document.querySelector('#news').textContent === '1 running, 1 waiting'").await;
+    let left = "return [...document.querySelectorAll('#jobs ol a.name')].map((name) => name.textContent)";
+    assert_eq!(browser.run(left).await, json!(["second fox"]));
+    browser.click_at_once(".all summary").await;
+    browser.click_at_once(".all .danger").await;
+    browser.wait("#jobs .calm").await;
+    browser.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's chromium and chromium-driver: .ci/run installs them"]
+async fn a_browser_cancels_one_job_and_then_all() {
+    cancels(true).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Debian's chromium and chromium-driver: .ci/run installs them"]
+async fn a_browser_without_scripts_cancels_one_job_and_then_all() {
+    cancels(false).await;
+}

@@ -81,3 +81,21 @@ async fn a_browser_renews_the_status_but_not_while_somebody_reads_the_table() {
     browser.wait("[data-mark='kept'] .numbers[open]").await;
     browser.close().await;
 }
+
+#[tokio::test]
+#[ignore = "needs Debian's chromium and chromium-driver: .ci/run installs them"]
+async fn a_browser_shows_the_numbers_of_the_chart_as_a_table_with_and_without_scripts() {
+    let server = Server::paint().await;
+    super::jobs::end(&server, server.submit(&[("prompt", "a fox"), ("steps", "1"), ("count", "2")]).await)
+        .await;
+    for script in [true, false] {
+        let browser = Browser::start(script).await;
+        browser.open(&format!("{}/status", server.base)).await;
+        let table = "document.querySelector('.numbers table').checkVisibility()";
+        assert_eq!(browser.run(&format!("return {table}")).await, false, "script: {script}");
+        browser.click(".numbers summary").await;
+        browser.until(table).await;
+        assert_eq!(browser.text(".numbers td").await, "2");
+        browser.close().await;
+    }
+}

@@ -11,24 +11,13 @@ use crate::browser::{Browser, keys};
 /// Ids of the tiles, in their order.
 const TILES: &str = "return [...document.querySelectorAll('.tile')].map(({ id }) => id.slice(1))";
 
-async fn tiles(browser: &Browser) -> Vec<String> {
+pub(super) async fn tiles(browser: &Browser) -> Vec<String> {
     let tiles = browser.run(TILES).await;
     tiles.as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
 }
 
-/// Waits until a script gives back something true.
-async fn until(browser: &Browser, script: &str) {
-    for _ in 0..600 {
-        if browser.run(&format!("return Boolean({script})")).await == Value::Bool(true) {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    panic!("never: {script}\n{}", browser.run("return document.querySelector('main').innerHTML").await);
-}
-
 /// A browser in which Grace is logged in, and her two pictures, the newest first.
-async fn opened(script: bool) -> (Stage, Browser, [String; 2]) {
+pub(super) async fn opened(script: bool) -> (Stage, Browser, [String; 2]) {
     let (stage, grace, _) = stage().await;
     let apple = painted(&stage, &grace, "a red apple").await;
     let fox = painted(&stage, &grace, "a fox").await;
@@ -46,23 +35,23 @@ async fn everything_is_done_by_keyboard() {
     let (stage, browser, [fox, apple]) = opened(true).await;
     browser.run("document.querySelector('.tile a').focus()").await;
     browser.press(keys::RIGHT).await;
-    until(&browser, &format!("document.activeElement.closest('#p{apple}')")).await;
+    browser.until(&format!("document.activeElement.closest('#p{apple}')")).await;
     browser.press(" ").await;
-    until(&browser, "document.querySelector('.bulk output').checkVisibility()").await;
+    browser.until("document.querySelector('.bulk output').checkVisibility()").await;
     assert_eq!(browser.property(".bulk output", "textContent").await, "1 selected");
     browser.press("f").await;
-    until(&browser, &format!("document.querySelector('#p{apple} .star').ariaPressed === 'true'")).await;
+    browser.until(&format!("document.querySelector('#p{apple} .star').ariaPressed === 'true'")).await;
     browser.press(keys::ESCAPE).await;
-    until(&browser, "!document.querySelector('.pick:checked')").await;
+    browser.until("!document.querySelector('.pick:checked')").await;
     browser.press("?").await;
-    until(&browser, "document.querySelector('dialog.keys').open").await;
+    browser.until("document.querySelector('dialog.keys').open").await;
     browser.press(keys::ESCAPE).await;
-    until(&browser, "!document.querySelector('dialog.keys').open").await;
+    browser.until("!document.querySelector('dialog.keys').open").await;
 
     // To the trash and back.
     browser.run("document.querySelector('.tile a').focus()").await;
     browser.press(keys::DELETE).await;
-    until(&browser, "document.querySelector('#news form')").await;
+    browser.until("document.querySelector('#news form')").await;
     assert_eq!(tiles(&browser).await, std::slice::from_ref(&apple));
     assert_eq!(browser.property("#news p", "textContent").await, "Moved 1 picture to the trash.");
     assert_eq!(
@@ -70,8 +59,8 @@ async fn everything_is_done_by_keyboard() {
         Some("1 picture")
     );
     browser.click("#news button").await;
-    until(&browser, "document.querySelectorAll('.tile').length === 2").await;
-    until(&browser, "!location.search").await;
+    browser.until("document.querySelectorAll('.tile').length === 2").await;
+    browser.until("!location.search").await;
 
     // One picture, the next, and back to where it was.
     browser.run("document.querySelector('.tile a').focus()").await;
@@ -95,7 +84,7 @@ async fn a_star_is_turned_without_loading_the_page_and_a_range_is_selected_with_
     let (stage, browser, [fox, apple]) = opened(true).await;
     browser.run("window.same = true").await;
     browser.run(&format!("document.querySelector('#p{fox} .star').click()")).await;
-    until(&browser, &format!("document.querySelector('#p{fox} [name=unstar]')")).await;
+    browser.until(&format!("document.querySelector('#p{fox} [name=unstar]')")).await;
     let mut grace = Visitor::known(&stage, "Grace").await;
     while shown(&grace.get("/gallery?favourites=on").await.text) != [fox.clone()] {
         tokio::task::yield_now().await;
@@ -103,15 +92,15 @@ async fn a_star_is_turned_without_loading_the_page_and_a_range_is_selected_with_
     browser.run(&format!("document.querySelector('#p{fox} .pick').click()")).await;
     let shift = "dispatchEvent(new MouseEvent('click', { bubbles: true, cancelable: true, shiftKey: true }))";
     browser.run(&format!("document.querySelector('#p{apple} .pick').{shift}")).await;
-    until(&browser, "document.querySelectorAll('.pick:checked').length === 2").await;
+    browser.until("document.querySelectorAll('.pick:checked').length === 2").await;
     browser.click("[data-select=none]").await;
-    until(&browser, "!document.querySelector('.pick:checked')").await;
+    browser.until("!document.querySelector('.pick:checked')").await;
     assert_eq!(browser.run("return window.same").await, true, "all of that on one page");
 
     // On its own page too.
     browser.open(&format!("{}/gallery/{fox}", stage.base)).await;
     browser.click(".view .star").await;
-    until(&browser, "document.querySelector('.view .star').ariaPressed === 'false'").await;
+    browser.until("document.querySelector('.view .star').ariaPressed === 'false'").await;
     browser.close().await;
 }
 
@@ -122,7 +111,7 @@ async fn more_pages_come_as_one_nears_the_end_and_the_way_back_leads_to_the_pict
     let browser = Browser::start(true).await;
     browser.look(390, 844, "dark").await;
     browser.open(&format!("{}/gallery", server.base)).await;
-    until(&browser, "document.querySelectorAll('.tile').length === 5").await;
+    browser.until("document.querySelectorAll('.tile').length === 5").await;
     assert_eq!(tiles(&browser).await, ids, "each once and in their order");
     assert_eq!(browser.run("return document.querySelector('.pager [rel=next]')").await, Value::Null);
     browser.click(&format!("#p{} a", ids[4])).await;
