@@ -38,11 +38,14 @@ function follow(section) {
   on("running", ({ step, steps, eta_s }) => {
     const doing = step === 0 ? "Getting ready" : step >= steps ? "Finishing" : `Step ${step} of ${steps}`;
     Object.assign(part("bar"), { max: steps, value: step });
+    const { length } = section.querySelectorAll("figure");
+    if (length > 1 && step > 0 && step < steps) bringFinished(section);
     say(doing, eta_s == null || step >= steps ? "" : `about ${span(eta_s)} left`, section.dataset.doing);
   });
 
   on("preview", ({ image, b64_json, output_format }) => {
-    const easel = section.querySelectorAll(".easel")[image];
+    const easel = section.querySelectorAll("figure")[image]?.querySelector(".easel");
+    if (!easel) return;
     const preview = easel.querySelector(".preview") ?? easel.appendChild(new Image());
     preview.className = "preview";
     preview.alt = "";
@@ -71,6 +74,26 @@ function follow(section) {
     if (!answer) button.disabled = false; // The server is away: for another try.
     else if (answer.type !== "opaqueredirect") form.submit(); // It has something else to say.
   });
+}
+
+/** Milliseconds between two looks whether a picture of several is finished. */
+const LOOK_MS = 1500;
+let looked = 0;
+
+/** Puts those pictures in their places that are finished while others are still being made. */
+async function bringFinished(section) {
+  if (Date.now() - looked < LOOK_MS) return;
+  looked = Date.now();
+  const answer = await fetch(location.href).catch(() => null);
+  if (!answer?.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fresh = [...page.querySelectorAll("[data-job].live figure")];
+  for (const [at, figure] of [...section.querySelectorAll("figure")].entries()) {
+    if (!figure.querySelector(".easel") || !fresh[at]?.querySelector("a.large")) continue;
+    const finished = document.importNode(fresh[at], true);
+    await finished.querySelector("img").decode().catch(() => {});
+    figure.replaceWith(finished);
+  }
 }
 
 /** Says something aloud, once. */

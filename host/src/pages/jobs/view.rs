@@ -95,7 +95,11 @@ fn present(visit: &Visit, job: &Job, chosen: &Chosen) -> Page {
     };
     let (id, stored) = (&job.id, Stored::of(&job.task));
     let shown = job.preview().map(|preview| preview.place);
+    let kept = job.kept(0);
     let tiles = (0..stored.count()).map(|place| {
+        if kept.contains(&place) {
+            return Tile::finished(id, &stored, place, &job.planned[place as usize]);
+        }
         let preview = (shown == Some(place)).then(|| format!("/jobs/{id}/preview?place={place}"));
         Tile { preview, ..Tile::empty(id, &stored, place) }
     });
@@ -105,6 +109,8 @@ fn present(visit: &Visit, job: &Job, chosen: &Chosen) -> Page {
         news: if waits { WAITS } else { doing(&stored) },
         now: Some(now),
         tiles: tiles.collect(),
+        // A job makes its own pictures first.
+        upscalers: Vec::new(),
         ..Page::of(visit, id, &stored, chosen)
     }
 }
@@ -112,12 +118,7 @@ fn present(visit: &Visit, job: &Job, chosen: &Chosen) -> Page {
 fn past(visit: &Visit, record: &Record, pictures: &[(u32, Kept)], chosen: &Chosen) -> Result<Page> {
     let stored: Stored = serde_json::from_str(&record.request).map_err(anyhow::Error::from)?;
     let id = &record.id;
-    let tiles = pictures.iter().map(|(place, kept)| Tile {
-        picture: Some(format!("/images/{}", kept.file)),
-        page: format!("/gallery/{}", kept.id()),
-        from_here: from_here(kept, &stored),
-        ..Tile::empty(id, &stored, *place)
-    });
+    let tiles = pictures.iter().map(|(place, kept)| Tile::finished(id, &stored, *place, kept));
     let mut page = Page { tiles: tiles.collect(), ..Page::of(visit, id, &stored, chosen) };
     match record.state {
         // It is not in memory, although it is not over on the disk: it runs again after a restart.
@@ -163,6 +164,16 @@ impl Page {
 }
 
 impl Tile {
+    /// The place with the picture that was kept there.
+    fn finished(id: &str, stored: &Stored, place: u32, kept: &Kept) -> Self {
+        Self {
+            picture: Some(format!("/images/{}", kept.file)),
+            page: format!("/gallery/{}", kept.id()),
+            from_here: from_here(kept, stored),
+            ..Self::empty(id, stored, place)
+        }
+    }
+
     /// The place before there is anything to see.
     fn empty(id: &str, stored: &Stored, place: u32) -> Self {
         let (width, height) = stored.size();
