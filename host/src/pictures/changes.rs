@@ -6,6 +6,7 @@
 use rusqlite::{Transaction, params};
 
 use super::{Viewer, as_json, tag};
+use crate::auth::audit;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
@@ -33,6 +34,25 @@ fn change(
     Ok(found)
 }
 
+/// How many pictures of an act the audit log names.
+const NAMED: usize = 5;
+
+/// Notes what an administrator does to pictures of others: to those of `ids` that are not the viewer's own.
+fn note(transaction: &Transaction<'_>, viewer: &Viewer, ids: &[String], act: &'static str) -> Result<()> {
+    if !viewer.is_admin() {
+        return Ok(());
+    }
+    let others = among(transaction, ids, &format!("NOT {}", viewer.owned()))?;
+    if others.is_empty() {
+        return Ok(());
+    }
+    let mut object = others.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if others.len() > NAMED {
+        object += &format!(" and {} more", others.len() - NAMED);
+    }
+    audit::note(transaction, viewer.author(), act, &object, viewer.now())
+}
+
 /// Those that lie where their owners look.
 fn present(condition: &str) -> String {
     format!("{condition} AND pictures.trashed_at IS NULL")
@@ -50,6 +70,7 @@ pub fn publish(
 ) -> Result<Vec<String>> {
     let until = until.map_or_else(|| "NULL".to_owned(), |until| until.to_string());
     let set = format!("public = 1, public_until = {until}");
+    note(transaction, viewer, ids, "picture.publish")?;
     change(transaction, ids, &present(&viewer.changeable()), &set)
 }
 
@@ -58,6 +79,7 @@ pub fn publish(
 /// # Errors
 /// When the database fails.
 pub fn withdraw(transaction: &Transaction<'_>, viewer: &Viewer, ids: &[String]) -> Result<Vec<String>> {
+    note(transaction, viewer, ids, "picture.withdraw")?;
     change(transaction, ids, &viewer.changeable(), "public = 0, public_until = NULL")
 }
 
@@ -85,6 +107,7 @@ pub fn trash(
     now: Timestamp,
 ) -> Result<Vec<String>> {
     let set = format!("trashed_at = coalesce(trashed_at, {now})");
+    note(transaction, viewer, ids, "picture.trash")?;
     change(transaction, ids, &viewer.changeable(), &set)
 }
 
@@ -93,6 +116,7 @@ pub fn trash(
 /// # Errors
 /// When the database fails.
 pub fn restore(transaction: &Transaction<'_>, viewer: &Viewer, ids: &[String]) -> Result<Vec<String>> {
+    note(transaction, viewer, ids, "picture.restore")?;
     change(transaction, ids, &viewer.changeable(), "trashed_at = NULL")
 }
 
@@ -102,6 +126,7 @@ pub fn restore(transaction: &Transaction<'_>, viewer: &Viewer, ids: &[String]) -
 /// # Errors
 /// When the database fails.
 pub fn delete(transaction: &Transaction<'_>, viewer: &Viewer, ids: &[String]) -> Result<Vec<String>> {
+    note(transaction, viewer, ids, "picture.delete")?;
     delete_where(transaction, ids, &viewer.changeable())
 }
 

@@ -156,14 +156,24 @@ impl Query {
 /// When the database fails.
 pub fn page(connection: &Connection, viewer: &Viewer, query: &Query) -> Result<Page> {
     let total = count(connection, &query.condition(viewer))?;
+    Ok(Page { pictures: each(connection, viewer, query, |picture| picture)?, total })
+}
+
+/// What `made` makes of each picture that `query` asks for, which is all of it that stays in memory.
+fn each<T>(
+    connection: &Connection,
+    viewer: &Viewer,
+    query: &Query,
+    made: impl Fn(Picture) -> T,
+) -> Result<Vec<T>> {
     let Condition { sql, mut values } = query.condition(viewer);
     let (columns, order) = (Picture::COLUMNS, query.order(false));
     let sql = format!("SELECT {columns} FROM pictures WHERE {sql} {order} LIMIT ? OFFSET ?");
     values.push(Value::from(query.limit.map_or(-1, i64::from)));
     values.push(Value::from(i64::try_from(query.offset).unwrap_or(i64::MAX)));
     let mut statement = connection.prepare(&sql)?;
-    let pictures = statement.query_map(params_from_iter(values), Picture::read)?;
-    Ok(Page { pictures: pictures.collect::<rusqlite::Result<_>>()?, total })
+    let pictures = statement.query_map(params_from_iter(values), |row| Picture::read(row).map(&made))?;
+    Ok(pictures.collect::<rusqlite::Result<_>>()?)
 }
 
 /// What `query` asks for, as an archive holds it, at one moment: a picture that comes meanwhile moves none.
@@ -171,16 +181,7 @@ pub fn page(connection: &Connection, viewer: &Viewer, query: &Query) -> Result<P
 /// # Errors
 /// When the database fails.
 pub fn sources(connection: &Connection, viewer: &Viewer, query: &Query) -> Result<Vec<archive::Source>> {
-    let Condition { sql, mut values } = query.condition(viewer);
-    let (columns, order) = (Picture::COLUMNS, query.order(false));
-    let sql = format!("SELECT {columns} FROM pictures WHERE {sql} {order} LIMIT ? OFFSET ?");
-    values.push(Value::from(query.limit.map_or(-1, i64::from)));
-    values.push(Value::from(i64::try_from(query.offset).unwrap_or(i64::MAX)));
-    let mut statement = connection.prepare(&sql)?;
-    // Of each picture only its name stays in memory.
-    let sources =
-        statement.query_map(params_from_iter(values), |row| Ok(Picture::read(row)?.in_archive()))?;
-    Ok(sources.collect::<rusqlite::Result<_>>()?)
+    each(connection, viewer, query, |picture| picture.in_archive())
 }
 
 /// The picture `id`.

@@ -5,6 +5,7 @@
 //! An owner sees and changes what is his, administrators see everything, and everybody sees what is public. What
 //! was made without an account is shared by all who may use the server.
 
+use crate::auth::audit::Author;
 use crate::auth::{Actor, Who};
 use crate::clock::{Clock, Timestamp};
 
@@ -12,6 +13,7 @@ use crate::clock::{Clock, Timestamp};
 #[derive(Clone, Debug)]
 pub struct Viewer {
     account: Option<i64>,
+    author: Author,
     is_admin: bool,
     /// May use the server, and with it what was made without an account.
     shares: bool,
@@ -23,6 +25,7 @@ impl Viewer {
     pub fn of(actor: &Actor, clock: &Clock) -> Self {
         Self {
             account: actor.account(),
+            author: Author::from(actor),
             is_admin: actor.is_admin(),
             shares: !matches!(actor.who, Who::Nobody),
             now: if clock.went_back() { Timestamp::MAX } else { clock.now() },
@@ -32,6 +35,11 @@ impl Viewer {
     /// The account that looks.
     pub fn account(&self) -> Option<i64> {
         self.account
+    }
+
+    /// Who it is, for the audit log.
+    pub(super) fn author(&self) -> &Author {
+        &self.author
     }
 
     /// Whether an administrator looks.

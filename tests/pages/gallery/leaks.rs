@@ -5,6 +5,7 @@
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, COOKIE};
 
 use super::*;
+use crate::pages::visitor::acts;
 
 #[tokio::test]
 async fn strangers_and_others_learn_nothing_of_a_public_pictures_owner() {
@@ -37,6 +38,26 @@ async fn what_belongs_to_somebody_who_is_gone_lies_in_the_administrators_trash()
     assert!(shown(&ada.get("/gallery/trash").await.text).contains(&left));
     act(&mut ada, &left, "restore", &[]).await;
     assert!(!shown(&ada.get("/gallery/trash").await.text).contains(&left));
+}
+
+#[tokio::test]
+async fn what_administrators_do_to_others_pictures_is_in_the_log() {
+    let (stage, grace, _) = stage().await;
+    let id = painted(&stage, &grace, "a fox").await;
+    let mut ada = Visitor::known(&stage, "Ada").await;
+    for (act_of, fields) in [("publish", &[("hours", "24")][..]), ("withdraw", &[]), ("trash", &[])] {
+        act(&mut ada, &id, act_of, fields).await;
+        assert_eq!(acts(&stage).await[0], format!("Ada picture.{act_of}"));
+    }
+    let log = ada.get("/admin/log").await.text;
+    assert!(log.contains("moved to the trash the picture of somebody else") && log.contains(&id));
+    let before = acts(&stage).await.len();
+    let mut owner = Visitor::known(&stage, "Grace").await;
+    act(&mut owner, &id, "restore", &[]).await;
+    let after = acts(&stage).await;
+    let of_pictures = after.iter().filter(|act| act.contains("picture.")).count();
+    assert_eq!(of_pictures, 3, "her own are her own: {after:?}");
+    assert_eq!(after.len(), before + 1, "her login alone");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-only
 // SPDX-FileCopyrightText: ALICE contributors
-//! `/admin/log`: what was done to accounts, keys, invites and logins, the latest first.
+//! `/admin/log`: what was done to accounts, keys, invites and logins, and by administrators to others' pictures, the latest
+//! first.
 
 use askama::Template;
 use axum::response::Response;
@@ -74,6 +75,11 @@ fn in_words(act: &str) -> Option<&'static str> {
         "key.revoke" => "revoked the key",
         "key.delete" => "deleted the key",
         "session.end" => "ended the login",
+        "picture.publish" => "made public the picture of somebody else",
+        "picture.withdraw" => "made private the picture of somebody else",
+        "picture.trash" => "moved to the trash the picture of somebody else",
+        "picture.restore" => "brought back the picture of somebody else",
+        "picture.delete" => "deleted the picture of somebody else",
         "account.role" => "changed the role of",
         "account.enable" => "let in again",
         "account.disable" => "shut out",
