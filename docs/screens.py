@@ -162,7 +162,7 @@ def furnish(server: Server, cookie: str) -> dict[str, str]:
     act("trash", pictures[-2:])
     several = send(f"{server.base}/", {"prompt": "a fox", "size": "512x512", "count": "4", "seed": "3"}, cookie)
     job = several.headers["location"]
-    while not re.search(r'<img src="/images/', page(server, job, cookie)):
+    while len(re.findall(r'<img src="/images/', page(server, job, cookie))) < 4:
         time.sleep(0.2)
     call("POST", f"{server.base}/v1/auth/keys/generate", {"name": "SAM"}, server.key)
     call("POST", f"{server.base}/v1/auth/invites", {"uses": 3}, server.key)

@@ -75,7 +75,8 @@ async fn samples(stage: &Stage, ada: &mut Visitor<'_>) -> BTreeMap<&'static str,
     let asked = [("prompt", "a red fox in the snow"), ("count", "2"), ("steps", "2"), ("size", "256x256")];
     let job = ada.post("/", &asked).await.to.unwrap();
     let id = job.trim_start_matches("/jobs/").split('?').next().unwrap().to_owned();
-    while !ada.get(&format!("/jobs/{id}")).await.text.contains("<img src=\"/images/") {
+    // Both: the first one is there while the other is still being made.
+    while ada.get(&format!("/jobs/{id}")).await.text.matches("<img src=\"/images/").count() < 2 {
         tokio::task::yield_now().await;
     }
     // One of the two pictures lies in the trash.
