@@ -36,21 +36,12 @@ pub async fn image(
     let signature = signature.ok().map(|Query(signature)| signature);
     let visibility = pictures::authorize(&app, &actor, &kept, signature).await?;
     let (file, length) = open(&app.gallery, &kept).await?;
-    let length = length.to_string();
     let cache = match visibility {
         Visibility::Private => "private, no-store",
         // The name is the secret: no cache beside the reader's own may keep what it shows.
         Visibility::Shared => "private, max-age=31536000, immutable",
     };
-    let headers = [
-        (header::CONTENT_TYPE, "image/png"),
-        (header::CONTENT_LENGTH, length.as_str()),
-        (header::CACHE_CONTROL, cache),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
-    ];
-    // Pages of other sites may show a picture whose address they were given.
-    let pieces = Body::from_stream(pieces(file));
-    Ok((headers, [("cross-origin-resource-policy", "cross-origin")], pieces).into_response())
+    Ok(shown("image/png", cache, file, length))
 }
 
 /// `GET /thumbnails/{file}`: a small copy of a picture, for whoever may see the picture. It never changes; whoever has
@@ -78,6 +69,11 @@ pub async fn thumbnail(
             ("image/png", "private, no-store", file, length)
         }
     };
+    Ok(shown(kind, cache, file, length))
+}
+
+/// The answer that is a picture's file of `length` bytes, which may be kept as `cache` says.
+fn shown(kind: &'static str, cache: &'static str, file: File, length: u64) -> Response {
     let length = length.to_string();
     let headers = [
         (header::CONTENT_TYPE, kind),
@@ -85,8 +81,9 @@ pub async fn thumbnail(
         (header::CACHE_CONTROL, cache),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
     ];
+    // Pages of other sites may show a picture whose address they were given.
     let pieces = Body::from_stream(pieces(file));
-    Ok((headers, [("cross-origin-resource-policy", "cross-origin")], pieces).into_response())
+    (headers, [("cross-origin-resource-policy", "cross-origin")], pieces).into_response()
 }
 
 /// The file of a kept picture, and how many bytes it has.
